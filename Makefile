@@ -1,0 +1,71 @@
+# One way to do each thing; .ci/run calls the same targets.
+
+PYTHON ?= python3
+VENV ?= .venv
+# Arguments of pip that bring torch and torchvision, for instance with the index of another build.
+TORCH ?= torch torchvision
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup
+FASHION_MNIST := /usr/share/datasets/fashion-mnist
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data demo test check stubs lint-proto format clean
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) data ## Make the environment and find Fashion-MNIST.
+
+$(STAMP): pyproject.toml constraints.txt $(wildcard */pyproject.toml)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade pip
+	$(PIP) install --quiet $(TORCH)
+	$(PIP) install --quiet -c constraints.txt --group dev \
+		-e ./proto -e './client[cli]' -e './trainer[datasets]' -e ./server
+	touch $@
+
+data: # A package of Debian and Ubuntu; elsewhere torchvision's own download does.
+	@if [ -d $(FASHION_MNIST) ]; then \
+		:; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] \
+		&& apt-get update -qq && apt-get install -y -qq dataset-fashion-mnist; then \
+		echo "Fashion-MNIST is in $(FASHION_MNIST)"; \
+	else \
+		echo "Fashion-MNIST is not installed; torchvision will download it on first use"; \
+	fi
+
+demo: setup ## Compress a network for Fashion-MNIST, through a server of its own.
+	$(BIN)/python examples/demo.py
+
+test: setup ## Run the tests.
+	$(BIN)/python -m pytest
+
+check: setup lint-proto ## Check format, style, types, imports, protos and stubs.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python proto/generate.py --check
+
+stubs: ## Generate the Python stubs from the protos.
+	$(PYTHON) proto/generate.py
+
+lint-proto: $(STAMP) ## Check the protos.
+	@# A copy, since the protos that they import are those of an installed package.
+	@copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT \
+	&& rpc=$$($(BIN)/python -c 'import google.rpc; print(list(google.rpc.__path__)[0])') \
+	&& cp -R proto/buf.yaml proto/archpress_proto "$$copy" \
+	&& mkdir -p "$$copy/google/rpc" && cp "$$rpc/status.proto" "$$copy/google/rpc" \
+	&& buf=$$(cd $(BIN) && pwd)/buf && cd "$$copy" && "$$buf" lint \
+	&& "$$buf" format --diff --exit-code --path archpress_proto
+
+format: $(STAMP) ## Format the code and sort the imports.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove the environment and the tools' caches.
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,123 @@
+"""Checked downloads: order, size and hash of the chunks, and files that appear whole."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import BinaryIO
+
+from archpress_client._config import Retry
+from archpress_client._errors import (
+    ArchpressError,
+    DownloadError,
+    InvalidRequestError,
+    UnavailableError,
+    is_transport_fault,
+)
+from archpress_proto.v1.artifact_service_pb2 import (
+    DownloadArtifactRequest,
+    DownloadArtifactResponse,
+)
+
+
+class Download:
+    """Follows one artifact over as many streams as it takes; does no input or output."""
+
+    def __init__(self, name: str, retry: Retry, random: Random, *, sha256: str = "") -> None:
+        """Start at the first byte; `sha256` is the hash to expect, if it is known already."""
+        self._name = name
+        self._retry = retry
+        self._random = random
+        self._sha256 = sha256
+        self._size_bytes: int | None = None
+        self._hash = hashlib.sha256()
+        self._failures = 0
+        self.received_bytes = 0
+
+    def request(self) -> DownloadArtifactRequest:
+        """Return the request for the bytes that are missing."""
+        return DownloadArtifactRequest(
+            name=self._name,
+            read_offset=self.received_bytes,
+            if_sha256=self._sha256 if self.received_bytes else "",
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether all bytes have come."""
+        return self._size_bytes is not None and self.received_bytes == self._size_bytes
+
+    def feed(self, message: DownloadArtifactResponse) -> bytes:
+        """Return the bytes of a message, which are the next ones.
+
+        Raises:
+            DownloadError: the artifact is another one than before, or longer than it said.
+        """
+        if message.WhichOneof("part") == "info":
+            self._describe(message.info.size_bytes, message.info.sha256)
+            return b""
+        if self._size_bytes is None:
+            raise DownloadError(f"{self._name}: bytes came before the description")
+        data = message.data
+        if self.received_bytes + len(data) > self._size_bytes:
+            raise DownloadError(f"{self._name}: more bytes came than its {self._size_bytes}")
+        self.received_bytes += len(data)
+        self._hash.update(data)
+        if data:
+            self._failures = 0
+        return data
+
+    def _describe(self, size_bytes: int, sha256: str) -> None:
+        if self._sha256 and sha256 != self._sha256:
+            raise DownloadError(f"{self._name}: the SHA-256 is {sha256}, not {self._sha256}")
+        if self._size_bytes not in (None, size_bytes):
+            raise DownloadError(f"{self._name}: the size changed from {self._size_bytes}")
+        self._sha256 = sha256
+        self._size_bytes = size_bytes
+
+    def ended(self, error: ArchpressError | None) -> float | None:
+        """Return the wait in seconds before the next request, None when all is there and right.
+
+        Raises:
+            ArchpressError: there is no going on.
+        """
+        if self.finished:
+            self._verify()
+            return None
+        if error is None:
+            error = UnavailableError(f"{self._name}: the stream ended too early")
+        elif isinstance(error, InvalidRequestError) and self.received_bytes:
+            raise DownloadError(f"{self._name} changed on the server") from error
+        elif not is_transport_fault(error):
+            raise error
+        self._failures += 1
+        if self._failures >= self._retry.stream_attempts:
+            raise error
+        return self._retry.delay_seconds(self._failures, self._random, error.retry_after_seconds)
+
+    def _verify(self) -> None:
+        digest = self._hash.hexdigest()
+        if digest != self._sha256:
+            raise DownloadError(
+                f"{self._name}: the bytes have SHA-256 {digest}, not {self._sha256}"
+            )
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write that takes the place of `path` only if nothing is raised."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,177 @@
+"""From arguments to requests: checks what can be checked without a server."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
+from math import isfinite
+from typing import TypeVar
+
+from archpress_client import _convert
+from archpress_client._errors import FieldViolation, InvalidRequestError
+from archpress_client._network import Network
+from archpress_client._types import Budget, JobSpec, JobState
+from archpress_proto.v1.compression_service_pb2 import (
+    CreateJobRequest,
+    ListJobsRequest,
+    PlanRequest,
+    WatchJobRequest,
+)
+
+E = TypeVar("E", bound=StrEnum)
+
+_LABEL_KEY = re.compile(r"[a-z0-9._/-]{1,63}")
+_JOB_NAME = re.compile(r"jobs/[A-Za-z0-9._-]{1,128}")
+_INT32, _INT64, _UINT64 = 2**31 - 1, 2**63 - 1, 2**64 - 1
+_LONGEST_SECONDS = 315_576_000_000
+"""Of a google.protobuf.Duration."""
+
+
+def create_job(spec: JobSpec, request_id: str | None) -> CreateJobRequest:
+    """Return the request that creates a job; without `request_id` it gets a new one."""
+    violations = list(_spec_violations(spec))
+    if request_id is None:
+        request_id = str(uuid.uuid4())
+    elif not _is_uuid4(request_id):
+        violations.append(FieldViolation("request_id", f"{request_id!r} is no UUID of version 4"))
+    _refuse(violations)
+    return CreateJobRequest(spec=_convert.spec_to_proto(spec), request_id=request_id)
+
+
+def plan(spec: JobSpec, max_candidates: int) -> PlanRequest:
+    """Return the request for a plan."""
+    violations = list(_spec_violations(spec))
+    violations += _range("max_candidates", max_candidates, 0, 64)
+    _refuse(violations)
+    return PlanRequest(spec=_convert.spec_to_proto(spec), max_candidates=max_candidates)
+
+
+def list_jobs(
+    states: Iterable[JobState | str] | None, labels: Mapping[str, str] | None, page_size: int
+) -> ListJobsRequest:
+    """Return the request for the first page of jobs."""
+    wanted = [choice(JobState, "states", state) for state in states or ()]
+    violations = _range("page_size", page_size, 0, 1000)
+    violations += [
+        FieldViolation("states", "UNKNOWN is no state to ask for")
+        for state in wanted
+        if state is JobState.UNKNOWN
+    ]
+    _refuse(violations)
+    return ListJobsRequest(
+        page_size=page_size,
+        states=[_convert.state_to_proto(state) for state in wanted],
+        labels=labels or {},
+    )
+
+
+def watch_job(name: str, after_seq: int, heartbeat_seconds: float) -> WatchJobRequest:
+    """Return the request that follows a job."""
+    return WatchJobRequest(
+        name=name,
+        after_seq=after_seq,
+        heartbeat_interval=_convert.duration_to_proto(heartbeat_seconds),
+    )
+
+
+def job_name(name: str) -> str:
+    """Return `name` if it can be a job's: `jobs/{id}`, or just the id."""
+    full = name if name.startswith("jobs/") else f"jobs/{name}"
+    if not _JOB_NAME.fullmatch(full):
+        raise InvalidRequestError.of([FieldViolation("name", f"{name!r} is no name of a job")])
+    return full
+
+
+def choice(kind: type[E], field: str, value: str) -> E:
+    """Return the member that `value` names, in either case."""
+    try:
+        return kind(value.lower())
+    except (ValueError, AttributeError):
+        known = ", ".join(sorted(kind))
+        raise InvalidRequestError.of(
+            [FieldViolation(field, f"is {value!r}, must be one of {known}")],
+            reason="INVALID_FIELD",
+        ) from None
+
+
+def _refuse(violations: list[FieldViolation]) -> None:
+    if violations:
+        raise InvalidRequestError.of(violations, reason="INVALID_FIELD")
+
+
+def _spec_violations(spec: JobSpec) -> Iterator[FieldViolation]:
+    if isinstance(spec.network, Network):
+        yield from _network_violations(spec.network)
+    elif not (isinstance(spec.network, str) and spec.network):
+        yield FieldViolation("spec.network", f"is {spec.network!r}, must be a name or a Network")
+    if not (isinstance(spec.dataset, str) and spec.dataset):
+        yield FieldViolation("spec.dataset", f"is {spec.dataset!r}, must be a name")
+    yield from _budget_violations(spec.budget)
+    yield from _range("spec.seed", spec.seed, 0, _UINT64)
+    yield from _range("spec.priority", spec.priority, -100, 100)
+    for name in ("max_run_time_seconds", "max_queue_time_seconds"):
+        field = f"spec.{name.removesuffix('_seconds')}"
+        yield from _span(field, getattr(spec, name), 1.0)
+    if len(spec.labels) > 32:
+        yield FieldViolation("spec.labels", f"there are {len(spec.labels)}, at most 32 are kept")
+    for key, value in spec.labels.items():
+        if not _LABEL_KEY.fullmatch(key):
+            yield FieldViolation("spec.labels", f"{key!r} is not 1 to 63 of [a-z0-9._/-]")
+        if len(value) > 128:
+            yield FieldViolation(f"spec.labels[{key}]", f"has {len(value)} characters, over 128")
+
+
+def _budget_violations(budget: Budget) -> Iterator[FieldViolation]:
+    path = "spec.budget"
+    for name in ("max_params", "max_macs"):
+        value = getattr(budget, name)
+        if value is not None:
+            yield from _range(f"{path}.{name}", value, 1, _INT64)
+    for name in ("max_params_ratio", "max_macs_ratio"):
+        ratio = getattr(budget, name)
+        if ratio is not None and not 0.0 < ratio <= 1.0:
+            yield FieldViolation(f"{path}.{name}", f"is {ratio}, must be above 0 and at most 1")
+    for name in ("min_accuracy", "max_accuracy_drop"):
+        fraction = getattr(budget, name)
+        if fraction is not None and not 0.0 <= fraction <= 1.0:
+            yield FieldViolation(f"{path}.{name}", f"is {fraction}, must be 0 to 1")
+    yield from _span(f"{path}.max_latency", budget.max_latency_seconds, 1e-9)
+
+
+def _network_violations(network: Network) -> Iterator[FieldViolation]:
+    """Yield what the messages cannot carry; the server says whether the layers fit."""
+    path = "spec.architecture"
+    if not 1 <= len(network.layers) <= 512:
+        yield FieldViolation(f"{path}.layers", f"there are {len(network.layers)}, must be 1 to 512")
+    for name, value in zip(("channels", "height", "width"), network.input_shape, strict=True):
+        yield from _range(f"{path}.input_shape.{name}", value, 1, _INT32)
+    yield from _range(f"{path}.classes", network.classes, 2, _INT32)
+    for index, layer in enumerate(network.layers):
+        for name in ("kernel", "out_channels", "stride", "padding", "groups"):
+            field = f"{path}.layers[{index}].{name}"
+            yield from _range(field, getattr(layer, name), 0, _INT32)
+        for source in layer.inputs:
+            yield from _range(f"{path}.layers[{index}].inputs", source, -1, index - 1)
+
+
+def _range(field: str, value: int, low: int, high: int) -> list[FieldViolation]:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return [FieldViolation(field, f"is {value!r}, must be a whole number")]
+    if low <= value <= high:
+        return []
+    return [FieldViolation(field, f"is {value}, must be {low} to {high}")]
+
+
+def _span(field: str, seconds: float | None, low: float) -> list[FieldViolation]:
+    if seconds is None or (isfinite(seconds) and low <= seconds <= _LONGEST_SECONDS):
+        return []
+    return [FieldViolation(field, f"is {seconds} seconds, must be at least {low:g}")]
+
+
+def _is_uuid4(text: str) -> bool:
+    try:
+        return uuid.UUID(text).version == 4
+    except (ValueError, AttributeError, TypeError):
+        return False

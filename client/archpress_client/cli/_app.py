@@ -1,0 +1,238 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from archpress_client._errors import InvalidRequestError, UnavailableError
+from archpress_client._job import JobHandle
+from archpress_client._types import Effort, JobState, Method, Result
+from archpress_client.cli import _options as options
+from archpress_client.cli import _tables
+from archpress_client.cli._errors import INTERRUPTED, reported
+from archpress_client.cli._json import to_plain
+from archpress_client.cli._live import Live
+
+app = typer.Typer(
+    help="Compress convolutional networks with an archpress server.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def compress(
+    network: options.NetworkName,
+    dataset: options.Dataset,
+    max_params: options.MaxParams = None,
+    max_params_ratio: options.MaxParamsRatio = None,
+    max_macs: options.MaxMacs = None,
+    max_macs_ratio: options.MaxMacsRatio = None,
+    max_latency_seconds: Annotated[
+        float | None, typer.Option(help="Largest median time for one image.")
+    ] = None,
+    min_accuracy: options.MinAccuracy = None,
+    max_accuracy_drop: Annotated[
+        float | None, typer.Option(help="Largest loss of accuracy; 0.01 is one point.")
+    ] = None,
+    effort: options.EffortOption = Effort.DRAFT,
+    method: options.MethodOption = Method.DEFAULT,
+    seed: options.Seed = 0,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A mark for `jobs`.")
+    ] = None,
+    max_run_time_seconds: Annotated[float | None, typer.Option(help="Longest work.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")] = False,
+    out: options.Out = None,
+    server: options.Server = options.DEFAULT_SERVER,
+    insecure: options.Insecure = False,
+    ca: options.Ca = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Make a network smaller, and watch the job until it is done."""
+    with reported(server, as_json), options.connect(server, insecure, ca) as client:
+        options.check_out(out)
+        job = client.compress(
+            options.read_network(network),
+            dataset=dataset,
+            max_params=max_params,
+            max_params_ratio=max_params_ratio,
+            max_macs=max_macs,
+            max_macs_ratio=max_macs_ratio,
+            max_latency_seconds=max_latency_seconds,
+            min_accuracy=min_accuracy,
+            max_accuracy_drop=max_accuracy_drop,
+            effort=effort,
+            method=method,
+            seed=seed,
+            labels=options.read_labels(label or []),
+            max_run_time_seconds=max_run_time_seconds,
+        )
+        if detach:
+            _print_json({"job": job.name}) if as_json else typer.echo(job.name)
+            return
+        _follow(job, out, as_json)
+
+
+@app.command()
+def plan(
+    network: options.NetworkName,
+    dataset: options.Dataset,
+    max_params: options.MaxParams = None,
+    max_params_ratio: options.MaxParamsRatio = None,
+    max_macs: options.MaxMacs = None,
+    max_macs_ratio: options.MaxMacsRatio = None,
+    min_accuracy: options.MinAccuracy = None,
+    method: options.MethodOption = Method.DEFAULT,
+    seed: options.Seed = 0,
+    candidates: Annotated[int, typer.Option(help="Most candidates wanted.")] = 8,
+    server: options.Server = options.DEFAULT_SERVER,
+    insecure: options.Insecure = False,
+    ca: options.Ca = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Show what a job would consider, without training."""
+    with reported(server, as_json), options.connect(server, insecure, ca) as client:
+        proposed = client.plan(
+            options.read_network(network),
+            dataset=dataset,
+            max_params=max_params,
+            max_params_ratio=max_params_ratio,
+            max_macs=max_macs,
+            max_macs_ratio=max_macs_ratio,
+            min_accuracy=min_accuracy,
+            method=method,
+            seed=seed,
+            max_candidates=candidates,
+        )
+        if as_json:
+            _print_json({"plan": to_plain(proposed)})
+        else:
+            _tables.show_plan(Console(), proposed)
+
+
+@app.command()
+def jobs(
+    state: Annotated[
+        list[JobState] | None, typer.Option(help="Only jobs in this state; may be repeated.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most jobs to show.")] = 50,
+    server: options.Server = options.DEFAULT_SERVER,
+    insecure: options.Insecure = False,
+    ca: options.Ca = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """List the jobs, newest first."""
+    with reported(server, as_json), options.connect(server, insecure, ca) as client:
+        found = list(islice(client.jobs(state, page_size=min(limit, 1000)), limit))
+        if as_json:
+            _print_json({"jobs": to_plain(found)})
+        else:
+            _tables.show_jobs(Console(), found)
+
+
+@app.command()
+def watch(
+    name: options.JobName,
+    out: options.Out = None,
+    server: options.Server = options.DEFAULT_SERVER,
+    insecure: options.Insecure = False,
+    ca: options.Ca = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Watch a job until it is done."""
+    with reported(server, as_json), options.connect(server, insecure, ca) as client:
+        options.check_out(out)
+        _follow(client.job(name), out, as_json)
+
+
+@app.command()
+def cancel(
+    name: options.JobName,
+    server: options.Server = options.DEFAULT_SERVER,
+    insecure: options.Insecure = False,
+    ca: options.Ca = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Ask a job to stop."""
+    with reported(server, as_json), options.connect(server, insecure, ca) as client:
+        job = client.cancel(name)
+        if as_json:
+            _print_json({"job": to_plain(job)})
+        else:
+            typer.echo(f"{job.name} is {job.state.value}")
+
+
+@app.command()
+def download(
+    name: options.JobName,
+    out: Annotated[Path, typer.Option(help="File to write the trained network to (ONNX).")],
+    server: options.Server = options.DEFAULT_SERVER,
+    insecure: options.Insecure = False,
+    ca: options.Ca = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Write the network of a finished job to a file."""
+    with reported(server, as_json), options.connect(server, insecure, ca) as client:
+        options.check_out(out)
+        job = client.job(name).status()
+        # A failed job may have one too: the best that was found.
+        if job.result is None:
+            raise InvalidRequestError(f"{job.name} is {job.state.value} and has no network")
+        _deliver(job.name, job.result, out, as_json)
+
+
+@app.command()
+def info(
+    server: options.Server = options.DEFAULT_SERVER,
+    insecure: options.Insecure = False,
+    ca: options.Ca = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Show what the server offers."""
+    with reported(server, as_json), options.connect(server, insecure, ca) as client:
+        described = client.info()
+        if as_json:
+            _print_json({"server": to_plain(described)})
+        else:
+            _tables.show_info(Console(), described)
+
+
+def _follow(job: JobHandle, out: Path | None, as_json: bool) -> None:
+    """Wait for a job's end, showing how it gets on, and deliver what it made."""
+    again = f"archpress watch {job.name}"
+    try:
+        with Live(quiet=as_json) as live:
+            result = job.result(on_event=live.show)
+    except KeyboardInterrupt:
+        typer.echo(f"detached; the job goes on. Watch it again: {again}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except UnavailableError:
+        typer.echo(f"lost sight of {job.name}. Watch it again: {again}", err=True)
+        raise
+    _deliver(job.name, result, out, as_json)
+
+
+def _deliver(name: str, result: Result, out: Path | None, as_json: bool) -> None:
+    if out is not None:
+        result.save(out)
+    if as_json:
+        path = None if out is None else str(out)
+        _print_json({"job": name, "result": to_plain(result), "out": path})
+        return
+    _tables.show_result(Console(), result)
+    if out is None:
+        typer.echo(f"get the network: archpress download {name} --out small.onnx")
+    else:
+        typer.echo(f"wrote {out}")
+
+
+def _print_json(record: dict[str, object]) -> None:
+    typer.echo(json.dumps(record))

@@ -1,0 +1,88 @@
+"""Options that several commands share, and what is made of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from archpress_client._client import Client
+from archpress_client._config import Retry, Tls
+from archpress_client._network import Network
+from archpress_client._types import Effort, Method
+
+DEFAULT_SERVER = "localhost:50051"
+
+Server = Annotated[
+    str, typer.Option(envvar="ARCHPRESS_SERVER", metavar="HOST:PORT", help="Where the server is.")
+]
+Insecure = Annotated[
+    bool, typer.Option("--insecure", envvar="ARCHPRESS_INSECURE", help="Do without TLS.")
+]
+Ca = Annotated[
+    Path | None,
+    typer.Option(envvar="ARCHPRESS_CA", help="PEM file of the certificates to trust."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+NetworkName = Annotated[
+    str, typer.Option("--network", help="Name of a network, or a JSON file with its layers.")
+]
+Dataset = Annotated[str, typer.Option(help="Name of a data set of the server.")]
+MaxParams = Annotated[int | None, typer.Option(help="Largest number of parameters.")]
+MaxParamsRatio = Annotated[
+    float | None, typer.Option(help="The same as a fraction of the input network's.")
+]
+MaxMacs = Annotated[int | None, typer.Option(help="Largest number of multiply-accumulates.")]
+MaxMacsRatio = Annotated[
+    float | None, typer.Option(help="The same as a fraction of the input network's.")
+]
+MinAccuracy = Annotated[float | None, typer.Option(help="Smallest test accuracy, 0 to 1.")]
+EffortOption = Annotated[Effort, typer.Option("--effort", help="How much to train.")]
+MethodOption = Annotated[Method, typer.Option("--method", help="Embedding and objective.")]
+Seed = Annotated[int, typer.Option(help="Seed of all random choices.")]
+JobName = Annotated[str, typer.Argument(metavar="NAME", help="jobs/{id}, or just the id.")]
+Out = Annotated[Path | None, typer.Option(help="File to write the trained network to (ONNX).")]
+
+
+def connect(server: str, insecure: bool, ca: Path | None) -> Client:
+    """Return a client; the token comes from ARCHPRESS_TOKEN, where nobody sees it passing."""
+    return Client(
+        server,
+        insecure=insecure,
+        tls=None if ca is None else Tls.from_files(root=ca),
+        token=os.environ.get("ARCHPRESS_TOKEN"),
+        retry=Retry(request_attempts=3),
+    )
+
+
+def read_network(argument: str) -> str | Network:
+    """Return the network of a JSON file, or the name."""
+    if not argument.endswith(".json"):
+        return argument
+    try:
+        return Network.load(argument)
+    except OSError as error:
+        raise typer.BadParameter(f"{argument}: {error.strerror}", param_hint="--network") from None
+
+
+def check_out(path: Path | None) -> None:
+    """Refuse a file that could not be written, before a job is made for it."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise typer.BadParameter(f"{path} is a folder", param_hint="--out")
+    if not path.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {path.parent}", param_hint="--out")
+
+
+def read_labels(pairs: list[str]) -> dict[str, str]:
+    """Return KEY=VALUE pairs as a mapping."""
+    labels = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator:
+            raise typer.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--label")
+        labels[key] = value
+    return labels

@@ -1,0 +1,1 @@
+"""The archpress API as protocol buffers; the stubs are in `archpress_proto.v1`."""

@@ -1,0 +1,3 @@
+"""archpress_server: the gRPC service around descent, decode, retrain and export."""
+
+__version__ = "0.1.0"

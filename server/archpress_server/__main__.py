@@ -1,0 +1,113 @@
+"""The archpress server: compresses networks over gRPC.
+
+Flags of the server itself are listed by `archpress-server serve --help`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from archpress_server.config import (
+    ServerConfig,
+    add_flags,
+    describe,
+    explain,
+    load_config,
+    parse_flags,
+    unknown_environment,
+)
+
+if TYPE_CHECKING:
+    from archpress_server.server import Server
+
+EXIT_SETUP = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand and return the exit code."""
+    arguments = _parse(sys.argv[1:] if argv is None else list(argv))
+    try:
+        config = load_config(parse_flags(arguments), arguments.config)
+    except ValueError as error:
+        for line in explain(error):
+            print(f"archpress-server: {line}", file=sys.stderr)
+        return EXIT_SETUP
+    if arguments.print_config:
+        print(describe(config), end="")
+        return 0
+    return _health(config) if arguments.command == "health" else _serve(config)
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="archpress-server", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="run the server (the default)")
+    health = commands.add_parser("health", help="exit with 0 if the server on host:port serves")
+    for command in (serve, health):
+        add_flags(command)
+        command.add_argument("--print-config", action="store_true", help="show settings and exit")
+    if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
+        argv = ["serve", *argv]
+    return parser.parse_args(argv)
+
+
+def _health(config: ServerConfig) -> int:
+    from archpress_server.service.extras import check_health
+
+    host = "127.0.0.1" if config.host in ("0.0.0.0", "[::]") else config.host
+    return 0 if check_health(f"{host}:{config.port}", timeout_seconds=3.0) else 1
+
+
+def _serve(config: ServerConfig) -> int:
+    import structlog
+
+    from archpress_server.jobs.errors import StoreSetupError
+    from archpress_server.logs import configure_logs
+    from archpress_server.state import prepare_state
+
+    configure_logs(config.log_level)
+    for name in unknown_environment(os.environ):
+        structlog.get_logger().warning("a variable sets nothing", variable=name)
+    try:
+        prepare_state(config)
+        # Late, since it imports torch: a wrong setting is told at once.
+        from archpress_server.catalog import load_catalog
+
+        catalog = load_catalog(config)
+        from archpress_server.server import Server
+
+        return asyncio.run(_run(Server(config, catalog)))
+    except (StoreSetupError, OSError, ValueError) as error:
+        print(f"archpress-server: {error}", file=sys.stderr)
+        return EXIT_SETUP
+
+
+async def _run(server: Server) -> int:
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    await server.start()
+    await stop.wait()
+    await server.stop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # All is done: a late second signal must not turn a clean exit into a death by signal.
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

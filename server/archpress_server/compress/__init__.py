@@ -1,0 +1,1 @@
+"""The four steps of compression as plain functions: descend, decode, retrain, export."""

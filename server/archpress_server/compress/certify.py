@@ -1,0 +1,129 @@
+"""Certification: what the delivered bytes really are, measured after reopening them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import numpy as np
+import onnxruntime
+import torch
+
+from archpress_server.compress.export import INPUT_NAME, OPSET
+from archpress_server.compress.latency import measure_latency, session
+from archpress_server.compress.recount import recount
+from archpress_server.compress.types import Certificate, CompressionError, Reason
+from archpress_trainer.data.dataset import LabelledImages, Normalisation
+from archpress_trainer.space.build import Network
+from archpress_trainer.space.costs import count
+from archpress_trainer.space.widths import SizeBudget
+from archpress_trainer.training.device import Compute
+from archpress_trainer.training.loop import predict
+
+MIN_AGREEMENT = 0.9999
+MAX_LOGIT_DIFFERENCE = 1e-3
+_BATCH = 500
+_Z95 = 1.959964
+
+
+def certify(
+    model: bytes,
+    network: Network,
+    input_model: bytes,
+    test: LabelledImages,
+    normalisation: Normalisation,
+    budget: SizeBudget,
+    *,
+    threads: int,
+) -> Certificate:
+    """Return the certificate of a model, or refuse it.
+
+    Args:
+        model: the bytes to deliver.
+        network: what was trained, to compare with.
+        input_model: the input network as ONNX, for its latency.
+        test: the test split; this is the one place that reads it.
+        normalisation: of the training images.
+        budget: limits that the counted bytes must keep.
+        threads: of the accuracy run; latencies are measured with one.
+
+    Raises:
+        CompressionError: the file does not compute what was trained, its counts differ from the
+            architecture's, or it is over the budget.
+    """
+    architecture = network.architecture
+    costs = count(architecture)
+    counted = recount(model)
+    _demand(
+        counted.params == costs.deployed_params and counted.macs == costs.macs,
+        "counts",
+        f"the file holds {counted.params} parameters and {counted.macs} MACs, the architecture "
+        f"{costs.deployed_params} and {costs.macs}",
+    )
+    _demand(budget.holds(costs), "budget", f"{costs.params} parameters, {costs.macs} MACs")
+    logits = _run(model, test, threads)
+    reference = predict(
+        network,
+        test.images,
+        normalisation,
+        Compute(torch.device("cpu"), bfloat16=False),
+    ).numpy()
+    difference = float(np.abs(logits - reference).max())
+    agreement = float((logits.argmax(axis=1) == reference.argmax(axis=1)).mean())
+    # Large logits round coarsely, so that the bound is relative to them.
+    bound = MAX_LOGIT_DIFFERENCE * max(1.0, float(np.abs(reference).max()))
+    _demand(
+        agreement >= MIN_AGREEMENT and difference <= bound,
+        "parity",
+        f"argmax agreement {agreement:.5f}, largest logit difference {difference:.2e}",
+    )
+    accuracy = float((logits.argmax(axis=1) == test.labels.numpy()).mean())
+    lower, upper = wilson_interval(accuracy, len(test))
+    input_latency = measure_latency(input_model, architecture.input_shape)
+    return Certificate(
+        sha256=hashlib.sha256(model).hexdigest(),
+        size_bytes=len(model),
+        params_on_bytes=counted.params,
+        costs=costs,
+        test_images=len(test),
+        accuracy=accuracy,
+        accuracy_lower=lower,
+        accuracy_upper=upper,
+        argmax_agreement=agreement,
+        max_abs_logit_difference=difference,
+        latency=measure_latency(model, architecture.input_shape),
+        input_latency=input_latency,
+        opset=OPSET,
+        onnxruntime_version=str(onnxruntime.__version__),
+        torch_version=str(torch.__version__),
+    )
+
+
+def wilson_interval(share: float, trials: int) -> tuple[float, float]:
+    """Return the 95% Wilson score interval of a share observed in so many trials."""
+    square = _Z95**2
+    centre = (share + square / (2 * trials)) / (1 + square / trials)
+    half = (
+        _Z95
+        * math.sqrt(share * (1 - share) / trials + square / (4 * trials**2))
+        / (1 + square / trials)
+    )
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _run(model: bytes, test: LabelledImages, threads: int) -> np.ndarray:
+    runner = session(model, threads)
+    parts = []
+    for start in range(0, len(test), _BATCH):
+        images = test.images[start : start + _BATCH].numpy().astype(np.float32) / 255
+        parts.append(runner.run(None, {INPUT_NAME: images})[0])
+    return np.concatenate(parts)
+
+
+def _demand(holds: bool, check: str, found: str) -> None:
+    if not holds:
+        raise CompressionError(
+            Reason.CERTIFICATION_FAILED,
+            f"the certificate's check of {check} failed: {found}",
+            metadata={"check": check},
+        )

@@ -1,0 +1,181 @@
+"""Checks on a request before any work, from exact counts and an embedding's manifest alone."""
+
+from __future__ import annotations
+
+import math
+
+from archpress_server.compress.types import Budget, FieldViolation, Reason, Request, RequestError
+from archpress_trainer.embedding.manifest import Manifest
+from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.costs import Costs, count
+from archpress_trainer.space.graph import Architecture, Layer
+from archpress_trainer.space.layers import conv, global_average_pool, linear, max_pool
+from archpress_trainer.space.shapes import window_output
+from archpress_trainer.space.widths import SizeBudget
+
+_HEAD_LAYERS = 3
+
+MAX_INPUT_PARAMS = 200_000_000
+MAX_INPUT_MACS = 50_000_000_000
+MAX_INPUT_ACTIVATION_BYTES = 2**30
+"""Largest input network, whose latency is measured beside the result's."""
+
+
+def budget_violations(budget: Budget) -> list[FieldViolation]:
+    """Return every field of a budget that is out of its range, or not yet offered."""
+    found = []
+    counts = (("max_params", budget.max_params), ("max_macs", budget.max_macs))
+    for name, number in counts:
+        if number is not None and number < 1:
+            found.append(_invalid(name, f"is {number}, must be at least 1"))
+    ratios = (
+        ("max_params_ratio", budget.max_params_ratio),
+        ("max_macs_ratio", budget.max_macs_ratio),
+    )
+    for name, value in ratios:
+        if value is not None and not 0 < value <= 1:
+            found.append(_invalid(name, f"is {value:g}, must be above 0 and at most 1"))
+    pairs = (
+        ("max_params", budget.max_params, budget.max_params_ratio),
+        ("max_macs", budget.max_macs, budget.max_macs_ratio),
+    )
+    for name, absolute, ratio in pairs:
+        if absolute is not None and ratio is not None:
+            found.append(_invalid(f"{name}_ratio", f"contradicts {name}: set one of the two"))
+    shares = (
+        ("min_accuracy", budget.min_accuracy),
+        ("max_accuracy_drop", budget.max_accuracy_drop),
+    )
+    for name, value in shares:
+        if value is not None and not 0 <= value <= 1:
+            found.append(_invalid(name, f"is {value:g}, must be 0 to 1"))
+    latency = budget.max_latency_seconds
+    if latency is not None and not (math.isfinite(latency) and latency > 0):
+        found.append(_invalid("max_latency", f"is {latency:g} s, must be positive"))
+    named = {violation.path for violation in found}
+    later = (("max_latency", latency), ("max_accuracy_drop", budget.max_accuracy_drop))
+    return found + [
+        FieldViolation(
+            f"budget.{name}", "this server does not offer it yet", Reason.NOT_IMPLEMENTED
+        )
+        for name, value in later
+        if value is not None and f"budget.{name}" not in named
+    ]
+
+
+def size_budget(budget: Budget, before: Costs) -> SizeBudget:
+    """Return the hard limits that a budget means for a network of these costs."""
+    params, macs = budget.max_params, budget.max_macs
+    if budget.max_params_ratio is not None:
+        params = int(before.params * budget.max_params_ratio)
+    if budget.max_macs_ratio is not None:
+        macs = int(before.macs * budget.max_macs_ratio)
+    return SizeBudget(params, macs)
+
+
+def smallest_networks(space: ChainSpace) -> tuple[Architecture, ...]:
+    """Return the networks of the space with the fewest parameters and the fewest MACs.
+
+    One pointwise convolution at the narrowest width, an average and the classifier; on the full
+    image, and behind pools that shrink it as far as the space allows, which costs fewer MACs.
+    """
+    width, classes = min(space.channels), space.classes
+    window = max(set(space.kernels) & set(space.strides))
+    pools: list[Layer] = []
+    side = min(space.input_shape[1:])
+    while side >= window > 1 and len(pools) < space.max_layers - _HEAD_LAYERS:
+        pools.append(max_pool(window, stride=window))
+        side = window_output(side, window, window, 0)
+    head = (conv(width, 1, padding=0), global_average_pool(), linear(classes))
+    return tuple(
+        Architecture(space.input_shape, classes, (*before, *head)) for before in ((), pools)
+    )
+
+
+def check_request(request: Request, manifest: Manifest) -> None:
+    """Refuse a request that no search could serve.
+
+    Raises:
+        RequestError: with every violation: shape and classes that differ from the data set's,
+            budgets out of range, budgets below the smallest network of the space (metadata name
+            the nearest feasible values).
+    """
+    large, metadata = _too_large(count(request.architecture))
+    found = [*shape_violations(request.architecture, manifest), *large]
+    invalid = budget_violations(request.budget)
+    if not invalid:
+        invalid, nearest = _infeasible(request, manifest.space)
+        metadata = metadata or nearest
+    if found or invalid:
+        raise RequestError((*found, *invalid), metadata)
+
+
+def shape_violations(architecture: Architecture, manifest: Manifest) -> list[FieldViolation]:
+    """Return how a network's input shape and classes differ from the data set's."""
+    found = []
+    space = manifest.space
+    names = ("channels", "height", "width")
+    for name, own, theirs in zip(names, architecture.input_shape, space.input_shape, strict=True):
+        if own != theirs:
+            found.append(
+                FieldViolation(
+                    f"architecture.input_shape.{name}",
+                    f"is {own}, images of {manifest.dataset} have {theirs}",
+                    Reason.SHAPE_MISMATCH,
+                )
+            )
+    if architecture.classes != space.classes:
+        found.append(
+            FieldViolation(
+                "architecture.classes",
+                f"is {architecture.classes}, {manifest.dataset} has {space.classes}",
+                Reason.SHAPE_MISMATCH,
+            )
+        )
+    return found
+
+
+def _too_large(costs: Costs) -> tuple[list[FieldViolation], dict[str, str]]:
+    """Return the fault of an input that is too large to run here, and its metadata."""
+    limits = (
+        ("params", costs.params, MAX_INPUT_PARAMS),
+        ("macs", costs.macs, MAX_INPUT_MACS),
+        ("peak_activation_bytes", costs.peak_activation_bytes, MAX_INPUT_ACTIVATION_BYTES),
+    )
+    for name, actual, maximum in limits:
+        if actual > maximum:
+            text = f"its {name} are {actual}, this server takes at most {maximum}"
+            metadata = {"limit": name, "maximum": str(maximum), "actual": str(actual)}
+            return [FieldViolation("architecture", text, Reason.LIMIT_EXCEEDED)], metadata
+    return [], {}
+
+
+def _infeasible(request: Request, space: ChainSpace) -> tuple[list[FieldViolation], dict[str, str]]:
+    before = count(request.architecture)
+    limits = size_budget(request.budget, before)
+    least = [count(network) for network in smallest_networks(space)]
+    params, macs = min(c.params for c in least), min(c.macs for c in least)
+    budget = request.budget
+    found: list[FieldViolation] = []
+    nearest: dict[str, str] = {}
+    checks = (
+        ("max_params", limits.max_params, params, before.params, budget.max_params_ratio),
+        ("max_macs", limits.max_macs, macs, before.macs, budget.max_macs_ratio),
+    )
+    for name, limit, smallest, whole, ratio in checks:
+        if limit is None or limit >= smallest:
+            continue
+        field = name if ratio is None else f"{name}_ratio"
+        nearest[field] = str(smallest) if ratio is None else f"{smallest / whole:.6g}"
+        found.append(
+            FieldViolation(
+                f"budget.{field}",
+                f"allows {limit}, the smallest network of the space needs {smallest}",
+                Reason.BUDGET_INFEASIBLE,
+            )
+        )
+    return found, nearest
+
+
+def _invalid(name: str, description: str) -> FieldViolation:
+    return FieldViolation(f"budget.{name}", description, Reason.INVALID_BUDGET)

@@ -1,0 +1,183 @@
+"""Step 2, decode: points -> valid architectures within the budget, scored and improved locally.
+
+What is scored is the architecture that would be trained, re-encoded, never the point that it was
+decoded from; budgets are checked on exact counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+import torch
+
+from archpress_trainer.embedding.interface import Embedding
+from archpress_trainer.embedding.prediction import Prediction
+from archpress_trainer.space.costs import Costs, count
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.neighbours import neighbour
+from archpress_trainer.space.widths import SizeBudget, fit_widths
+
+_SNUG = 0.93
+"""Share of the budget from which on widths are left as they are."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """An architecture within the budget with exact costs and predicted accuracy."""
+
+    architecture: Architecture
+    costs: Costs
+    prediction: Prediction
+
+
+@dataclass(frozen=True)
+class LabelledRange:
+    """The costs of the labelled nets: beyond them nothing backs a prediction."""
+
+    max_macs: int
+    max_activation_bytes: int
+
+    @classmethod
+    def of(cls, embedding: Embedding) -> LabelledRange | None:
+        """Return the range of an embedding's population, None if it came without one."""
+        found = [count(exemplar.architecture) for exemplar in embedding.exemplars]
+        if not found:
+            return None
+        return cls(
+            max(costs.macs for costs in found), max(costs.peak_activation_bytes for costs in found)
+        )
+
+    def holds(self, costs: Costs) -> bool:
+        """Return whether costs lie in the range."""
+        return (
+            costs.macs <= self.max_macs and costs.peak_activation_bytes <= self.max_activation_bytes
+        )
+
+    def narrowed(self, budget: SizeBudget) -> SizeBudget:
+        """Return a budget that also keeps to the range; one without limits stays without."""
+        within = budget.max_macs is not None and budget.max_macs <= self.max_macs
+        if within or budget == SizeBudget():
+            return budget
+        return SizeBudget(budget.max_params, self.max_macs)
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How decodes are varied: widths, draws per point, rounds of local search around the best.
+
+    `fit_widths` scales a decode's widths to the budget; without it a decode is taken or left.
+    """
+
+    fit_widths: bool = True
+    draws: int = 1
+    rounds: int = 3
+    parents: int = 12
+    children: int = 10
+
+
+class Pool:
+    """Distinct architectures within a budget and the labelled range, scored as they are added."""
+
+    def __init__(
+        self, embedding: Embedding, budget: SizeBudget, *, fit_widths: bool = True
+    ) -> None:
+        """Start empty."""
+        self._embedding = embedding
+        self._fit_widths = fit_widths
+        self._range = LabelledRange.of(embedding)
+        self._budget = self._range.narrowed(budget) if self._range else budget
+        self._scored: dict[str, Scored] = {}
+
+    def __len__(self) -> int:
+        """Return how many architectures there are."""
+        return len(self._scored)
+
+    def add(self, architectures: Iterable[Architecture | None]) -> None:
+        """Fit each to the budget and add what is new and holds; the rest is passed over."""
+        fresh: dict[str, tuple[Architecture, Costs]] = {}
+        for architecture in architectures:
+            fitted = self._fitted(architecture) if architecture else None
+            if fitted is None or fitted.digest in self._scored or fitted.digest in fresh:
+                continue
+            costs = count(fitted)
+            if self._holds(fitted, costs):
+                fresh[fitted.digest] = (fitted, costs)
+        predictions = self._embedding.predict([network for network, _ in fresh.values()])
+        for (digest, (network, costs)), prediction in zip(fresh.items(), predictions, strict=True):
+            self._scored[digest] = Scored(network, costs, prediction)
+
+    def _fitted(self, architecture: Architecture) -> Architecture | None:
+        costs = count(architecture)
+        snug = self._budget.holds(costs) and self._budget.used(costs) >= _SNUG
+        if snug or not self._fit_widths:
+            return architecture
+        return fit_widths(architecture, self._budget)
+
+    def _holds(self, architecture: Architecture, costs: Costs) -> bool:
+        near = self._range is None or self._range.holds(costs)
+        inside = self._embedding.manifest.space.contains(architecture)
+        return near and inside and self._budget.holds(costs)
+
+    def best(self, count: int) -> list[Scored]:
+        """Return the architectures of the highest lower bounds, best first."""
+        return sorted(
+            self._scored.values(), key=lambda s: (-s.prediction.lower, s.architecture.digest)
+        )[:count]
+
+    def all(self) -> list[Scored]:
+        """Return every architecture."""
+        return list(self._scored.values())
+
+
+def decode_points(
+    embedding: Embedding,
+    points: torch.Tensor,
+    pool: Pool,
+    settings: SearchSettings,
+    rng: np.random.Generator,
+) -> None:
+    """Add the likeliest decode of each point, and some drawn ones, to the pool."""
+    pool.add(embedding.decode(points))
+    for _ in range(settings.draws):
+        pool.add(embedding.decode(points, rng))
+
+
+def search_nearby(
+    embedding: Embedding,
+    pool: Pool,
+    settings: SearchSettings,
+    rng: Random,
+    *,
+    on_round: Callable[[int], None] | None = None,
+) -> None:
+    """Add small changes of the pool's best architectures, round by round."""
+    space = embedding.manifest.space
+    for index in range(settings.rounds):
+        parents = pool.best(settings.parents)
+        pool.add(
+            neighbour(parent.architecture, space, rng)
+            for parent in parents
+            for _ in range(settings.children)
+        )
+        if on_round is not None:
+            on_round(index + 1)
+
+
+def diverse(ranked: list[Scored], count: int) -> list[Scored]:
+    """Return `count` of the ranked architectures, at most one per outline while others remain.
+
+    The outline is the list of layer kinds, kernels and strides: nets that differ in widths only
+    would waste the trainings that tell candidates apart.
+    """
+    chosen: list[Scored] = []
+    seen: set[tuple[tuple[int, int, int], ...]] = set()
+    for scored in ranked:
+        outline = tuple((la.kind, la.kernel, la.stride) for la in scored.architecture.layers)
+        if outline not in seen:
+            seen.add(outline)
+            chosen.append(scored)
+    rest = [scored for scored in ranked if scored not in chosen]
+    return (chosen + rest)[:count]

@@ -1,0 +1,119 @@
+"""Step 1, descend: gradient steps in the embedding on the compression objective (eq. 16-18)."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from archpress_trainer.embedding.interface import Embedding
+from archpress_trainer.space.widths import SizeBudget
+
+
+@dataclass(frozen=True)
+class DescentSettings:
+    """How descent walks.
+
+    `cost_weight` is the paper's lambda of eq. 17: per squared unit of log cost above a limit.
+    `radius` is the trust region in typical norms of a point;
+    `caution` weighs the uncertainty that is subtracted from the predicted accuracy.
+    """
+
+    steps: int = 40
+    learning_rate: float = 0.15
+    cost_weight: float = 2.0
+    radius: float = 1.15
+    trust_weight: float = 1.0
+    caution: float = 0.5
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Where descent ended.
+
+    `points` `(kept starts, dimensions)`; `objective` the mean objective before each step; `lost`
+    the number of starts that became not-a-number and were given up.
+    """
+
+    points: torch.Tensor
+    objective: tuple[float, ...]
+    lost: int
+    seconds: float
+
+
+def descend(
+    embedding: Embedding,
+    starts: torch.Tensor,
+    budget: SizeBudget,
+    settings: DescentSettings,
+    *,
+    cost_pull: torch.Tensor | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+) -> Descent:
+    """Move every start down the objective at once.
+
+    The objective of a point is the cost of its predicted accuracy against 1, minus caution times
+    the uncertainty (eq. 16, 17 with a0 = 1), plus the squared log excess over each limit of the
+    budget (eq. 17), plus the squared excess of its norm over the trust region.
+
+    Args:
+        embedding: predicts accuracy and costs with gradients.
+        starts: `(starts, dimensions)`.
+        budget: limits on parameters and MACs.
+        settings: step count and weights.
+        cost_pull: without a limit, the weight of each start on its log parameters, `(starts,)`
+            (lambda of eq. 16).
+        on_step: told of step and mean objective.
+    """
+    started = time.perf_counter()
+    points = starts.clone().requires_grad_(True)
+    optimizer = torch.optim.Adam([points], lr=settings.learning_rate)
+    curve: list[float] = []
+    for step in range(settings.steps):
+        values = _objective(embedding, points, budget, settings, cost_pull)
+        finite = values.isfinite()
+        optimizer.zero_grad(set_to_none=True)
+        # Starts are independent: a broken one must not stop the others.
+        values[finite].sum().backward()
+        if points.grad is not None:
+            points.grad.nan_to_num_(0.0, 0.0, 0.0)
+        optimizer.step()
+        mean = values[finite].mean().item() if bool(finite.any()) else math.nan
+        curve.append(mean)
+        if on_step is not None:
+            on_step(step + 1, mean)
+    with torch.no_grad():
+        kept = _objective(embedding, points, budget, settings, cost_pull).isfinite()
+        result = points.detach()[kept]
+    seconds = time.perf_counter() - started
+    return Descent(result, tuple(curve), int((~kept).sum()), seconds)
+
+
+def _objective(
+    embedding: Embedding,
+    points: torch.Tensor,
+    budget: SizeBudget,
+    settings: DescentSettings,
+    cost_pull: torch.Tensor | None,
+) -> torch.Tensor:
+    predicted = embedding.at(points)
+    cautious = predicted.accuracy - settings.caution * predicted.uncertainty
+    values = functional.softplus(-cautious)
+    limits = (
+        (budget.max_params, predicted.log_params),
+        (budget.max_macs, predicted.log_macs),
+    )
+    for limit, log_cost in limits:
+        if limit is not None and log_cost is not None:
+            excess = (log_cost - math.log(limit)).clamp_min(0)
+            values = values + settings.cost_weight * excess.square()
+    if cost_pull is not None:
+        values = values + cost_pull * predicted.log_params
+    norm = points.norm(dim=1) / math.sqrt(points.shape[1])
+    beyond = (norm - settings.radius).clamp_min(0)
+    result: torch.Tensor = values + settings.trust_weight * beyond.square()
+    return result

@@ -1,0 +1,81 @@
+"""What each effort spends: how wide the search is and how long the training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from archpress_server.compress.types import Effort, Method
+from archpress_trainer.training.recipe import Recipe, paper_recipe
+
+_SHORT_EDGE = 32
+_DRAFT_WORK_MACS = 6e12
+_FEWEST_EPOCHS = 6
+
+
+@dataclass(frozen=True)
+class EffortPlan:
+    """How many candidates are trained, on how much, and with which recipe the winner.
+
+    `final_work_macs` bounds the winner's training to so many multiply-accumulates of forward
+    passes by fewer epochs, so that a draft takes minutes whatever the network; None is no bound.
+    Each round trains the remaining candidates by `round_recipe` on `round_images` images, twice as
+    long as the round before, and keeps the better half (successive halving).
+    """
+
+    trained_candidates: int
+    round_recipe: Recipe
+    round_images: int | None
+    final_recipe: Recipe
+    final_work_macs: float | None = None
+
+    def recipe_for(self, macs: int, images: int) -> Recipe:
+        """Return the final recipe for a network of these MACs on so many training images."""
+        recipe = self.final_recipe
+        if self.final_work_macs is None:
+            return recipe
+        affordable = int(self.final_work_macs / (macs * images))
+        return replace(recipe, epochs=max(_FEWEST_EPOCHS, min(recipe.epochs, affordable)))
+
+
+def effort_plan(
+    effort: Effort, method: Method, dataset: str, input_shape: tuple[int, int, int]
+) -> EffortPlan:
+    """Return what an effort means for a data set; the paper's method trains one candidate."""
+    if method is Method.PAPER:
+        recipe = paper_recipe(dataset)
+        if effort is Effort.DRAFT:
+            scale = 5
+            recipe = replace(
+                recipe,
+                name=f"{recipe.name}-draft",
+                epochs=recipe.epochs // scale,
+                milestones=tuple(m // scale for m in recipe.milestones),
+            )
+        return EffortPlan(1, recipe, None, recipe)
+    small = input_shape[1] < _SHORT_EDGE
+    final = Recipe(
+        name=f"final-{effort.value}",
+        epochs=_EPOCHS[effort][0 if small else 1],
+        batch_size=128,
+        learning_rate=0.2,
+        weight_decay=2e-4,
+        crop_padding=0 if small else 4,
+        average_decay=0.995,
+        clip_norm=2.0,
+    )
+    short = replace(final, name="round", epochs=3, average_decay=0.0, batch_size=64)
+    candidates, images = _ROUNDS[effort]
+    work = _DRAFT_WORK_MACS if effort is Effort.DRAFT else None
+    return EffortPlan(candidates, short, images, final, work)
+
+
+_EPOCHS = {
+    Effort.DRAFT: (16, 16),
+    Effort.STANDARD: (30, 60),
+    Effort.FULL: (50, 150),
+}
+_ROUNDS: dict[Effort, tuple[int, int | None]] = {
+    Effort.DRAFT: (4, 12_000),
+    Effort.STANDARD: (8, 25_000),
+    Effort.FULL: (12, None),
+}

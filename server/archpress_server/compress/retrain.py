@@ -1,0 +1,168 @@
+"""Step 3, retrain: rounds of short training that halve the candidates, then the winner in full."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from archpress_server.compress.effort import EffortPlan
+from archpress_server.compress.types import (
+    Candidate,
+    CompressionError,
+    Observer,
+    Phase,
+    Progress,
+    Reason,
+    StoppedError,
+)
+from archpress_trainer.data.dataset import TrainingData
+from archpress_trainer.space.build import Network, build
+from archpress_trainer.training.device import Compute
+from archpress_trainer.training.loop import Status, Step, TrainResult, train
+from archpress_trainer.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The winner with its trained network, on the CPU and in evaluation mode."""
+
+    candidate: Candidate
+    network: Network
+
+
+def retrain(
+    candidates: Sequence[Candidate],
+    data: TrainingData,
+    effort: EffortPlan,
+    seed: int,
+    compute: Compute,
+    observer: Observer,
+) -> Trained:
+    """Return the best of the candidates, trained by the effort's final recipe.
+
+    Decisions use validation images only. The observer hears of every candidate that was trained.
+
+    Raises:
+        StoppedError: the observer asked to stop.
+        CompressionError: every training diverged.
+    """
+    session = _Session(data.to(compute.device), effort, seed, compute, observer)
+    remaining = list(candidates)[: effort.trained_candidates]
+    session.plan_work(remaining)
+    index = 0
+    while len(remaining) > 1:
+        remaining = _round(session, remaining, index)
+        index += 1
+    others = [candidate for candidate in candidates if candidate.rank != remaining[0].rank]
+    for winner in (*remaining, *others):
+        recipe = effort.recipe_for(winner.costs.macs, len(session.data.train))
+        network, result = session.run(winner, recipe, session.data)
+        if result.status is Status.FINISHED:
+            chosen = replace(winner, validation_accuracy=result.accuracy, chosen=True)
+            observer.candidate(chosen)
+            return Trained(chosen, network.cpu())
+    raise _diverged(candidates)
+
+
+def _round(session: _Session, remaining: list[Candidate], index: int) -> list[Candidate]:
+    """Train each candidate and return the better half, best first; later rounds train longer."""
+    effort = session.effort
+    data = session.data.first(effort.round_images)
+    recipe = replace(effort.round_recipe, epochs=effort.round_recipe.epochs * 2**index)
+    results: list[Candidate] = []
+    for candidate in remaining:
+        _, result = session.run(candidate, recipe, data)
+        if result.status is Status.FINISHED:
+            trained = replace(candidate, validation_accuracy=result.accuracy)
+            session.observer.candidate(trained)
+            results.append(trained)
+    if not results:
+        raise _diverged(remaining)
+    results.sort(key=lambda c: (-(c.validation_accuracy or 0.0), c.rank))
+    return results[: max(1, len(remaining) // 2)]
+
+
+def _diverged(candidates: Sequence[Candidate]) -> CompressionError:
+    return CompressionError(
+        Reason.TRAINING_DIVERGED,
+        f"all {len(candidates)} candidates diverged in training",
+        metadata={"candidates": str(len(candidates))},
+    )
+
+
+class _Session:
+    """Runs trainings one after another and reports their progress as one count of images."""
+
+    def __init__(
+        self,
+        data: TrainingData,
+        effort: EffortPlan,
+        seed: int,
+        compute: Compute,
+        observer: Observer,
+    ) -> None:
+        self.data = data
+        self.effort = effort
+        self.observer = observer
+        self._seed = seed
+        self._compute = compute
+        self._done = 0.0
+        self._total = 1.0
+        self._started = time.perf_counter()
+
+    def plan_work(self, candidates: Sequence[Candidate]) -> None:
+        """Estimate all work as images times MACs, so that progress is even in time."""
+        mean = sum(c.costs.macs for c in candidates) / len(candidates)
+        rounds, alive, length = 0, len(candidates), 1
+        while alive > 1:
+            rounds += alive * length
+            alive, length = max(1, alive // 2), 2 * length
+        short = self._images(self.effort.round_recipe, self.data.first(self.effort.round_images))
+        recipe = self.effort.recipe_for(round(mean), len(self.data.train))
+        final = self._images(recipe, self.data)
+        self._total = mean * (rounds * short + final)
+
+    def run(
+        self, candidate: Candidate, recipe: Recipe, data: TrainingData
+    ) -> tuple[Network, TrainResult]:
+        """Train one candidate; equal candidates and recipes get equal seeds."""
+        generator = torch.Generator().manual_seed((self._seed * 31 + candidate.rank) % 2**63)
+        network = build(candidate.architecture, generator)
+        work = candidate.costs.macs * self._images(recipe, data)
+        label = f"candidate {candidate.rank}, {recipe.epochs} epochs ({recipe.name})"
+
+        def observe(step: Step) -> bool:
+            if self.observer.should_stop():
+                return False
+            share = step.step / step.total_steps
+            self._report(work * share, step, label)
+            return True
+
+        result = train(
+            network, data, recipe, generator, self._compute, observer=observe, evaluate_every=1
+        )
+        if result.status is Status.STOPPED:
+            raise StoppedError("stopped while training")
+        self._done += work
+        return network, result
+
+    def _images(self, recipe: Recipe, data: TrainingData) -> int:
+        return len(data.train) * recipe.epochs
+
+    def _report(self, work: float, step: Step, label: str) -> None:
+        share = min(1.0, (self._done + work) / self._total)
+        elapsed = time.perf_counter() - self._started
+        self.observer.progress(
+            Progress(
+                Phase.RETRAIN,
+                step=round(1000 * share),
+                total_steps=1000,
+                loss=step.loss,
+                accuracy=step.accuracy,
+                eta_seconds=elapsed * (1 - share) / share if share > 0 else None,
+                message=f"{label}, epoch {step.epoch}",
+            )
+        )

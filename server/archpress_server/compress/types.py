@@ -1,0 +1,233 @@
+"""What goes into a compression and what comes out, free of wire formats and storage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from archpress_trainer.embedding.prediction import Prediction
+from archpress_trainer.space.costs import Costs
+from archpress_trainer.space.graph import Architecture
+
+
+class Effort(StrEnum):
+    """How much work may go into training the result."""
+
+    DRAFT = "draft"
+    STANDARD = "standard"
+    FULL = "full"
+
+
+class Method(StrEnum):
+    """Which embedding and objective: what measured best, or the paper's to the letter."""
+
+    DEFAULT = "default"
+    PAPER = "paper"
+
+
+class Phase(StrEnum):
+    """The step that a compression is at, in this order."""
+
+    VALIDATE = "validate"
+    DESCEND = "descend"
+    DECODE = "decode"
+    RETRAIN = "retrain"
+    EXPORT = "export"
+    CERTIFY = "certify"
+
+
+class Reason(StrEnum):
+    """Why a request is refused or a compression fails; the names of the API's ErrorReason."""
+
+    INVALID_ARCHITECTURE = "INVALID_ARCHITECTURE"
+    UNKNOWN_DATASET = "UNKNOWN_DATASET"
+    UNKNOWN_NETWORK = "UNKNOWN_NETWORK"
+    INVALID_BUDGET = "INVALID_BUDGET"
+    BUDGET_INFEASIBLE = "BUDGET_INFEASIBLE"
+    SHAPE_MISMATCH = "SHAPE_MISMATCH"
+    LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
+    INVALID_FIELD = "INVALID_FIELD"
+    NO_EMBEDDING = "NO_EMBEDDING"
+    NOT_IMPLEMENTED = "NOT_IMPLEMENTED"
+    BUDGET_UNREACHABLE = "BUDGET_UNREACHABLE"
+    TRAINING_DIVERGED = "TRAINING_DIVERGED"
+    CERTIFICATION_FAILED = "CERTIFICATION_FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One fault of a request: the field's path from the specification, and what is wrong."""
+
+    path: str
+    description: str
+    reason: Reason
+
+
+class RequestError(ValueError):
+    """A request that is refused before any work, with every violation found."""
+
+    def __init__(
+        self, violations: tuple[FieldViolation, ...], metadata: Mapping[str, str] | None = None
+    ) -> None:
+        """Keep the violations; `metadata` holds what helps a program, such as known names."""
+        self.violations = violations
+        self.metadata = dict(metadata or {})
+        super().__init__("; ".join(f"{v.path}: {v.description}" for v in violations))
+
+    @property
+    def reason(self) -> Reason:
+        """The first violation's reason, which stands for all."""
+        return self.violations[0].reason
+
+
+class CompressionError(RuntimeError):
+    """A compression that failed after it was accepted."""
+
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        best: Compression | None = None,
+        nearest_budget: Budget | None = None,
+    ) -> None:
+        """Keep the reason, the best result there is and the nearest budget that it meets."""
+        self.reason = reason
+        self.metadata = dict(metadata or {})
+        self.best = best
+        self.nearest_budget = nearest_budget
+        super().__init__(message)
+
+
+class StoppedError(RuntimeError):
+    """The observer asked to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits for the result; None is unset. Sizes and MACs are hard, checked on exact counts."""
+
+    max_params: int | None = None
+    max_params_ratio: float | None = None
+    max_macs: int | None = None
+    max_macs_ratio: float | None = None
+    max_latency_seconds: float | None = None
+    min_accuracy: float | None = None
+    max_accuracy_drop: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to compress, for which data set, down to what."""
+
+    architecture: Architecture
+    dataset: str
+    budget: Budget = field(default_factory=Budget)
+    effort: Effort = Effort.DRAFT
+    method: Method = Method.DEFAULT
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A valid architecture within the hard budgets, `rank` 1 being the best prediction."""
+
+    architecture: Architecture
+    costs: Costs
+    prediction: Prediction
+    rank: int
+    validation_accuracy: float | None = None
+    chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Candidates for a request, best first, without training."""
+
+    costs_before: Costs
+    candidates: tuple[Candidate, ...]
+    embedding: str
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a compression is; `total_steps` 0 while unknown."""
+
+    phase: Phase
+    step: int = 0
+    total_steps: int = 0
+    loss: float | None = None
+    accuracy: float | None = None
+    eta_seconds: float | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Time of one batch in ONNX Runtime: median and 10th, 90th percentile over `runs`."""
+
+    median_seconds: float
+    p10_seconds: float
+    p90_seconds: float
+    threads: int
+    batch_size: int
+    runs: int
+    cpu_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What was measured on the delivered bytes, reopened."""
+
+    sha256: str
+    size_bytes: int
+    params_on_bytes: int
+    costs: Costs
+    test_images: int
+    accuracy: float
+    accuracy_lower: float
+    accuracy_upper: float
+    argmax_agreement: float
+    max_abs_logit_difference: float
+    latency: Latency
+    input_latency: Latency
+    opset: int
+    onnxruntime_version: str
+    torch_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """The result: the trained network as ONNX bytes and everything known about it."""
+
+    model: bytes
+    architecture: Architecture
+    costs_before: Costs
+    costs_after: Costs
+    prediction: Prediction
+    validation_accuracy: float
+    certificate: Certificate
+    embedding: str
+    budget_met: bool
+    seconds: float
+
+
+class Observer(Protocol):
+    """Follows a compression and may stop it."""
+
+    def progress(self, progress: Progress) -> None:
+        """Be told how far it is; called often, so it should return at once."""
+        ...
+
+    def candidate(self, candidate: Candidate) -> None:
+        """Be told of a candidate that was found, trained or chosen."""
+        ...
+
+    def should_stop(self) -> bool:
+        """Return whether to give up; the compression then raises `StoppedError`."""
+        ...

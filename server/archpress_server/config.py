@@ -1,0 +1,209 @@
+"""`ServerConfig`: every setting of the server, from flags, environment, a file and defaults."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+ENVIRONMENT_PREFIX = "ARCHPRESS_"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class ServerConfig(BaseModel):
+    """What an operator may set; a flag wins over the environment, that over the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(
+        default=50051, ge=0, le=65535, description="port of the API; 0 takes a free one"
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1", description="address of /metrics, /livez and /readyz"
+    )
+    metrics_port: int = Field(default=9464, ge=0, le=65535, description="their port; 0 is off")
+    state_dir: Path = Field(
+        default_factory=lambda: Path.home() / ".local" / "state" / "archpress",
+        description="folder of the database and the artifacts",
+    )
+    database_url: str = Field(
+        default="", description="SQLAlchemy URL; empty is SQLite in state_dir"
+    )
+    workers: int = Field(
+        default=1, ge=0, le=256, description="jobs that run at one time; 0 runs none"
+    )
+    threads_per_worker: int = Field(
+        default_factory=_cores, ge=1, le=1024, description="CPU threads of a job"
+    )
+    dataset_root: Path = Field(
+        default_factory=lambda: Path.home() / ".cache" / "archpress" / "datasets",
+        description="folder of the built-in data sets",
+    )
+    dataset_files: Annotated[Mapping[str, Path], NoDecode] = Field(
+        default_factory=dict, description="data sets of your own: name=path.npz, comma-separated"
+    )
+    datasets: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="data sets offered; empty is fashion-mnist and all that are set up"
+    )
+    download_datasets: bool = Field(
+        default=True, description="download a built-in data set when needed"
+    )
+    embeddings_dir: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(), description="folders with embeddings beside the bundled ones, comma-separated"
+    )
+    lease_seconds: float = Field(
+        default=30.0, gt=0, description="silence after which a worker is lost"
+    )
+    heartbeat_seconds: float = Field(
+        default=5.0, gt=0, description="time between two signs of life"
+    )
+    max_attempts: int = Field(default=2, ge=1, le=100, description="workers that a job may lose")
+    cancel_grace_seconds: float = Field(
+        default=20.0, ge=0, description="time to stop before it is killed"
+    )
+    drain_grace_seconds: float = Field(
+        default=20.0, ge=0, description="time to end calls at shutdown"
+    )
+    max_run_time_seconds: float = Field(default=86_400.0, ge=1, description="longest run of a job")
+    max_message_bytes: int = Field(
+        default=4 * 2**20, ge=1024, le=2**30, description="largest request message"
+    )
+    max_queued_jobs: int = Field(default=1000, ge=1, description="jobs that may wait")
+    retention_seconds: float = Field(
+        default=7 * 86_400.0, gt=0, description="time that a final job and its artifacts are kept"
+    )
+    poll_seconds: float = Field(
+        default=0.1, gt=0, le=10, description="time between looks at the database"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least severity that is logged"
+    )
+
+    @field_validator("datasets", "embeddings_dir", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+    @field_validator("dataset_files", mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.partition("=") for part in value.split(",") if part]
+        wrong = [name for name, equals, path in pairs if not (name and equals and path)]
+        if wrong:
+            raise ValueError(f"{wrong[0]!r} is not name=path")
+        return {name: path for name, _, path in pairs}
+
+    @property
+    def url(self) -> str:
+        """URL of the database in use."""
+        return self.database_url or f"sqlite:///{self.state_dir.absolute() / 'archpress.db'}"
+
+    @property
+    def artifacts_dir(self) -> Path:
+        """Folder of the artifacts."""
+        return self.state_dir / "artifacts"
+
+
+class _Settings(ServerConfig, BaseSettings):
+    """`ServerConfig` with its sources; `config` names the file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True, cli_parse_args=False
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: flags, environment, file."""
+        assert isinstance(init_settings, InitSettingsSource)
+        file = init_settings.init_kwargs.pop("config", None)
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+
+def load_config(flags: Mapping[str, str] | None = None, file: Path | None = None) -> ServerConfig:
+    """Return the settings from all sources.
+
+    Raises:
+        ValueError: a value is wrong, or the file holds an unknown key or cannot be read.
+    """
+    if file is not None and not file.is_file():
+        raise ValueError(f"{file}: there is no such file")
+    given: dict[str, Any] = {**(flags or {}), "config": file}
+    settings = _Settings(**given)
+    return ServerConfig.model_validate(settings.model_dump())
+
+
+def unknown_environment(environment: Mapping[str, str]) -> list[str]:
+    """Return the variables with the prefix that set nothing.
+
+    They are no errors: the client's variables and Kubernetes' service links share the prefix.
+    """
+    known = {ENVIRONMENT_PREFIX + name.upper() for name in ServerConfig.model_fields}
+    return sorted(n for n in environment if n.startswith(ENVIRONMENT_PREFIX) and n not in known)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add `--config` and a flag for every setting."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
+    for name, field in ServerConfig.model_fields.items():
+        default = field.get_default(call_default_factory=True, validated_data={})
+        shown = "" if default in ("", (), {}) else f" (default {default})"
+        parser.add_argument(
+            "--" + name.replace("_", "-"),
+            metavar="VALUE",
+            default=argparse.SUPPRESS,
+            help=f"{field.description}{shown}".replace("%", "%%"),
+        )
+
+
+def parse_flags(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the flags that were given, by the setting's name."""
+    return {k: v for k, v in vars(arguments).items() if k in ServerConfig.model_fields}
+
+
+def describe(config: ServerConfig) -> str:
+    """Return the settings as TOML lines, without a password."""
+    values = json.loads(config.model_dump_json())
+    values["database_url"] = sa.make_url(config.url).render_as_string(hide_password=True)
+    return "".join(f"{name} = {_toml(value)}\n" for name, value in values.items())
+
+
+def explain(error: ValueError) -> Sequence[str]:
+    """Return one line per wrong setting."""
+    details = getattr(error, "errors", None)
+    if details is None:
+        return [str(error)]
+    return [f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in details()]
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        pairs = (f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    return json.dumps(value)

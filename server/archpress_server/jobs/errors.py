@@ -1,0 +1,60 @@
+"""What the job store refuses, in terms that a caller can act on."""
+
+from __future__ import annotations
+
+
+class StoreError(RuntimeError):
+    """Base of everything that the store raises."""
+
+
+class StoreSetupError(StoreError):
+    """The state folder or database cannot be used; the message is for the operator."""
+
+
+class DatabaseUnavailableError(StoreError):
+    """The database cannot be reached, is locked or is full at the moment."""
+
+
+class JobNotFoundError(StoreError):
+    """There is no such job."""
+
+    def __init__(self, job: str) -> None:
+        """Keep the job's id."""
+        self.job = job
+        super().__init__(f"there is no job {job!r}")
+
+
+class ArtifactNotFoundError(StoreError):
+    """There is no such artifact."""
+
+    def __init__(self, artifact: str) -> None:
+        """Keep the artifact's id."""
+        self.artifact = artifact
+        super().__init__(f"there is no artifact {artifact!r}")
+
+
+class RequestIdReusedError(StoreError):
+    """A request_id came again with another request."""
+
+    def __init__(self, request_id: str, job: str) -> None:
+        """Keep the id and the job that it made."""
+        self.request_id = request_id
+        self.job = job
+        super().__init__(f"request_id {request_id} was used for job {job} with another request")
+
+
+class QueueFullError(StoreError):
+    """No more jobs may wait."""
+
+    def __init__(self, maximum: int) -> None:
+        """Keep the number of jobs that may wait."""
+        self.maximum = maximum
+        super().__init__(f"{maximum} jobs are waiting, which is the most that may")
+
+
+class PageTokenError(StoreError):
+    """A page token that this store did not make for these filters."""
+
+
+class StaleAttemptError(StoreError):
+    """The attempt no longer holds its job: it was given up, ended or deleted."""

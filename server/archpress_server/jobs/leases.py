@@ -1,0 +1,310 @@
+"""`Leases`: who works on which job, fenced by the attempt's number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from enum import Enum, auto
+from typing import Any
+
+import sqlalchemy as sa
+
+from archpress_server.compress.types import Budget, Candidate, Compression, Progress
+from archpress_server.jobs.errors import StaleAttemptError
+from archpress_server.jobs.model import (
+    HELD,
+    TIMED_OUT,
+    WORKER_LOST,
+    EventKind,
+    JobError,
+    JobRecord,
+    JobResult,
+    LogLine,
+    Severity,
+    State,
+    new_id,
+)
+from archpress_server.jobs.rows import Row, change, insert_event, select_job
+from archpress_server.jobs.schema import artifacts, events, jobs
+from archpress_server.jobs.serialise import (
+    dumps,
+    error_to_json,
+    progress_to_json,
+    result_to_json,
+)
+from archpress_server.jobs.store import JobStore
+
+
+class Signal(Enum):
+    """What the job's row tells the worker that holds it."""
+
+    GO_ON = auto()
+    CANCEL = auto()
+    STALE = auto()
+
+
+@dataclass(frozen=True)
+class Leases:
+    """The worker's and the supervisor's side of a store.
+
+    Every write of a worker carries its attempt: once the job was given to another attempt, ended
+    or deleted, it changes nothing. Of a job's progress about the newest `kept_progress` events
+    stay in its log; older ones are coalesced for every watcher.
+    """
+
+    store: JobStore
+    lease_seconds: float = 30.0
+    max_attempts: int = 2
+    kept_progress: int = 1000
+
+    def lease_next(self, worker: str) -> JobRecord | None:
+        """Give the most urgent waiting job to a worker: it is RUNNING in its next attempt."""
+        query = (
+            sa.select(jobs)
+            .where(jobs.c.state == State.QUEUED)
+            .order_by(jobs.c.priority.desc(), jobs.c.create_time, jobs.c.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        # An idle server asks often; only with a job in sight does it take the write lock.
+        with self.store.database.read() as connection:
+            waiting = sa.select(sa.literal(1)).where(jobs.c.state == State.QUEUED).limit(1)
+            if connection.scalar(waiting) is None:
+                return None
+        with self.store.database.write() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+            if row is None:
+                return None
+            now = self.store.clock()
+            return self._change(
+                connection,
+                row,
+                state=State.RUNNING,
+                attempt=row["attempt"] + 1,
+                start_time=row["start_time"] or now,
+                attempt_start=now,
+                lease_until=now + self.lease_seconds,
+                worker=worker,
+            )
+
+    def heartbeat(self, job: str, attempt: int) -> Signal:
+        """Extend a lease and return what the worker should do."""
+        with self.store.database.write() as connection:
+            row = _held(connection, job, attempt)
+            if row is None:
+                return Signal.STALE
+            until = self.store.clock() + self.lease_seconds
+            connection.execute(jobs.update().where(jobs.c.id == job).values(lease_until=until))
+            return Signal.CANCEL if row["state"] == State.CANCELLING else Signal.GO_ON
+
+    def append(self, job: str, attempt: int, payload: Progress | Candidate | LogLine) -> int:
+        """Append to a job's log and return the event's number.
+
+        Raises:
+            StaleAttemptError: the attempt no longer holds the job.
+        """
+        with self.store.database.write() as connection:
+            row = _held(connection, job, attempt)
+            if row is None:
+                raise StaleAttemptError(f"attempt {attempt} of job {job} is over")
+            return self._append(connection, row, payload)
+
+    def succeed(self, job: str, attempt: int, compression: Compression) -> JobRecord | None:
+        """End a job with its result; None if the attempt no longer holds it.
+
+        A job that was asked to stop is CANCELLED, whatever came of it.
+        """
+        return self._finish(job, attempt, State.SUCCEEDED, compression=compression)
+
+    def fail(
+        self,
+        job: str,
+        attempt: int,
+        error: JobError,
+        *,
+        best: Compression | None = None,
+        nearest_budget: Budget | None = None,
+    ) -> JobRecord | None:
+        """End a job with an error and the best result there is; None as in `succeed`."""
+        return self._finish(
+            job, attempt, State.FAILED, error=error, compression=best, nearest_budget=nearest_budget
+        )
+
+    def cancelled(self, job: str, attempt: int) -> JobRecord | None:
+        """End a job whose worker stopped on request; None as in `succeed`."""
+        return self._finish(job, attempt, State.CANCELLED)
+
+    def requeue(self, job: str, attempt: int) -> JobRecord | None:
+        """Give a job back, because the worker has to stop; it does not count as lost."""
+        with self.store.database.write() as connection:
+            row = _held(connection, job, attempt)
+            if row is None:
+                return None
+            return self._give_back(connection, row, "the worker was stopped", lost=0)
+
+    def lose(self, job: str, attempt: int, cause: str) -> JobRecord | None:
+        """Take a job from a worker that is gone: queued again, or FAILED after the last attempt."""
+        with self.store.database.write() as connection:
+            row = _held(connection, job, attempt)
+            return None if row is None else self._give_back(connection, row, cause, lost=1)
+
+    def expire(self) -> list[JobRecord]:
+        """Take the jobs whose workers have been silent for a whole lease."""
+        late = sa.and_(jobs.c.state.in_(HELD), jobs.c.lease_until < self.store.clock())
+        return self._sweep(
+            late, lambda c, row: self._give_back(c, row, "the worker fell silent", lost=1)
+        )
+
+    def time_out(self) -> list[JobRecord]:
+        """End the jobs that ran or waited for longer than they may."""
+        now = self.store.clock()
+        ran = sa.and_(
+            jobs.c.state == State.RUNNING,
+            jobs.c.run_seconds + now - jobs.c.attempt_start > jobs.c.max_run_seconds,
+        )
+        waited = sa.and_(
+            jobs.c.state == State.QUEUED, jobs.c.attempt == 0, jobs.c.queue_deadline < now
+        )
+        ended = self._sweep(ran, lambda c, row: self._time_out(c, row, "max_run_time"))
+        return ended + self._sweep(waited, lambda c, row: self._time_out(c, row, "max_queue_time"))
+
+    def cancel_abandoned(self) -> list[JobRecord]:
+        """Cancel the jobs that nobody watches and that should not outlive their watchers."""
+        left = sa.and_(
+            jobs.c.state.in_((State.QUEUED, State.RUNNING)),
+            jobs.c.abandon_time < self.store.clock(),
+        )
+        return self._sweep(left, self.store.cancel_row)
+
+    def purge(self, *, deleted_before_seconds: float = 60.0) -> int:
+        """Remove expired and deleted jobs with their logs and files; return how many."""
+        now = self.store.clock()
+        gone = sa.or_(jobs.c.expire_time < now, jobs.c.delete_time <= now - deleted_before_seconds)
+        with self.store.database.write() as connection:
+            found = connection.scalars(sa.select(jobs.c.id).where(gone).limit(100)).all()
+            files = connection.scalars(
+                sa.select(artifacts.c.sha256).where(artifacts.c.job.in_(found))
+            ).all()
+            connection.execute(jobs.delete().where(jobs.c.id.in_(found)))
+            # Inside the transaction, so that no job can end with the same bytes in between.
+            still_used = connection.scalars(
+                sa.select(artifacts.c.sha256).where(artifacts.c.sha256.in_(files))
+            ).all()
+            for sha256 in set(files) - set(still_used):
+                self.store.files.delete(sha256)
+        return len(found)
+
+    def _finish(
+        self,
+        job: str,
+        attempt: int,
+        state: State,
+        *,
+        error: JobError | None = None,
+        compression: Compression | None = None,
+        nearest_budget: Budget | None = None,
+    ) -> JobRecord | None:
+        with self.store.database.write() as connection:
+            row = _held(connection, job, attempt)
+            if row is None:
+                return None
+            if row["state"] == State.CANCELLING:
+                return self._change(connection, row, state=State.CANCELLED)
+            values: dict[str, Any] = {"state": state}
+            if error is not None:
+                values["error"] = dumps(error_to_json(error))
+            if compression is not None:
+                artifact = self._insert_artifact(connection, job, compression)
+                bare = replace(compression, model=b"")
+                values["result"] = dumps(result_to_json(JobResult(artifact, bare, nearest_budget)))
+            return self._change(connection, row, **values)
+
+    def _insert_artifact(
+        self, connection: sa.Connection, job: str, compression: Compression
+    ) -> str:
+        artifact = new_id()
+        connection.execute(
+            artifacts.insert().values(
+                id=artifact,
+                job=job,
+                sha256=self.store.files.put(compression.model),
+                size_bytes=len(compression.model),
+                architecture=dumps(compression.architecture.to_json()),
+                costs=dumps(asdict(compression.costs_after)),
+                create_time=self.store.clock(),
+            )
+        )
+        return artifact
+
+    def _append(
+        self, connection: sa.Connection, row: Row, payload: Progress | Candidate | LogLine
+    ) -> int:
+        job, seq = row["id"], int(row["last_seq"]) + 1
+        values: dict[str, Any] = {"last_seq": seq}
+        kind = EventKind.LOG
+        if isinstance(payload, Progress):
+            kind = EventKind.PROGRESS
+            values["progress"] = dumps(progress_to_json(payload))
+        elif isinstance(payload, Candidate):
+            kind = EventKind.CANDIDATE
+        connection.execute(jobs.update().where(jobs.c.id == job).values(**values))
+        insert_event(connection, job, seq, self.store.clock(), kind, payload)
+        if seq % (self.kept_progress // 10 + 1) == 0:
+            connection.execute(
+                events.delete().where(
+                    events.c.job == job,
+                    events.c.seq <= seq - self.kept_progress,
+                    events.c.kind == EventKind.PROGRESS,
+                )
+            )
+        return seq
+
+    def _give_back(
+        self, connection: sa.Connection, row: Row, cause: str, *, lost: int
+    ) -> JobRecord:
+        if row["state"] == State.CANCELLING:
+            return self._change(connection, row, state=State.CANCELLED)
+        count = row["lost_attempts"] + lost
+        if count >= self.max_attempts:
+            message = f"{cause}; the job was tried {count} times"
+            error = JobError(WORKER_LOST, message, {"attempts": str(count)})
+            return self._change(
+                connection,
+                row,
+                state=State.FAILED,
+                lost_attempts=count,
+                error=dumps(error_to_json(error)),
+            )
+        line = LogLine(Severity.WARNING, f"attempt {row['attempt']}: {cause}")
+        seq = self._append(connection, row, line)
+        return self._change(
+            connection, {**row, "last_seq": seq}, state=State.QUEUED, lost_attempts=count
+        )
+
+    def _time_out(self, connection: sa.Connection, row: Row, limit: str) -> JobRecord:
+        error = JobError(TIMED_OUT, f"the job took longer than its {limit}", {"limit": limit})
+        return self._change(connection, row, state=State.FAILED, error=dumps(error_to_json(error)))
+
+    def _sweep(
+        self,
+        condition: sa.ColumnElement[bool],
+        act: Callable[[sa.Connection, Row], JobRecord],
+    ) -> list[JobRecord]:
+        query = sa.select(jobs).where(condition).limit(100)
+        with self.store.database.read() as connection:
+            if connection.execute(query.with_only_columns(jobs.c.id)).first() is None:
+                return []
+        with self.store.database.write() as connection:
+            rows = connection.execute(query.with_for_update(skip_locked=True)).mappings().all()
+            return [act(connection, dict(row)) for row in rows]
+
+    def _change(self, connection: sa.Connection, row: Row, **values: Any) -> JobRecord:
+        return change(connection, row, self.store.clock(), self.store.retention_seconds, **values)
+
+
+def _held(connection: sa.Connection, job: str, attempt: int) -> Row | None:
+    """Return the row of a job that this attempt holds."""
+    row = select_job(connection, job, lock=True)
+    if row is None or row["state"] not in HELD or row["attempt"] != attempt:
+        return None
+    return row

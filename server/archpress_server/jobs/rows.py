@@ -1,0 +1,141 @@
+"""Steps inside a transaction: read a job, append to its log, change its state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from archpress_server.jobs.model import (
+    HELD,
+    ArtifactRecord,
+    Event,
+    EventKind,
+    JobRecord,
+    JobSpec,
+    Payload,
+    State,
+)
+from archpress_server.jobs.schema import artifacts, events, jobs
+from archpress_server.jobs.serialise import (
+    dumps,
+    error_from_json,
+    payload_from_json,
+    payload_to_json,
+    progress_from_json,
+    result_from_json,
+    spec_from_json,
+)
+from archpress_trainer.space.costs import Costs
+from archpress_trainer.space.graph import Architecture
+
+Row = Mapping[Any, Any]
+
+
+def select_job(connection: sa.Connection, job: str, *, lock: bool = False) -> Row | None:
+    """Return a job's row, deleted ones too; None if there is none."""
+    query = sa.select(jobs).where(jobs.c.id == job)
+    if lock:
+        query = query.with_for_update()
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else dict(row)
+
+
+def to_record(row: Row, queue_position: int = 0, spec: JobSpec | None = None) -> JobRecord:
+    """Return the job of a row."""
+    progress, result, error = row["progress"], row["result"], row["error"]
+    return JobRecord(
+        id=row["id"],
+        state=State(row["state"]),
+        spec=spec or spec_from_json(json.loads(row["spec"])),
+        create_time=row["create_time"],
+        progress=progress and progress_from_json(json.loads(progress)),
+        result=result and result_from_json(json.loads(result)),
+        error=error and error_from_json(json.loads(error)),
+        start_time=row["start_time"],
+        end_time=row["end_time"],
+        expire_time=row["expire_time"],
+        cancel_time=row["cancel_time"],
+        attempt=row["attempt"],
+        last_seq=row["last_seq"],
+        queue_position=queue_position,
+        run_seconds=row["run_seconds"],
+    )
+
+
+def to_event(row: Row, spec: JobSpec) -> Event:
+    """Return the event of a row of a job with this specification."""
+    kind = EventKind(row["kind"])
+    payload = payload_from_json(kind, json.loads(row["payload"]), row["job"], spec)
+    return Event(row["job"], row["seq"], row["time"], kind, payload)
+
+
+def to_artifact(row: Row) -> ArtifactRecord:
+    """Return the artifact of a row that also has its job's `expire_time`."""
+    return ArtifactRecord(
+        id=row["id"],
+        sha256=row["sha256"],
+        size_bytes=row["size_bytes"],
+        architecture=Architecture.from_json(json.loads(row["architecture"])),
+        costs=Costs(**json.loads(row["costs"])),
+        job=row["job"],
+        create_time=row["create_time"],
+        expire_time=row["expire_time"],
+    )
+
+
+def select_artifact(connection: sa.Connection, artifact: str) -> Row | None:
+    """Return the row of an artifact whose job is not deleted, with the job's `expire_time`."""
+    query = (
+        sa.select(artifacts, jobs.c.expire_time)
+        .join(jobs, jobs.c.id == artifacts.c.job)
+        .where(artifacts.c.id == artifact, jobs.c.delete_time.is_(None))
+    )
+    return connection.execute(query).mappings().one_or_none()
+
+
+def queue_position(connection: sa.Connection, row: Row) -> int:
+    """Return a queued job's place, 1 being next; 0 in other states."""
+    if row["state"] != State.QUEUED:
+        return 0
+    same = jobs.c.priority == row["priority"]
+    age = sa.tuple_(jobs.c.create_time, jobs.c.id)
+    ahead = sa.or_(
+        jobs.c.priority > row["priority"],
+        sa.and_(same, age < sa.tuple_(row["create_time"], row["id"])),
+    )
+    query = sa.select(sa.func.count()).where(jobs.c.state == State.QUEUED, ahead)
+    return 1 + int(connection.scalar(query) or 0)
+
+
+def insert_event(
+    connection: sa.Connection, job: str, seq: int, time: float, kind: EventKind, payload: Payload
+) -> None:
+    """Write an entry of a job's log; the row's `last_seq` is the caller's to write."""
+    connection.execute(
+        events.insert().values(
+            job=job, seq=seq, time=time, kind=kind, payload=dumps(payload_to_json(payload))
+        )
+    )
+
+
+def change(
+    connection: sa.Connection, row: Row, time: float, retention_seconds: float, **values: Any
+) -> JobRecord:
+    """Change a job and append the snapshot, or the completed event, that says so."""
+    new = {**row, **values, "last_seq": row["last_seq"] + 1}
+    state = State(new["state"])
+    if state not in HELD:
+        if row["attempt_start"] is not None:
+            new["run_seconds"] += max(0.0, time - row["attempt_start"])
+        new |= {"attempt_start": None, "lease_until": None, "worker": None}
+    if state.final:
+        new |= {"end_time": time, "expire_time": time + retention_seconds}
+    changed = {name: value for name, value in new.items() if value != row[name]}
+    connection.execute(jobs.update().where(jobs.c.id == row["id"]).values(**changed))
+    record = to_record(new, queue_position(connection, new))
+    kind = EventKind.COMPLETED if state.final else EventKind.SNAPSHOT
+    insert_event(connection, row["id"], new["last_seq"], time, kind, record)
+    return record

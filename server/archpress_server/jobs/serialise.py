@@ -1,0 +1,225 @@
+"""Jobs to JSON and back: the form in which the database keeps them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+from archpress_server.compress.types import (
+    Budget,
+    Candidate,
+    Certificate,
+    Compression,
+    Effort,
+    Latency,
+    Method,
+    Phase,
+    Progress,
+    Request,
+)
+from archpress_server.jobs.model import (
+    EventKind,
+    JobError,
+    JobRecord,
+    JobResult,
+    JobSpec,
+    LogLine,
+    Payload,
+    Severity,
+    State,
+    Submission,
+)
+from archpress_trainer.embedding.prediction import Prediction
+from archpress_trainer.space.costs import Costs
+from archpress_trainer.space.graph import Architecture
+
+Json = dict[str, Any]
+
+
+def dumps(record: Mapping[str, Any]) -> str:
+    """Return compact JSON with sorted keys."""
+    return json.dumps(record, sort_keys=True, separators=(",", ":"))
+
+
+def submission_digest(submission: Submission) -> str:
+    """Return a SHA-256 (hex) over all that a repeated request must have in common.
+
+    The embedding is the server's choice and may change between two tries.
+    """
+    record = {
+        "spec": spec_to_json(replace(submission.spec, embedding="")),
+        "on_disconnect": submission.on_disconnect,
+        "abandon_grace_seconds": submission.abandon_grace_seconds,
+    }
+    return hashlib.sha256(dumps(record).encode()).hexdigest()
+
+
+def request_to_json(request: Request) -> Json:
+    """Return plain JSON data."""
+    return {
+        "architecture": request.architecture.to_json(),
+        "dataset": request.dataset,
+        "budget": asdict(request.budget),
+        "effort": request.effort,
+        "method": request.method,
+        "seed": request.seed,
+    }
+
+
+def request_from_json(record: Json) -> Request:
+    """Inverse of `request_to_json`."""
+    return Request(
+        architecture=Architecture.from_json(record["architecture"]),
+        dataset=record["dataset"],
+        budget=Budget(**record["budget"]),
+        effort=Effort(record["effort"]),
+        method=Method(record["method"]),
+        seed=record["seed"],
+    )
+
+
+def spec_to_json(spec: JobSpec) -> Json:
+    """Return plain JSON data."""
+    return {
+        **_shallow(spec),
+        "request": request_to_json(spec.request),
+        "labels": dict(spec.labels),
+    }
+
+
+def spec_from_json(record: Json) -> JobSpec:
+    """Inverse of `spec_to_json`."""
+    return JobSpec(**{**record, "request": request_from_json(record["request"])})
+
+
+def progress_to_json(progress: Progress) -> Json:
+    """Return plain JSON data."""
+    return _shallow(progress)
+
+
+def progress_from_json(record: Json) -> Progress:
+    """Inverse of `progress_to_json`."""
+    return Progress(**{**record, "phase": Phase(record["phase"])})
+
+
+def candidate_to_json(candidate: Candidate) -> Json:
+    """Return plain JSON data."""
+    return {
+        **_shallow(candidate),
+        "architecture": candidate.architecture.to_json(),
+        "costs": asdict(candidate.costs),
+        "prediction": asdict(candidate.prediction),
+    }
+
+
+def candidate_from_json(record: Json) -> Candidate:
+    """Inverse of `candidate_to_json`."""
+    return Candidate(
+        **{
+            **record,
+            "architecture": Architecture.from_json(record["architecture"]),
+            "costs": Costs(**record["costs"]),
+            "prediction": Prediction(**record["prediction"]),
+        }
+    )
+
+
+def result_to_json(result: JobResult) -> Json:
+    """Return plain JSON data; the model's bytes are left out."""
+    compression = result.compression
+    return {
+        "artifact": result.artifact,
+        "nearest_budget": None if result.nearest_budget is None else asdict(result.nearest_budget),
+        "compression": {
+            **_shallow(compression),
+            "model": None,
+            "architecture": compression.architecture.to_json(),
+            "costs_before": asdict(compression.costs_before),
+            "costs_after": asdict(compression.costs_after),
+            "prediction": asdict(compression.prediction),
+            "certificate": asdict(compression.certificate),
+        },
+    }
+
+
+def result_from_json(record: Json) -> JobResult:
+    """Inverse of `result_to_json`, with empty bytes."""
+    compression = record["compression"]
+    certificate = compression["certificate"]
+    nearest = record["nearest_budget"]
+    return JobResult(
+        artifact=record["artifact"],
+        nearest_budget=None if nearest is None else Budget(**nearest),
+        compression=Compression(
+            **{
+                **compression,
+                "model": b"",
+                "architecture": Architecture.from_json(compression["architecture"]),
+                "costs_before": Costs(**compression["costs_before"]),
+                "costs_after": Costs(**compression["costs_after"]),
+                "prediction": Prediction(**compression["prediction"]),
+                "certificate": Certificate(
+                    **{
+                        **certificate,
+                        "costs": Costs(**certificate["costs"]),
+                        "latency": Latency(**certificate["latency"]),
+                        "input_latency": Latency(**certificate["input_latency"]),
+                    }
+                ),
+            }
+        ),
+    )
+
+
+def error_to_json(error: JobError) -> Json:
+    """Return plain JSON data."""
+    return {"reason": error.reason, "message": error.message, "metadata": dict(error.metadata)}
+
+
+def error_from_json(record: Json) -> JobError:
+    """Inverse of `error_to_json`."""
+    return JobError(**record)
+
+
+def payload_to_json(payload: Payload) -> Json:
+    """Return plain JSON data; of a job all but its id and its specification, which never change."""
+    match payload:
+        case JobRecord():
+            record = _shallow(payload)
+            del record["spec"], record["id"]
+            record["progress"] = payload.progress and progress_to_json(payload.progress)
+            record["result"] = payload.result and result_to_json(payload.result)
+            record["error"] = payload.error and error_to_json(payload.error)
+            return record
+        case Progress():
+            return progress_to_json(payload)
+        case Candidate():
+            return candidate_to_json(payload)
+        case LogLine():
+            return _shallow(payload)
+
+
+def payload_from_json(kind: EventKind, record: Json, job: str, spec: JobSpec) -> Payload:
+    """Inverse of `payload_to_json`, for an event of a job with this specification."""
+    match kind:
+        case EventKind.PROGRESS:
+            return progress_from_json(record)
+        case EventKind.CANDIDATE:
+            return candidate_from_json(record)
+        case EventKind.LOG:
+            return LogLine(Severity(record["severity"]), record["text"])
+        case EventKind.SNAPSHOT | EventKind.COMPLETED:
+            parts = {
+                "state": State(record["state"]),
+                "progress": record["progress"] and progress_from_json(record["progress"]),
+                "result": record["result"] and result_from_json(record["result"]),
+                "error": record["error"] and error_from_json(record["error"]),
+            }
+            return JobRecord(**{**record, **parts, "id": job, "spec": spec})
+
+
+def _shallow(value: Any) -> Json:
+    return {item.name: getattr(value, item.name) for item in fields(value)}

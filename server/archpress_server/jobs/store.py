@@ -1,0 +1,307 @@
+"""`JobStore`: creates, reads, cancels and deletes jobs on behalf of callers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from archpress_server.jobs.artifacts import ArtifactFiles
+from archpress_server.jobs.errors import (
+    ArtifactNotFoundError,
+    JobNotFoundError,
+    PageTokenError,
+    QueueFullError,
+    RequestIdReusedError,
+)
+from archpress_server.jobs.model import (
+    HELD,
+    ArtifactRecord,
+    Event,
+    JobRecord,
+    OnDisconnect,
+    Page,
+    State,
+    Submission,
+    new_id,
+)
+from archpress_server.jobs.rows import (
+    Row,
+    change,
+    queue_position,
+    select_artifact,
+    select_job,
+    to_artifact,
+    to_event,
+    to_record,
+)
+from archpress_server.jobs.schema import Database, events, jobs, labels
+from archpress_server.jobs.serialise import (
+    dumps,
+    spec_from_json,
+    spec_to_json,
+    submission_digest,
+)
+
+_BATCH = 500
+"""Events that one read of a log returns at most."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many jobs there are by state, and for how long the oldest queued one has waited."""
+
+    states: Mapping[State, int]
+    oldest_queued_seconds: float
+
+
+@dataclass(frozen=True)
+class JobStore:
+    """The jobs of a database, as callers see them; safe in any number of threads and processes."""
+
+    database: Database
+    files: ArtifactFiles
+    max_queued_jobs: int = 1000
+    retention_seconds: float = 7 * 86_400.0
+    clock: Callable[[], float] = time.time
+
+    def create(self, submission: Submission) -> JobRecord:
+        """Store a job, or return the one that the same request made before.
+
+        Raises:
+            RequestIdReusedError: the request_id belongs to another request.
+            QueueFullError: too many jobs are waiting.
+        """
+        try:
+            return self._create(submission)
+        except sa.exc.IntegrityError:
+            # Another process made a job of this request_id in between.
+            return self._create(submission)
+
+    def _create(self, submission: Submission) -> JobRecord:
+        digest = submission_digest(submission)
+        spec, now = submission.spec, self.clock()
+        with self.database.write() as connection:
+            if submission.request_id:
+                query = sa.select(jobs).where(jobs.c.request_id == submission.request_id)
+                earlier = connection.execute(query).mappings().one_or_none()
+                if earlier is not None:
+                    if earlier["request_digest"] != digest:
+                        raise RequestIdReusedError(submission.request_id, earlier["id"])
+                    return to_record(earlier, queue_position(connection, earlier))
+            waiting = sa.select(sa.func.count()).where(jobs.c.state == State.QUEUED)
+            if (connection.scalar(waiting) or 0) >= self.max_queued_jobs:
+                raise QueueFullError(self.max_queued_jobs)
+            abandon = submission.on_disconnect is OnDisconnect.CANCEL_IF_ABANDONED
+            grace = submission.abandon_grace_seconds if abandon else None
+            wait = spec.max_queue_time_seconds
+            job = new_id()
+            connection.execute(
+                jobs.insert().values(
+                    id=job,
+                    request_id=submission.request_id or None,
+                    request_digest=digest,
+                    state=State.QUEUED,
+                    priority=spec.priority,
+                    spec=dumps(spec_to_json(spec)),
+                    create_time=now,
+                    max_run_seconds=spec.max_run_time_seconds,
+                    queue_deadline=None if wait is None else now + wait,
+                    abandon_grace_seconds=grace,
+                    abandon_time=None if grace is None else now + grace,
+                )
+            )
+            if spec.labels:
+                connection.execute(
+                    labels.insert(),
+                    [{"job": job, "key": key, "value": text} for key, text in spec.labels.items()],
+                )
+            row = select_job(connection, job)
+            assert row is not None
+            return change(connection, row, now, self.retention_seconds)
+
+    def get(self, job: str) -> JobRecord:
+        """Return a job.
+
+        Raises:
+            JobNotFoundError: there is none, or it was deleted.
+        """
+        with self.database.read() as connection:
+            row = _existing(select_job(connection, job), job)
+            return to_record(row, queue_position(connection, row))
+
+    def list(
+        self,
+        *,
+        size: int = 100,
+        token: str = "",
+        states: Iterable[State] = (),
+        with_labels: Mapping[str, str] | None = None,
+    ) -> Page:
+        """Return jobs, newest first, in one of these states and with all of these labels.
+
+        Raises:
+            PageTokenError: the token is not one of an earlier page with the same filters.
+        """
+        wanted = sorted(set(states))
+        marks = dict(with_labels or {})
+        filters = hashlib.sha256(dumps({"states": wanted, "labels": marks}).encode()).hexdigest()
+        query = sa.select(jobs).where(jobs.c.delete_time.is_(None))
+        if wanted:
+            query = query.where(jobs.c.state.in_(wanted))
+        for key, text in marks.items():
+            mark = sa.select(labels.c.job).where(labels.c.key == key, labels.c.value == text)
+            query = query.where(jobs.c.id.in_(mark))
+        if token:
+            create_time, last = _read_token(token, filters)
+            age = sa.tuple_(jobs.c.create_time, jobs.c.id)
+            query = query.where(age < sa.tuple_(create_time, last))
+        query = query.order_by(jobs.c.create_time.desc(), jobs.c.id.desc()).limit(size + 1)
+        with self.database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+            found = tuple(to_record(row, queue_position(connection, row)) for row in rows[:size])
+        more = len(rows) > size and found
+        return Page(found, _token(found[-1], filters) if more else "")
+
+    def events_after(self, job: str, seq: int) -> tuple[Event, ...]:
+        """Return the next events of a job's log in order, of a deleted job too.
+
+        Raises:
+            JobNotFoundError: there is no such job any more.
+        """
+        query = (
+            sa.select(events)
+            .where(events.c.job == job, events.c.seq > seq)
+            .order_by(events.c.seq)
+            .limit(_BATCH)
+        )
+        with self.database.read() as connection:
+            row = select_job(connection, job)
+            if row is None:
+                raise JobNotFoundError(job)
+            spec = spec_from_json(json.loads(row["spec"]))
+            return tuple(to_event(r, spec) for r in connection.execute(query).mappings())
+
+    def last_seqs(self, wanted: Sequence[str]) -> dict[str, int]:
+        """Return the number of the newest event of each of these jobs that is still there."""
+        query = sa.select(jobs.c.id, jobs.c.last_seq).where(jobs.c.id.in_(wanted))
+        with self.database.read() as connection:
+            return {row.id: row.last_seq for row in connection.execute(query)}
+
+    def request_cancel(self, job: str) -> JobRecord:
+        """Ask a job to stop; a job that no worker holds is cancelled at once.
+
+        Raises:
+            JobNotFoundError: there is none, or it was deleted.
+        """
+        with self.database.write() as connection:
+            row = _existing(select_job(connection, job, lock=True), job)
+            return self.cancel_row(connection, row)
+
+    def cancel_row(self, connection: sa.Connection, row: Row) -> JobRecord:
+        """Do the work of `request_cancel` inside a transaction."""
+        state, now = State(row["state"]), self.clock()
+        if state.final or state is State.CANCELLING:
+            return to_record(row)
+        record = change(
+            connection, row, now, self.retention_seconds, state=State.CANCELLING, cancel_time=now
+        )
+        if state is State.RUNNING:
+            return record
+        return self._end_cancelled(connection, row["id"])
+
+    def delete(self, job: str) -> JobRecord:
+        """Hide a job from all but those who watch it, cancelling it first; return its last form.
+
+        Its rows and files go with the next `Leases.purge`.
+
+        Raises:
+            JobNotFoundError: there is none, or it was deleted.
+        """
+        with self.database.write() as connection:
+            row = _existing(select_job(connection, job, lock=True), job)
+            record = self.cancel_row(connection, row)
+            if record.state in HELD:
+                record = self._end_cancelled(connection, job)
+            connection.execute(
+                jobs.update()
+                .where(jobs.c.id == job)
+                .values(delete_time=self.clock(), request_id=None)
+            )
+            return record
+
+    def watched(self, job: str, *, renew_seconds: float) -> None:
+        """Put off a job's abandonment: somebody watches, and says so every `renew_seconds`."""
+        until = self.clock() + renew_seconds
+        with self.database.write() as connection:
+            connection.execute(
+                jobs.update()
+                .where(jobs.c.id == job, jobs.c.abandon_grace_seconds.is_not(None))
+                .values(abandon_time=jobs.c.abandon_grace_seconds + until)
+            )
+
+    def is_abandonable(self, job: str) -> bool:
+        """Return whether a job is cancelled when its watchers leave."""
+        with self.database.read() as connection:
+            row = select_job(connection, job)
+            return row is not None and row["abandon_grace_seconds"] is not None
+
+    def artifact(self, artifact: str) -> ArtifactRecord:
+        """Return the description of an artifact.
+
+        Raises:
+            ArtifactNotFoundError: there is none, or its job was deleted.
+        """
+        with self.database.read() as connection:
+            row = select_artifact(connection, artifact)
+        if row is None:
+            raise ArtifactNotFoundError(artifact)
+        return to_artifact(row)
+
+    def counts(self) -> Counts:
+        """Return how many jobs there are."""
+        by_state = sa.select(jobs.c.state, sa.func.count()).group_by(jobs.c.state)
+        oldest = sa.select(sa.func.min(jobs.c.create_time)).where(jobs.c.state == State.QUEUED)
+        with self.database.read() as connection:
+            found = {State(state): count for state, count in connection.execute(by_state)}
+            since = connection.scalar(oldest)
+        waited = 0.0 if since is None else max(0.0, self.clock() - since)
+        return Counts({state: found.get(state, 0) for state in State}, waited)
+
+    def ping(self) -> None:
+        """Return if the database answers; raise `DatabaseUnavailableError` otherwise."""
+        with self.database.read() as connection:
+            connection.execute(sa.select(1))
+
+    def _end_cancelled(self, connection: sa.Connection, job: str) -> JobRecord:
+        row = select_job(connection, job)
+        assert row is not None
+        return change(connection, row, self.clock(), self.retention_seconds, state=State.CANCELLED)
+
+
+def _existing(row: Row | None, job: str) -> Row:
+    if row is None or row["delete_time"] is not None:
+        raise JobNotFoundError(job)
+    return row
+
+
+def _token(job: JobRecord, filters: str) -> str:
+    text = json.dumps([job.create_time, job.id, filters[:16]])
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def _read_token(token: str, filters: str) -> tuple[float, str]:
+    try:
+        create_time, job, made_for = json.loads(base64.urlsafe_b64decode(token.encode()))
+        if made_for != filters[:16]:
+            raise PageTokenError("is of a list with other filters")
+        return float(create_time), str(job)
+    except PageTokenError:
+        raise
+    except (ValueError, TypeError):
+        raise PageTokenError("is not a token of an earlier page") from None

@@ -1,0 +1,139 @@
+"""`Planner`: plans in a process of its own, so that no call waits for a calculation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from archpress_server.compress.types import FieldViolation, Plan, Request, RequestError
+from archpress_trainer.data.dataset import DatasetError
+from archpress_trainer.data.registry import DataSources
+from archpress_trainer.embedding.manifest import MANIFEST_FILE
+from archpress_trainer.processes import worker_pool
+
+if TYPE_CHECKING:
+    from archpress_trainer.embedding.interface import Embedding
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What a data set holds: images by part, classes, shape, fingerprint."""
+
+    input_shape: tuple[int, int, int]
+    classes: int
+    train_images: int
+    validation_images: int
+    test_images: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """A `RequestError` that crosses process borders."""
+
+    violations: tuple[FieldViolation, ...]
+    metadata: Mapping[str, str]
+
+
+class Planner:
+    """One spawned process that plans and looks at data sets, started when first needed."""
+
+    def __init__(self, threads: int) -> None:
+        """Give the process so many CPU threads."""
+        self._threads = threads
+        self._pool: ProcessPoolExecutor | None = None
+
+    async def plan(self, request: Request, folder: Path, max_candidates: int) -> Plan:
+        """Return a plan.
+
+        Raises:
+            RequestError: the request cannot be met.
+        """
+        answer = await self._run(_plan, request, folder, max_candidates)
+        if isinstance(answer, _Refusal):
+            raise RequestError(answer.violations, answer.metadata)
+        assert isinstance(answer, Plan)
+        return answer
+
+    async def dataset_facts(self, sources: DataSources, name: str) -> DatasetFacts | None:
+        """Return what a data set holds; None if it is not on this machine or damaged."""
+        answer = await self._run(_dataset_facts, sources, name)
+        assert answer is None or isinstance(answer, DatasetFacts)
+        return answer
+
+    def close(self) -> None:
+        """Stop the process without waiting for what it does."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            processes = list((pool._processes or {}).values())
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.kill()
+
+    async def _run(self, function: object, *arguments: object) -> object:
+        loop = asyncio.get_running_loop()
+        for _ in range(2):
+            pool = self._start()
+            try:
+                return await loop.run_in_executor(pool, function, *arguments)  # type: ignore[arg-type]
+            except BrokenProcessPool:
+                if self._pool is pool:
+                    self._pool = None
+        raise RuntimeError("the planning process died twice")
+
+    def _start(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._pool = worker_pool(1, _start_process, self._threads)
+        return self._pool
+
+
+def _start_process(threads: int) -> None:
+    import signal
+
+    import torch
+
+    # A signal to the whole group is the server's to handle.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(threads)
+
+
+def _plan(request: Request, folder: Path, max_candidates: int) -> Plan | _Refusal:
+    from archpress_server.compress.planning import plan
+
+    try:
+        written = (folder / MANIFEST_FILE).stat().st_mtime_ns
+        return plan(request, _embedding(folder, written), max_candidates)
+    except RequestError as error:
+        return _Refusal(error.violations, error.metadata)
+
+
+@lru_cache(maxsize=4)
+def _embedding(folder: Path, written: int) -> Embedding:
+    """Return an artifact's embedding, read again once it was written anew."""
+    from archpress_trainer.embedding.artifact import load
+
+    return load(folder)
+
+
+def _dataset_facts(sources: DataSources, name: str) -> DatasetFacts | None:
+    try:
+        data = DataSources(sources.root, sources.files, False, sources.debian_fashion_mnist).load(
+            name
+        )
+    except DatasetError:
+        return None
+    validation = len(data.split().validation)
+    return DatasetFacts(
+        data.input_shape,
+        data.classes,
+        len(data.train_labels) - validation,
+        validation,
+        len(data.test_labels),
+        data.fingerprint,
+    )

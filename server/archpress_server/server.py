@@ -1,0 +1,173 @@
+"""`Server`: puts the parts together, starts them, and stops them in the right order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+
+import grpc
+import structlog
+
+from archpress_proto.v1.artifact_service_pb2_grpc import add_ArtifactServiceServicer_to_server
+from archpress_proto.v1.compression_service_pb2_grpc import (
+    add_CompressionServiceServicer_to_server,
+)
+from archpress_proto.v1.info_service_pb2_grpc import add_InfoServiceServicer_to_server
+from archpress_server.catalog import Catalog
+from archpress_server.config import ServerConfig
+from archpress_server.metrics import Metrics
+from archpress_server.planner import Planner
+from archpress_server.service.artifact import ArtifactServicer
+from archpress_server.service.compression import CompressionServicer, Gate
+from archpress_server.service.extras import add_health, add_reflection, set_serving
+from archpress_server.service.info import InfoServicer
+from archpress_server.service.interceptors import CallInterceptor, CallMetrics
+from archpress_server.service.parse import RequestParser
+from archpress_server.service.watch import Watches
+from archpress_server.state import open_leases
+from archpress_server.supervisor import WORKER_COMMAND, Supervisor
+from archpress_server.web import OperatorPort
+
+_READY_SECONDS = 15.0
+
+
+class Server:
+    """One server process: the API, its workers, and the operator's port."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        catalog: Catalog,
+        *,
+        worker_command: Sequence[str] = WORKER_COMMAND,
+        warm: bool = True,
+    ) -> None:
+        """Build the parts; the state must be prepared (`archpress_server.state`).
+
+        With `warm` the planning process starts with the server rather than with the first plan, and
+        looks at the data sets.
+        """
+        self.config = config
+        self.metrics = Metrics()
+        self.leases = open_leases(config)
+        self.port = 0
+        """The API's port, once started."""
+        self.operator_port: OperatorPort | None = None
+        self._catalog = catalog
+        self._warm = warm
+        self._gate = Gate()
+        self._planner = Planner(config.threads_per_worker)
+        self._watches = Watches(self.leases.store, self.metrics, config.poll_seconds)
+        self._supervisor = Supervisor(config, self.leases, self.metrics, worker_command)
+        self._info = InfoServicer(config, catalog)
+        self._calls = CallMetrics(self.metrics.registry)
+        self._looking: asyncio.Task[None] | None = None
+        self._log = structlog.get_logger()
+
+    async def start(self) -> None:
+        """Listen and begin to work.
+
+        Raises:
+            OSError: a port is taken.
+        """
+        store = self.leases.store
+        self._server = grpc.aio.server(
+            interceptors=[CallInterceptor(self._calls, self.metrics)], options=self._options()
+        )
+        parser = RequestParser(self.config, self._catalog)
+        add_CompressionServiceServicer_to_server(
+            CompressionServicer(
+                store,
+                parser,
+                self._planner,
+                self._watches,
+                self.metrics,
+                self._gate,
+                self._supervisor.wake,
+            ),
+            self._server,
+        )
+        add_ArtifactServiceServicer_to_server(ArtifactServicer(store, self.metrics), self._server)
+        add_InfoServiceServicer_to_server(self._info, self._server)
+        self._health = add_health(self._server)
+        add_reflection(self._server)
+        self.port = self._listen()
+        if self.config.metrics_port:
+            self.operator_port = OperatorPort(
+                self.config.metrics_host,
+                self.config.metrics_port,
+                self.metrics.registry,
+                alive=self._alive,
+                ready=self._ready,
+            )
+        self.metrics.set_slots(0, self.config.workers)
+        await self._server.start()
+        self._watches.start()
+        self._supervisor.start()
+        if self._warm:
+            self._looking = asyncio.create_task(self._look_at_datasets(), name="data sets")
+        await set_serving(self._health)
+        self._log.info("serving", host=self.config.host, port=self.port)
+
+    async def stop(self) -> None:
+        """Drain: refuse new work, give jobs back, end the streams, then the calls."""
+        self._log.info("draining")
+        await self._health.enter_graceful_shutdown()
+        self._gate.draining = True
+        await self._supervisor.drain(self.config.drain_grace_seconds)
+        await self._watches.close()
+        await self._server.stop(self.config.drain_grace_seconds)
+        if self._looking is not None:
+            self._looking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._looking
+        self._planner.close()
+        if self.operator_port is not None:
+            await asyncio.to_thread(self.operator_port.close)
+        self.leases.store.database.close()
+        self._log.info("stopped")
+
+    def _listen(self) -> int:
+        address = f"{self.config.host}:{self.config.port}"
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}") from error
+        if port == 0:
+            raise OSError(f"cannot listen on {address}")
+        return port
+
+    def _options(self) -> list[tuple[str, int]]:
+        return [
+            ("grpc.max_receive_message_length", self.config.max_message_bytes),
+            ("grpc.max_send_message_length", max(self.config.max_message_bytes, 2**22)),
+            ("grpc.keepalive_time_ms", 60_000),
+            ("grpc.keepalive_timeout_ms", 20_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_ping_interval_without_data_ms", 30_000),
+            ("grpc.http2.max_ping_strikes", 4),
+            # Without it a second server would silently share the port.
+            ("grpc.so_reuseport", 0),
+        ]
+
+    def _alive(self) -> bool:
+        """Whether the event loop is not stuck; a failing database alone is no reason to restart."""
+        return time.monotonic() - self._supervisor.last_turn < _READY_SECONDS
+
+    def _ready(self) -> bool:
+        recent = time.monotonic() - self._supervisor.last_success < _READY_SECONDS
+        return recent and not self._gate.draining
+
+    async def _look_at_datasets(self) -> None:
+        for name in self._catalog.datasets:
+            try:
+                facts = await self._planner.dataset_facts(self._catalog.sources, name)
+            except RuntimeError as error:
+                self._log.error("a data set could not be looked at", dataset=name, error=str(error))
+                continue
+            if facts is None:
+                self._log.warning("a data set is not on this machine yet", dataset=name)
+            else:
+                self._info.add_facts(name, facts)

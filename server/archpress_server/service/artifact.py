@@ -1,0 +1,84 @@
+"""`ArtifactService`: results out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from archpress_proto.v1 import artifact_service_pb2 as pb
+from archpress_proto.v1.artifact_service_pb2_grpc import ArtifactServiceServicer
+from archpress_server.compress.types import FieldViolation, Reason, RequestError
+from archpress_server.jobs.errors import ArtifactNotFoundError
+from archpress_server.jobs.model import ArtifactRecord
+from archpress_server.jobs.store import JobStore
+from archpress_server.metrics import Metrics
+from archpress_server.service.convert import artifact_to_proto
+from archpress_server.service.parse import Faults, artifact_id
+
+CHUNK_BYTES = 256 * 1024
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ArtifactServicer(ArtifactServiceServicer):
+    """Sends the files of a store."""
+
+    def __init__(self, store: JobStore, metrics: Metrics) -> None:
+        """Serve the artifacts of a store."""
+        self._store = store
+        self._metrics = metrics
+
+    async def UploadModel(
+        self, request_iterator: AsyncIterator[pb.UploadModelRequest], context: _Context
+    ) -> pb.Artifact:
+        """Refuse: models come as architectures."""
+        text = "uploaded models are not supported yet"
+        violation = FieldViolation("header", text, Reason.NOT_IMPLEMENTED)
+        raise RequestError((violation,), {"feature": "UploadModel"})
+
+    async def GetArtifact(self, request: pb.GetArtifactRequest, context: _Context) -> pb.Artifact:
+        """Return an artifact's description."""
+        return artifact_to_proto(await self._find(request.name))
+
+    async def DownloadArtifact(
+        self, request: pb.DownloadArtifactRequest, context: _Context
+    ) -> AsyncIterator[pb.DownloadArtifactResponse]:
+        """Send an artifact's description, then its bytes from an offset on."""
+        artifact = await self._find(request.name)
+        _check_range(request, artifact)
+        yield pb.DownloadArtifactResponse(info=artifact_to_proto(artifact))
+        offset, end = request.read_offset, artifact.size_bytes
+        if request.read_limit:
+            end = min(end, offset + request.read_limit)
+        while offset < end:
+            data = await self._read(artifact, offset, min(CHUNK_BYTES, end - offset))
+            offset += len(data)
+            self._metrics.artifact_bytes.labels("sent").inc(len(data))
+            yield pb.DownloadArtifactResponse(data=data)
+
+    async def _find(self, name: str) -> ArtifactRecord:
+        return await asyncio.to_thread(self._store.artifact, artifact_id(name))
+
+    async def _read(self, artifact: ArtifactRecord, offset: int, size: int) -> bytes:
+        try:
+            data = await asyncio.to_thread(self._store.files.read, artifact.sha256, offset, size)
+        except FileNotFoundError:
+            # Its job was deleted meanwhile.
+            raise ArtifactNotFoundError(artifact.id) from None
+        if not data:
+            raise OSError(f"artifact {artifact.id} is shorter than {artifact.size_bytes} bytes")
+        return data
+
+
+def _check_range(request: pb.DownloadArtifactRequest, artifact: ArtifactRecord) -> None:
+    faults = Faults()
+    if not 0 <= request.read_offset <= artifact.size_bytes:
+        text = f"is {request.read_offset}, must be 0 to {artifact.size_bytes}"
+        faults.add("read_offset", text)
+    if request.read_limit < 0:
+        faults.add("read_limit", f"is {request.read_limit}, must not be negative")
+    if request.if_sha256 and request.if_sha256 != artifact.sha256:
+        faults.add("if_sha256", f"the artifact has {artifact.sha256}")
+    faults.raise_if_any()

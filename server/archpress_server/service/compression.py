@@ -1,0 +1,194 @@
+"""`CompressionService`: jobs and plans."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+
+from archpress_proto.v1 import compression_service_pb2 as service_pb
+from archpress_proto.v1 import jobs_pb2 as pb
+from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceServicer
+from archpress_server.jobs.model import JobRecord, State, Submission
+from archpress_server.jobs.store import JobStore
+from archpress_server.metrics import Metrics
+from archpress_server.planner import Planner
+from archpress_server.service.convert import (
+    job_to_proto,
+    plan_to_proto,
+    seconds,
+    state_from_proto,
+    timestamp,
+)
+from archpress_server.service.errors import BusyError, DrainingError, field_error
+from archpress_server.service.parse import MAX_CANDIDATES, Faults, RequestParser, job_id
+from archpress_server.service.watch import Watches
+
+_WAITING_PLANS = 16
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass
+class Gate:
+    """Whether new work is taken."""
+
+    draining: bool = False
+
+    def check(self) -> None:
+        """Raise `DrainingError` while the server shuts down."""
+        if self.draining:
+            raise DrainingError
+
+
+class CompressionServicer(CompressionServiceServicer):
+    """Parses, calls the store or the planner, converts; all waiting is done elsewhere."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        parser: RequestParser,
+        planner: Planner,
+        watches: Watches,
+        metrics: Metrics,
+        gate: Gate,
+        wake: Callable[[], None],
+    ) -> None:
+        """Serve the jobs of a store; `wake` is called when a job was stored."""
+        self._store = store
+        self._parser = parser
+        self._planner = planner
+        self._watches = watches
+        self._metrics = metrics
+        self._gate = gate
+        self._wake = wake
+        self._plans = 0
+
+    async def Compress(
+        self, request: service_pb.CompressRequest, context: _Context
+    ) -> AsyncIterator[pb.JobEvent]:
+        """Create a job and follow it."""
+        record = await self._create(request)
+        if request.validate_only:
+            yield pb.JobEvent(time=timestamp(time.time()), snapshot=job_to_proto(record))
+            return
+        interval = _heartbeat_seconds(request, request.heartbeat_interval)
+        async for event in self._watches.follow(record.id, 0, interval):
+            yield event
+
+    async def CreateJob(self, request: service_pb.CreateJobRequest, context: _Context) -> pb.Job:
+        """Create a job."""
+        return job_to_proto(await self._create(request))
+
+    async def WatchJob(
+        self, request: service_pb.WatchJobRequest, context: _Context
+    ) -> AsyncIterator[pb.JobEvent]:
+        """Follow a job from where the caller stopped."""
+        job = job_id(request.name)
+        record = await asyncio.to_thread(self._store.get, job)
+        after = request.after_seq
+        if record.state.final:
+            # Whoever knows all of it is told the end once more.
+            after = min(after, record.last_seq - 1)
+        elif after > record.last_seq:
+            raise field_error("after_seq", f"is {after}, the job's last_seq is {record.last_seq}")
+        interval = _heartbeat_seconds(request, request.heartbeat_interval)
+        async for event in self._watches.follow(job, after, interval):
+            yield event
+
+    async def GetJob(self, request: service_pb.GetJobRequest, context: _Context) -> pb.Job:
+        """Return a job."""
+        return job_to_proto(await asyncio.to_thread(self._store.get, job_id(request.name)))
+
+    async def ListJobs(
+        self, request: service_pb.ListJobsRequest, context: _Context
+    ) -> service_pb.ListJobsResponse:
+        """Return a page of jobs."""
+        faults = Faults()
+        if not 0 <= request.page_size <= 1000:
+            faults.add("page_size", f"is {request.page_size}, must be 0 to 1000")
+        states = []
+        for index, value in enumerate(request.states):
+            state = state_from_proto(value)
+            if state is None:
+                faults.add(f"states[{index}]", f"there is no state {value}")
+            else:
+                states.append(state)
+        faults.raise_if_any()
+        page = await asyncio.to_thread(
+            self._store.list,
+            size=request.page_size or 100,
+            token=request.page_token,
+            states=states,
+            with_labels=request.labels,
+        )
+        return service_pb.ListJobsResponse(
+            jobs=[job_to_proto(job, brief=True) for job in page.jobs],
+            next_page_token=page.next_token,
+        )
+
+    async def CancelJob(self, request: service_pb.CancelJobRequest, context: _Context) -> pb.Job:
+        """Ask a job to stop."""
+        job = job_id(request.name)
+        before = await asyncio.to_thread(self._store.get, job)
+        record = await asyncio.to_thread(self._store.request_cancel, job)
+        if before.state is State.QUEUED:
+            # The supervisor counts those that a worker held.
+            self._metrics.observe_end(record)
+        return job_to_proto(record)
+
+    async def DeleteJob(
+        self, request: service_pb.DeleteJobRequest, context: _Context
+    ) -> service_pb.DeleteJobResponse:
+        """Remove a job."""
+        job = job_id(request.name)
+        before = await asyncio.to_thread(self._store.get, job)
+        record = await asyncio.to_thread(self._store.delete, job)
+        if not before.state.final:
+            self._metrics.observe_end(record)
+        return service_pb.DeleteJobResponse()
+
+    async def Plan(self, request: service_pb.PlanRequest, context: _Context) -> service_pb.Plan:
+        """Propose candidates."""
+        self._gate.check()
+        if not 0 <= request.max_candidates <= MAX_CANDIDATES:
+            text = f"is {request.max_candidates}, must be 0 to {MAX_CANDIDATES}"
+            raise field_error("max_candidates", text)
+        spec, offered = await asyncio.to_thread(self._parser.spec, request.spec)
+        if self._plans >= _WAITING_PLANS:
+            raise BusyError(f"{_WAITING_PLANS} plans are waiting, which is the most that may")
+        self._plans += 1
+        try:
+            plan = await self._planner.plan(
+                spec.request, offered.folder, request.max_candidates or 8
+            )
+        finally:
+            self._plans -= 1
+        return plan_to_proto(plan)
+
+    async def _create(
+        self, request: service_pb.CreateJobRequest | service_pb.CompressRequest
+    ) -> JobRecord:
+        self._gate.check()
+        submission = await asyncio.to_thread(self._parser.submission, request)
+        if request.validate_only:
+            return _as_it_would_be(submission)
+        record = await asyncio.to_thread(self._store.create, submission)
+        self._wake()
+        return record
+
+
+def _as_it_would_be(submission: Submission) -> JobRecord:
+    return JobRecord("", State.QUEUED, submission.spec, time.time())
+
+
+def _heartbeat_seconds(
+    request: service_pb.CompressRequest | service_pb.WatchJobRequest, interval: Duration
+) -> float:
+    if not request.HasField("heartbeat_interval"):
+        return 15.0
+    return min(60.0, max(5.0, seconds(interval)))

@@ -1,0 +1,185 @@
+"""From errors to gRPC statuses: one table, rich details, nothing internal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Never
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from archpress_server.compress.types import FieldViolation, Reason, RequestError
+from archpress_server.jobs.errors import (
+    ArtifactNotFoundError,
+    DatabaseUnavailableError,
+    JobNotFoundError,
+    PageTokenError,
+    QueueFullError,
+    RequestIdReusedError,
+)
+from archpress_server.jobs.model import INTERNAL, TIMED_OUT, WORKER_LOST, JobError
+from archpress_server.logs import log_unexpected
+
+DOMAIN = "archpress"
+STATUS_DETAILS = "grpc-status-details-bin"
+
+_MESSAGE_BYTES = 512
+_DETAILS_BYTES = 4096
+_VALUE_CHARACTERS = 256
+
+_INVALID = grpc.StatusCode.INVALID_ARGUMENT
+_CODES: Mapping[str, grpc.StatusCode] = {
+    **dict.fromkeys(Reason, _INVALID),
+    Reason.NO_EMBEDDING: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.NOT_IMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
+    Reason.BUDGET_UNREACHABLE: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.TRAINING_DIVERGED: grpc.StatusCode.INTERNAL,
+    Reason.CERTIFICATION_FAILED: grpc.StatusCode.INTERNAL,
+    WORKER_LOST: grpc.StatusCode.ABORTED,
+    TIMED_OUT: grpc.StatusCode.DEADLINE_EXCEEDED,
+    INTERNAL: grpc.StatusCode.INTERNAL,
+}
+
+
+class DrainingError(Exception):
+    """The server is shutting down."""
+
+
+class BusyError(Exception):
+    """Too many calls of one kind wait at the moment; the message names them."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A failed call: its code, and the reason that stands in ErrorInfo, empty for plain codes."""
+
+    code: grpc.StatusCode
+    reason: str
+    message: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    violations: Sequence[FieldViolation] = ()
+    retry_seconds: float | None = None
+    quota: str = ""
+
+
+def refusal_of(error: Exception) -> Refusal:
+    """Return how a call that raised this error is answered; unexpected ones are logged."""
+    match error:
+        case RequestError():
+            metadata = dict(error.metadata)
+            if error.reason in (Reason.INVALID_FIELD, Reason.INVALID_BUDGET):
+                metadata.setdefault("field", error.violations[0].path)
+            return Refusal(
+                _CODES[error.reason], error.reason, str(error), metadata, error.violations
+            )
+        case JobNotFoundError():
+            metadata = {"name": f"jobs/{error.job}"}
+            return Refusal(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND", str(error), metadata)
+        case ArtifactNotFoundError():
+            metadata = {"name": f"artifacts/{error.artifact}"}
+            return Refusal(grpc.StatusCode.NOT_FOUND, "ARTIFACT_NOT_FOUND", str(error), metadata)
+        case RequestIdReusedError():
+            metadata = {"request_id": error.request_id, "job": f"jobs/{error.job}"}
+            code = grpc.StatusCode.ALREADY_EXISTS
+            return Refusal(code, "REQUEST_ID_REUSED", str(error), metadata)
+        case PageTokenError():
+            return refusal_of(field_error("page_token", str(error)))
+        case QueueFullError() | BusyError():
+            code = grpc.StatusCode.RESOURCE_EXHAUSTED
+            return Refusal(code, "", str(error), retry_seconds=5.0, quota=str(error))
+        case DrainingError():
+            return Refusal(
+                grpc.StatusCode.UNAVAILABLE,
+                "DRAINING",
+                "the server is shutting down",
+                retry_seconds=1.0,
+            )
+        case DatabaseUnavailableError():
+            error_id = log_unexpected("the job store cannot be reached", error)
+            return Refusal(
+                grpc.StatusCode.UNAVAILABLE,
+                "DATABASE_UNAVAILABLE",
+                "the job store cannot be reached at the moment",
+                {"error_id": error_id},
+                retry_seconds=1.0,
+            )
+        case _:
+            error_id = log_unexpected("a call failed", error)
+            message = f"internal error {error_id}"
+            return Refusal(grpc.StatusCode.INTERNAL, INTERNAL, message, {"error_id": error_id})
+
+
+def field_error(path: str, description: str, reason: Reason = Reason.INVALID_FIELD) -> RequestError:
+    """Return the error of a single bad field."""
+    return RequestError((FieldViolation(path, description, reason),))
+
+
+def to_status(refusal: Refusal) -> status_pb2.Status:
+    """Return the status with its details, cut so that it fits into a call's trailers."""
+    status = status_pb2.Status(
+        code=refusal.code.value[0], message=_cut_bytes(refusal.message, _MESSAGE_BYTES)
+    )
+    if refusal.reason:
+        metadata = {key: text[:_VALUE_CHARACTERS] for key, text in refusal.metadata.items()}
+        _pack(
+            status,
+            error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=metadata),
+        )
+    if refusal.retry_seconds is not None:
+        delay = duration_pb2.Duration(nanos=0, seconds=round(refusal.retry_seconds))
+        _pack(status, error_details_pb2.RetryInfo(retry_delay=delay))
+    if refusal.quota:
+        violation = error_details_pb2.QuotaFailure.Violation(
+            subject="server", description=refusal.quota
+        )
+        _pack(status, error_details_pb2.QuotaFailure(violations=[violation]))
+    if refusal.violations:
+        room = _DETAILS_BYTES - status.ByteSize() - 128
+        _pack(status, _bad_request(refusal.violations, room))
+    return status
+
+
+def job_status(error: JobError) -> status_pb2.Status:
+    """Return the status of a failed job."""
+    code = _CODES.get(error.reason, grpc.StatusCode.INTERNAL)
+    return to_status(Refusal(code, error.reason, error.message, error.metadata))
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) -> Never:
+    """End a call with a refusal."""
+    status = to_status(refusal)
+    details = ((STATUS_DETAILS, status.SerializeToString()),)
+    await context.abort(refusal.code, status.message, details)
+
+
+def _bad_request(violations: Sequence[FieldViolation], room: int) -> error_details_pb2.BadRequest:
+    message = error_details_pb2.BadRequest()
+    for index, violation in enumerate(violations):
+        message.field_violations.add(
+            field=violation.path[:_VALUE_CHARACTERS],
+            description=violation.description[:_VALUE_CHARACTERS],
+            reason=violation.reason,
+        )
+        if message.ByteSize() > room:
+            del message.field_violations[-1]
+            message.field_violations.add(
+                description=f"and {len(violations) - index} more violations"
+            )
+            break
+    return message
+
+
+def _pack(status: status_pb2.Status, detail: Message) -> None:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    status.details.append(packed)
+
+
+def _cut_bytes(text: str, size: int) -> str:
+    encoded = text.encode()
+    if len(encoded) <= size:
+        return text
+    return encoded[: size - 3].decode(errors="ignore") + "..."

@@ -1,0 +1,218 @@
+"""Around every call: Prometheus metrics, and errors into statuses."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.message import DecodeError
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from archpress_proto.v1 import artifact_service_pb2, compression_service_pb2, info_service_pb2
+from archpress_server.compress.types import RequestError
+from archpress_server.metrics import Metrics
+from archpress_server.service.errors import Refusal, abort, field_error, refusal_of
+
+_LABELS = ("grpc_type", "grpc_service", "grpc_method")
+_UNKNOWN = ("unary", "unknown", "unknown")
+_Context = grpc.aio.ServicerContext[Any, Any]
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # not generic at run time
+
+SERVICES = tuple(
+    service
+    for module in (compression_service_pb2, artifact_service_pb2, info_service_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
+)
+"""Descriptors of the services of the API."""
+
+
+class _Call:
+    """Counts one call."""
+
+    def __init__(self, metrics: CallMetrics, labels: tuple[str, str, str]) -> None:
+        self._metrics = metrics
+        self._labels = labels
+        self._start = time.monotonic()
+        metrics.started.labels(*labels).inc()
+
+    def received(self) -> None:
+        self._metrics.received.labels(*self._labels).inc()
+
+    def sent(self) -> None:
+        self._metrics.sent.labels(*self._labels).inc()
+
+    def end(self, code: grpc.StatusCode) -> None:
+        self._metrics.handled.labels(*self._labels, code.name).inc()
+        self._metrics.seconds.labels(*self._labels).observe(time.monotonic() - self._start)
+
+
+class CallMetrics:
+    """The metrics of calls, under the names that the gRPC ecosystem uses."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Create every series in a registry, so that ratios are defined from the start."""
+        self.started = Counter("grpc_server_started", "Calls begun.", _LABELS, registry=registry)
+        self.handled = Counter(
+            "grpc_server_handled", "Calls ended.", (*_LABELS, "grpc_code"), registry=registry
+        )
+        self.received = Counter(
+            "grpc_server_msg_received", "Messages received.", _LABELS, registry=registry
+        )
+        self.sent = Counter("grpc_server_msg_sent", "Messages sent.", _LABELS, registry=registry)
+        self.seconds = Histogram(
+            "grpc_server_handling_seconds",
+            "Duration of calls; of a stream, its whole length.",
+            _LABELS,
+            registry=registry,
+        )
+        self._labels = dict(_method_labels())
+        for labels in (*self._labels.values(), _UNKNOWN):
+            for metric in (self.started, self.received, self.sent, self.seconds):
+                metric.labels(*labels)
+            for code in grpc.StatusCode:
+                self.handled.labels(*labels, code.name)
+
+    def begin(self, method: str) -> _Call:
+        """Count a call of `/service/method` that begins."""
+        return _Call(self, self._labels.get(method, _UNKNOWN))
+
+    def knows(self, method: str) -> bool:
+        """Whether a method is one of the API."""
+        return method in self._labels
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Counts the calls of the API and answers what their handlers raise."""
+
+    def __init__(self, calls: CallMetrics, metrics: Metrics) -> None:
+        """Count calls, and refusals by their reason."""
+        self._calls = calls
+        self._metrics = metrics
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> _Handler | None:
+        """Return the method's handler with the counting around it."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None:
+            self._calls.begin(method).end(grpc.StatusCode.UNIMPLEMENTED)
+            return handler
+        if not self._calls.knows(method):
+            return handler
+        if handler.response_streaming:
+            return self._streaming(handler, method)
+        return self._single(handler, method)
+
+    def _single(self, handler: _Handler, method: str) -> _Handler:
+        inner: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
+
+        async def run(request: Any, context: _Context) -> Any:
+            call = self._calls.begin(method)
+            code = grpc.StatusCode.CANCELLED
+            try:
+                call.received()
+                if isinstance(request, RequestError):
+                    raise request
+                answer = await inner(request, context)
+                call.sent()
+                code = grpc.StatusCode.OK
+                return answer
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                refusal = self._refuse(error)
+                code = refusal.code
+                await abort(context, refusal)
+            finally:
+                call.end(code)
+
+        make: Any = (
+            grpc.stream_unary_rpc_method_handler
+            if handler.request_streaming
+            else grpc.unary_unary_rpc_method_handler
+        )
+        reader = handler.request_deserializer
+        if not handler.request_streaming:
+            reader = _reading(reader)
+        made: _Handler = make(run, reader, handler.response_serializer)
+        return made
+
+    def _streaming(self, handler: _Handler, method: str) -> _Handler:
+        inner: Any = handler.unary_stream
+
+        async def run(request: Any, context: _Context) -> AsyncIterator[Any]:
+            call = self._calls.begin(method)
+            code = grpc.StatusCode.CANCELLED
+            answers: AsyncGenerator[Any, None] | None = None
+            try:
+                call.received()
+                if isinstance(request, RequestError):
+                    raise request
+                answers = inner(request, context)
+                async for answer in answers:
+                    yield answer
+                    call.sent()
+                code = grpc.StatusCode.OK
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                refusal = self._refuse(error)
+                code = refusal.code
+                await abort(context, refusal)
+            finally:
+                call.end(code)
+                # Now, and not when it is collected: the stream's watcher leaves with it.
+                if answers is not None:
+                    await answers.aclose()
+
+        return grpc.unary_stream_rpc_method_handler(
+            run, _reading(handler.request_deserializer), handler.response_serializer
+        )
+
+    def _refuse(self, error: Exception) -> Refusal:
+        refusal = refusal_of(error)
+        self._metrics.observe_rejection(refusal.reason or "QUEUE_FULL")
+        return refusal
+
+
+def _reading(deserializer: Any) -> Callable[[bytes], Any]:
+    """Return a deserializer that gives the error of a malformed message instead of raising it.
+
+    gRPC itself would answer INTERNAL, which blames the server.
+    """
+
+    def read(message: bytes) -> Any:
+        try:
+            return deserializer(message)
+        except DecodeError:
+            text = f"its {len(message)} bytes are cut short or no message of this method"
+            return field_error("request", text)
+
+    return read
+
+
+def _method_labels() -> list[tuple[str, tuple[str, str, str]]]:
+    kinds = {
+        (False, False): "unary",
+        (False, True): "server_stream",
+        (True, False): "client_stream",
+        (True, True): "bidi_stream",
+    }
+    return [
+        (
+            f"/{service.full_name}/{method.name}",
+            (
+                kinds[method.client_streaming, method.server_streaming],
+                service.full_name,
+                method.name,
+            ),
+        )
+        for service in SERVICES
+        for method in service.methods
+    ]

@@ -1,0 +1,58 @@
+"""Opens what a process needs of the server's state: database, artifacts, store and leases."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from archpress_server.config import ServerConfig
+from archpress_server.jobs.artifacts import ArtifactFiles
+from archpress_server.jobs.errors import StoreSetupError
+from archpress_server.jobs.leases import Leases
+from archpress_server.jobs.schema import Database
+from archpress_server.jobs.store import JobStore
+
+
+def open_leases(config: ServerConfig) -> Leases:
+    """Return the leases, and in them the store, of a state that is prepared."""
+    store = JobStore(
+        Database(config.url),
+        ArtifactFiles(config.artifacts_dir),
+        max_queued_jobs=config.max_queued_jobs,
+        retention_seconds=config.retention_seconds,
+    )
+    return Leases(store, lease_seconds=config.lease_seconds, max_attempts=config.max_attempts)
+
+
+def prepare_state(config: ServerConfig) -> None:
+    """Create the state folder and the tables, and make sure that both can be written.
+
+    Raises:
+        StoreSetupError: a folder or the database cannot be written; says which and why.
+    """
+    for folder in (config.state_dir, config.artifacts_dir):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _probe(folder)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StoreSetupError(
+                f"the state folder {folder} cannot be written: {reason}"
+            ) from error
+    database = Database(config.url)
+    try:
+        database.create_tables()
+    finally:
+        database.close()
+
+
+def _probe(folder: Path) -> None:
+    """Write some real bytes: permissions alone do not show a full or read-only disk."""
+    path = folder / f".probe-{os.getpid()}"
+    try:
+        with path.open("wb") as file:
+            file.write(bytes(65_536))
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        path.unlink(missing_ok=True)

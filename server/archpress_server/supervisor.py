@@ -1,0 +1,226 @@
+"""`Supervisor`: gives waiting jobs to worker processes and looks after both."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from archpress_server.config import ServerConfig
+from archpress_server.jobs.errors import JobNotFoundError, StoreError
+from archpress_server.jobs.leases import Leases
+from archpress_server.jobs.model import HELD, JobRecord
+from archpress_server.metrics import Metrics
+
+WORKER_COMMAND = (sys.executable, "-m", "archpress_server.worker")
+
+_SWEEP_SECONDS = 1.0
+_PURGE_SECONDS = 60.0
+
+
+@dataclass
+class _Worker:
+    job: str
+    attempt: int
+    process: asyncio.subprocess.Process
+    kill_after: float | None = None
+    watch: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+class Supervisor:
+    """Runs at most `config.workers` worker processes of this server.
+
+    A worker's end without a final state is noticed at once; the leases notice those of servers
+    that are gone.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        leases: Leases,
+        metrics: Metrics,
+        worker_command: Sequence[str] = WORKER_COMMAND,
+    ) -> None:
+        """Start workers with a command that takes `--job ID --attempt N` and settings on stdin."""
+        self._config = config
+        self._leases = leases
+        self._metrics = metrics
+        self._command = tuple(worker_command)
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._workers: dict[str, _Worker] = {}
+        self._wake = asyncio.Event()
+        self._draining = False
+        self._task: asyncio.Task[None] | None = None
+        self._log = structlog.get_logger()
+        self.last_success = time.monotonic()
+        """When the database last answered, on the monotonic clock."""
+        self.last_turn = self.last_success
+        """When the loop last came round, on the monotonic clock."""
+
+    def start(self) -> None:
+        """Begin to lease jobs."""
+        self._task = asyncio.create_task(self._run(), name="supervisor")
+
+    def wake(self) -> None:
+        """Look for a job now rather than at the next poll."""
+        self._wake.set()
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Stop leasing, ask the workers to give their jobs back, and kill those that do not."""
+        self._draining = True
+        self._wake.set()
+        if self._task is not None:
+            # To its end, not cancelled: a lease that was just taken must be given back.
+            await self._task
+        watches = [worker.watch for worker in self._workers.values() if worker.watch]
+        for worker in self._workers.values():
+            _signal(worker, signal.SIGTERM)
+        if watches:
+            _, late = await asyncio.wait(watches, timeout=grace_seconds)
+            for worker in list(self._workers.values()):
+                _signal(worker, signal.SIGKILL)
+            if late:
+                await asyncio.wait(late, timeout=5.0)
+
+    async def _run(self) -> None:
+        next_sweep = next_purge = 0.0
+        while not self._draining:
+            try:
+                now = self.last_turn = time.monotonic()
+                if now >= next_sweep:
+                    await self._sweep()
+                    next_sweep = now + _SWEEP_SECONDS
+                if now >= next_purge:
+                    await asyncio.to_thread(self._leases.purge)
+                    next_purge = now + _PURGE_SECONDS
+                await self._lease()
+                self.last_success = time.monotonic()
+            except StoreError as error:
+                self._log.error("the job store fails", error=str(error))
+                await asyncio.sleep(1.0)
+            except OSError as error:
+                self._log.error("the supervisor fails", error=str(error))
+                await asyncio.sleep(1.0)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._config.poll_seconds)
+            self._wake.clear()
+
+    async def _lease(self) -> None:
+        while len(self._workers) < self._config.workers:
+            record = await asyncio.to_thread(self._leases.lease_next, self._name)
+            if record is None:
+                return
+            if self._draining:
+                await asyncio.to_thread(self._leases.requeue, record.id, record.attempt)
+                return
+            self._metrics.observe_lease(record)
+            try:
+                await self._start_worker(record)
+            except OSError as error:
+                self._log.error("no worker could be started", error=str(error))
+                await asyncio.to_thread(
+                    self._leases.lose, record.id, record.attempt, "no worker could be started"
+                )
+                raise
+
+    async def _start_worker(self, record: JobRecord) -> None:
+        threads = str(self._config.threads_per_worker)
+        process = await asyncio.create_subprocess_exec(
+            *self._command,
+            "--job",
+            record.id,
+            "--attempt",
+            str(record.attempt),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": threads},
+            # Its own session: a Ctrl-C in the server's terminal is the server's to handle.
+            start_new_session=True,
+        )
+        worker = _Worker(record.id, record.attempt, process)
+        self._workers[record.id] = worker
+        self._metrics.set_slots(len(self._workers), self._config.workers)
+        worker.watch = asyncio.create_task(self._watch(worker), name=f"worker {record.id}")
+        self._log.info("worker started", job=record.id, attempt=record.attempt, pid=process.pid)
+
+    async def _watch(self, worker: _Worker) -> None:
+        # Errors of a worker that is gone before it read its settings show in its exit.
+        with contextlib.suppress(ConnectionError):
+            await worker.process.communicate(self._config.model_dump_json().encode())
+        code = await worker.process.wait()
+        del self._workers[worker.job]
+        self._metrics.set_slots(len(self._workers), self._config.workers)
+        self._log.info("worker ended", job=worker.job, attempt=worker.attempt, exit_code=code)
+        try:
+            record = await asyncio.to_thread(self._settle, worker, code)
+        except StoreError as error:
+            # The lease runs out by itself.
+            self._log.error("a worker's end is not stored", job=worker.job, error=str(error))
+        else:
+            if record is not None:
+                self._metrics.observe_end(record)
+        self._wake.set()
+
+    def _settle(self, worker: _Worker, code: int) -> JobRecord | None:
+        """Take the job from a worker that left it unfinished, and return the job."""
+        cause = (
+            f"the worker was killed by signal {-code}"
+            if code < 0
+            else (f"the worker ended with exit code {code}")
+        )
+        if self._draining:
+            taken = self._leases.requeue(worker.job, worker.attempt)
+        else:
+            taken = self._leases.lose(worker.job, worker.attempt, cause)
+        if taken is not None:
+            return taken
+        try:
+            return self._leases.store.get(worker.job)
+        except JobNotFoundError:
+            return None
+
+    async def _sweep(self) -> None:
+        expired = await asyncio.to_thread(self._leases.expire)
+        self._metrics.lease_expired.inc(len(expired))
+        ended = [
+            *expired,
+            *await asyncio.to_thread(self._leases.time_out),
+            *await asyncio.to_thread(self._leases.cancel_abandoned),
+        ]
+        for record in ended:
+            self._log.info("job changed by a sweep", job=record.id, state=record.state)
+            # Those of this server's workers are counted when the worker is gone.
+            if record.id not in self._workers:
+                self._metrics.observe_end(record)
+        for worker in list(self._workers.values()):
+            await self._check(worker)
+        self._metrics.set_counts(await asyncio.to_thread(self._leases.store.counts))
+
+    async def _check(self, worker: _Worker) -> None:
+        """Kill a worker that does not stop although its job is cancelled or was taken away."""
+        now = time.monotonic()
+        try:
+            record = await asyncio.to_thread(self._leases.store.get, worker.job)
+        except JobNotFoundError:
+            record = None
+        holds = record is not None and record.state in HELD and record.attempt == worker.attempt
+        if holds and record is not None and record.cancel_time is None:
+            worker.kill_after = None
+        elif worker.kill_after is None:
+            # The worker itself ends at the end of the grace; this is for one that cannot.
+            worker.kill_after = now + self._config.cancel_grace_seconds * holds + 5.0
+        elif now > worker.kill_after:
+            _signal(worker, signal.SIGKILL)
+
+
+def _signal(worker: _Worker, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        worker.process.send_signal(number)

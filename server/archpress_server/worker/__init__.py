@@ -1,0 +1,1 @@
+"""The process that works on one job and reports through the job's row."""

@@ -1,0 +1,52 @@
+"""Entry of the worker process: settings as JSON on standard input, job and attempt as flags."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+import structlog
+
+from archpress_server.config import ServerConfig
+from archpress_server.logs import configure_logs
+from archpress_server.state import open_leases
+from archpress_server.worker.heart import EXIT_DONE, Heart, block_sigterm
+from archpress_server.worker.observer import JobObserver
+
+
+def main() -> None:
+    """Work on one attempt of one job."""
+    block_sigterm()
+    parser = argparse.ArgumentParser(prog="archpress_server.worker")
+    parser.add_argument("--job", required=True)
+    parser.add_argument("--attempt", type=int, required=True)
+    arguments = parser.parse_args()
+    # Standard input and not a flag: the database's URL may hold a password.
+    config = ServerConfig.model_validate_json(sys.stdin.read())
+    configure_logs(config.log_level)
+    leases = open_leases(config)
+    heart = Heart(
+        leases,
+        arguments.job,
+        arguments.attempt,
+        heartbeat_seconds=config.heartbeat_seconds,
+        cancel_grace_seconds=config.cancel_grace_seconds,
+    )
+    heart.start()
+    # After the heart, since what it imports takes seconds.
+    from archpress_server.worker.run import run_attempt
+
+    observer = JobObserver(leases, arguments.job, arguments.attempt, heart.stop)
+    try:
+        run_attempt(leases, config, observer, arguments.job, arguments.attempt)
+    except Exception:
+        structlog.get_logger().exception("the attempt's end could not be written")
+        os._exit(1)
+    # At once: threads of numeric libraries can hang in an orderly exit.
+    sys.stderr.flush()
+    os._exit(EXIT_DONE)
+
+
+if __name__ == "__main__":
+    main()

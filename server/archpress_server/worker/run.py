@@ -1,0 +1,85 @@
+"""Runs one attempt of a job: load, compress, and write down what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+
+from archpress_server.catalog import load_catalog
+from archpress_server.compress.types import (
+    Compression,
+    CompressionError,
+    Reason,
+    RequestError,
+    StoppedError,
+)
+from archpress_server.config import ServerConfig
+from archpress_server.jobs.errors import JobNotFoundError, StaleAttemptError
+from archpress_server.jobs.leases import Leases
+from archpress_server.jobs.model import INTERNAL, JobError, JobRecord, JobSpec, LogLine, Severity
+from archpress_server.logs import log_unexpected
+from archpress_server.worker.observer import JobObserver, patiently
+
+
+def run_attempt(
+    leases: Leases, config: ServerConfig, observer: JobObserver, job: str, attempt: int
+) -> None:
+    """Work on a job until it is final, unless the attempt is taken away meanwhile."""
+    log = structlog.get_logger().bind(job=job, attempt=attempt)
+    log.info("attempt started")
+    end = _work(leases, config, observer, job, attempt)
+    record = patiently(end, leases.lease_seconds)
+    log.info("attempt ended", state=record.state if record else "taken away")
+
+
+def _work(
+    leases: Leases, config: ServerConfig, observer: JobObserver, job: str, attempt: int
+) -> Callable[[], JobRecord | None]:
+    """Do the work and return how to write down its end."""
+    fail = partial(leases.fail, job, attempt)
+    try:
+        record = patiently(lambda: leases.store.get(job), leases.lease_seconds)
+        compression = _compress(record.spec, config, observer)
+        observer.flush()
+        return partial(leases.succeed, job, attempt, compression)
+    except (StaleAttemptError, JobNotFoundError):
+        return lambda: None
+    except StoppedError:
+        return partial(leases.cancelled, job, attempt)
+    except CompressionError as error:
+        failure = JobError(error.reason, str(error), error.metadata)
+        return partial(fail, failure, best=error.best, nearest_budget=error.nearest_budget)
+    except RequestError as error:
+        return partial(fail, JobError(error.reason, str(error), error.metadata))
+    except Exception as error:
+        error_id = log_unexpected("attempt failed", error, job=job, attempt=attempt)
+        message = f"internal error {error_id}"
+        return partial(fail, JobError(INTERNAL, message, {"error_id": error_id}))
+
+
+def _compress(spec: JobSpec, config: ServerConfig, observer: JobObserver) -> Compression:
+    import torch
+
+    from archpress_server.compress.pipeline import compress
+    from archpress_trainer.embedding.artifact import load
+
+    torch.set_num_threads(config.threads_per_worker)
+    request, catalog = spec.request, load_catalog(config)
+    offered = catalog.embedding_named(spec.embedding) or catalog.embedding_for(
+        request.dataset, request.method
+    )
+    if offered is None:
+        raise CompressionError(
+            Reason.NO_EMBEDDING,
+            f"the embedding {spec.embedding} is no longer on the server",
+            metadata={"dataset": request.dataset, "method": request.method},
+        )
+    dataset = catalog.sources.load(request.dataset)
+    if dataset.fingerprint != offered.manifest.dataset_fingerprint:
+        text = f"{request.dataset} is not the data that {offered.manifest.name} was fitted on"
+        observer.log(LogLine(Severity.WARNING, text))
+    return compress(
+        request, load(offered.folder), dataset, observer, threads=config.threads_per_worker
+    )

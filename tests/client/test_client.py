@@ -1,0 +1,349 @@
+"""The client against a real gRPC server on a loopback socket, with scripted faults."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+import warnings
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from archpress_client import (
+    Client,
+    ClientClosedError,
+    CompletedEvent,
+    ConflictError,
+    DownloadError,
+    Event,
+    HeartbeatEvent,
+    InvalidRequestError,
+    JobCancelledError,
+    JobFailedError,
+    JobState,
+    Layer,
+    LayerKind,
+    Network,
+    NotFoundError,
+    RequestTimeoutError,
+    Retry,
+    ServerError,
+    Timeouts,
+    UnavailableError,
+)
+from tests.client.scripted import MODEL, Cut, ScriptedServer, error_status
+
+SOON = Retry(initial_seconds=0.01, max_seconds=0.05)
+
+
+def test_compress_to_a_file(client: Client, server: ScriptedServer, tmp_path: Path) -> None:
+    seen: list[Event] = []
+    job = client.compress("conv-7", dataset="fashion-mnist", max_params=50_000)
+    result = job.result(on_event=seen.append)
+    assert [event.seq for event in seen] == list(range(1, 11))
+    assert isinstance(seen[-1], CompletedEvent)
+    result.save(tmp_path / "small.onnx")
+    assert (tmp_path / "small.onnx").read_bytes() == result.model_bytes() == MODEL
+    (request,) = server.asked("CreateJob")
+    assert request.spec.budget.max_params == 50_000
+    assert uuid.UUID(request.request_id).version == 4
+
+
+def test_a_network_of_layers(client: Client, server: ScriptedServer) -> None:
+    layers = [Layer.conv(8, 3), Layer.relu(), Layer.global_average_pool(), Layer.linear(10)]
+    client.compress(Network((1, 28, 28), 10, layers), dataset="fashion-mnist", effort="FULL")
+    spec = server.asked("CreateJob")[0].spec
+    assert [layer.kind for layer in spec.architecture.layers] == [1, 4, 9, 8]
+    assert spec.effort == 3
+
+
+CUTS = [
+    [Cut(0)],
+    [Cut(3), Cut(1), Cut(0), Cut(5)],
+    [Cut(2, None), Cut(0, None)],
+    [Cut(4, grpc.StatusCode.INTERNAL), Cut(1, grpc.StatusCode.CANCELLED)],
+    [Cut(9), Cut(0, grpc.StatusCode.UNKNOWN)],
+]
+
+
+@pytest.mark.parametrize("cuts", CUTS)
+def test_cut_streams_give_every_event_once(
+    client: Client, server: ScriptedServer, cuts: list[Cut]
+) -> None:
+    server.script.cuts = list(cuts)
+    events = list(client.compress("conv-7", dataset="fashion-mnist").events())
+    assert [event.seq for event in events] == list(range(1, 11))
+    assert not server.script.cuts
+    offsets = [request.after_seq for request in server.asked("WatchJob")]
+    assert offsets == [sum(cut.after for cut in cuts[:i]) for i in range(len(cuts) + 1)]
+
+
+def test_a_server_that_restarts(client: Client, server: ScriptedServer) -> None:
+    server.script.never_ends = True
+    job = client.compress("conv-7", dataset="fashion-mnist")
+    seen: list[Event] = []
+
+    def restart() -> None:
+        server.stop()
+        server.script.never_ends = False
+        server.start()
+
+    for event in job.events():
+        if isinstance(event, HeartbeatEvent) and server.script.never_ends:
+            restart()
+        elif not isinstance(event, HeartbeatEvent):
+            seen.append(event)
+    assert [event.seq for event in seen] == list(range(1, 11))
+
+
+def test_a_silent_server_is_left(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Timeouts, "watch_silence_seconds", 0.2)
+    server.script.hang = True
+    with Client(server.target, retry=Retry(initial_seconds=0.01, stream_attempts=2)) as client:
+        job = client.compress("conv-7", dataset="fashion-mnist")
+        with pytest.raises(UnavailableError, match="nothing came"):
+            job.result()
+    assert len(server.asked("WatchJob")) == 2
+
+
+def test_a_lost_job_is_created_again(client: Client, server: ScriptedServer) -> None:
+    server.script.forget_next_job = True
+    job = client.compress("conv-7", dataset="fashion-mnist")
+    lost = job.name
+    assert job.result().budget_met
+    assert job.name != lost
+    first, second = server.asked("CreateJob")
+    assert first == second
+
+
+def test_a_job_of_that_name_does_not_exist(client: Client) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        client.job("nowhere").result()
+    assert caught.value.reason == "JOB_NOT_FOUND"
+
+
+def test_waiting_has_a_limit(client: Client, server: ScriptedServer) -> None:
+    server.script.never_ends = True
+    job = client.compress("conv-7", dataset="fashion-mnist")
+    with pytest.raises(RequestTimeoutError, match="it goes on"):
+        job.result(timeout_seconds=0.3)
+    server.stop()
+    with pytest.raises((RequestTimeoutError, UnavailableError)):
+        job.result(timeout_seconds=0.3)
+
+
+def test_failure_holds_the_best_network(client: Client, server: ScriptedServer) -> None:
+    server.script.final = "failed"
+    with pytest.raises(JobFailedError) as caught:
+        client.compress("conv-7", dataset="fashion-mnist").result()
+    assert caught.value.reason == "BUDGET_UNREACHABLE"
+    best = caught.value.result
+    assert best is not None
+    assert not best.budget_met
+    assert best.model_bytes() == MODEL
+
+
+def test_cancel(client: Client, server: ScriptedServer) -> None:
+    job = client.compress("conv-7", dataset="fashion-mnist")
+    assert client.cancel(job.name).state is JobState.CANCELLING
+    with pytest.raises(JobCancelledError):
+        job.result()
+    assert job.status().state is JobState.CANCELLED
+    job.delete()
+    with pytest.raises(NotFoundError):
+        job.status()
+
+
+def test_a_job_is_found_again(client: Client) -> None:
+    name = client.compress("conv-7", dataset="fashion-mnist").name
+    assert [event.seq for event in client.job(name).events(after_seq=8)] == [9, 10]
+    assert [event.seq for event in client.job(name).events(after_seq=10)] == [10]
+
+
+def test_leaving_the_loop_ends_the_stream(client: Client, server: ScriptedServer) -> None:
+    server.script.never_ends = True
+    for event in client.compress("conv-7", dataset="fashion-mnist").events():
+        if event.seq == 2:
+            break
+    deadline = time.monotonic() + 5
+    while any(thread.name == "archpress-reader" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_jobs_come_in_pages(client: Client, server: ScriptedServer) -> None:
+    for _ in range(5):
+        client.compress("conv-7", dataset="fashion-mnist")
+    assert [job.name for job in client.jobs(page_size=2)] == [f"jobs/{i}" for i in (5, 4, 3, 2, 1)]
+    assert len(server.asked("ListJobs")) == 3
+    assert list(client.jobs(["succeeded"])) == []
+
+
+def test_plan_and_info(client: Client) -> None:
+    plan = client.plan("conv-7", dataset="fashion-mnist", max_params=50_000, max_candidates=3)
+    assert [candidate.rank for candidate in plan.candidates] == [1, 2, 3]
+    assert plan.duration_seconds == 1.5
+    info = client.info()
+    assert info.datasets[0].input_shape == (1, 28, 28)
+    assert info.limits.max_run_time_seconds == 3600.0
+    assert info.layer_kinds == (LayerKind.CONVOLUTION,)
+
+
+def test_refusals_keep_their_details(client: Client, server: ScriptedServer) -> None:
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    violations = [("spec.dataset", "no data set mnist")]
+    status = error_status(code, "no", "UNKNOWN_DATASET", {"known": "cifar10"}, violations)
+    server.script.refusals = [(code, status)]
+    with pytest.raises(InvalidRequestError) as caught:
+        client.compress("conv-7", dataset="mnist")
+    assert caught.value.violations[0].field == "spec.dataset"
+    assert caught.value.metadata["known"] == "cifar10"
+    assert len(server.asked("CreateJob")) == 1
+
+
+def test_a_draining_server_is_asked_again_with_the_same_id(
+    client: Client, server: ScriptedServer
+) -> None:
+    code = grpc.StatusCode.UNAVAILABLE
+    status = error_status(code, "draining", "DRAINING", retry_after=Duration(nanos=200_000_000))
+    server.script.refusals = [(code, status)] * 2
+    begin = time.monotonic()
+    client.compress("conv-7", dataset="fashion-mnist")
+    assert time.monotonic() - begin >= 0.4
+    assert len({request.request_id for request in server.asked("CreateJob")}) == 1
+
+
+def test_faults_of_the_server_are_not_repeated(client: Client, server: ScriptedServer) -> None:
+    code = grpc.StatusCode.INTERNAL
+    status = error_status(code, "a bug, 1234", "INTERNAL", {"error_id": "1234"})
+    server.script.refusals = [(code, status)]
+    with pytest.raises(ServerError, match="1234"):
+        client.info()
+    assert len(server.asked("GetServerInfo")) == 1
+
+
+def test_request_ids_make_requests_repeatable(client: Client) -> None:
+    request_id = str(uuid.uuid4())
+    first = client.compress("conv-7", dataset="fashion-mnist", request_id=request_id)
+    again = client.compress("conv-7", dataset="fashion-mnist", request_id=request_id)
+    assert first.name == again.name
+    with pytest.raises(ConflictError):
+        client.compress("conv-10", dataset="fashion-mnist", request_id=request_id)
+
+
+@pytest.mark.parametrize(
+    "cuts", [[Cut(0)], [Cut(1)], [Cut(3), Cut(2, None), Cut(4, grpc.StatusCode.INTERNAL)]]
+)
+def test_cut_downloads_are_resumed(
+    client: Client, server: ScriptedServer, tmp_path: Path, cuts: list[Cut]
+) -> None:
+    result = client.compress("conv-7", dataset="fashion-mnist").result()
+    server.script.download_cuts = list(cuts)
+    result.save(tmp_path / "small.onnx")
+    assert (tmp_path / "small.onnx").read_bytes() == MODEL
+    assert len(server.asked("DownloadArtifact")) == len(cuts) + 1
+
+
+def test_wrong_bytes_leave_no_file(client: Client, server: ScriptedServer, tmp_path: Path) -> None:
+    result = client.compress("conv-7", dataset="fashion-mnist").result()
+    server.script.corrupt = True
+    with pytest.raises(DownloadError):
+        result.save(tmp_path / "small.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tokens_are_sent(server: ScriptedServer) -> None:
+    with Client(server.target, token="secret") as client:
+        client.info()
+        assert "secret" not in repr(client)
+    assert server.metadata[-1]["authorization"] == "Bearer secret"
+
+
+def test_nobody_there() -> None:
+    begin = time.monotonic()
+    with Client("127.0.0.1:1", retry=SOON) as client, pytest.raises(UnavailableError):
+        client.info()
+    assert time.monotonic() - begin < 5
+
+
+def test_plain_text_is_not_understood_as_tls(server: ScriptedServer) -> None:
+    target = server.target.replace("127.0.0.1", "dns:///ip4.invalid")
+    with (
+        Client(target, retry=SOON, timeouts=Timeouts(request_seconds=2.0)) as client,
+        pytest.raises((UnavailableError, RequestTimeoutError)),
+    ):
+        client.info()
+
+
+def test_closing(server: ScriptedServer) -> None:
+    client = Client(server.target)
+    client.info()
+    client.close()
+    client.close()
+    with pytest.raises(ClientClosedError):
+        client.info()
+
+
+def test_closing_ends_streams(server: ScriptedServer) -> None:
+    server.script.never_ends = True
+    client = Client(server.target, retry=SOON)
+    job = client.compress("conv-7", dataset="fashion-mnist")
+    events = job.events()
+    next(events)
+    client.close()
+    with pytest.raises(ClientClosedError):
+        list(events)
+
+
+def test_a_forgotten_client_is_told(server: ScriptedServer) -> None:
+    client = Client(server.target)
+    client.info()
+    with pytest.warns(ResourceWarning, match="not closed"):
+        client._transport.__del__()
+    client.close()
+
+
+def test_a_client_that_was_never_used_needs_no_close() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Client("example.org:443")
+        gc.collect()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_process_opens_its_own_channel(server: ScriptedServer) -> None:
+    code = """
+import os, sys
+from archpress_client import Client
+with Client(sys.argv[1]) as client:
+    client.info()
+    child = os.fork()
+    client.info()
+    if child:
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    command = [sys.executable, "-c", code, server.target]
+    run = subprocess.run(command, timeout=30, capture_output=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert len(server.asked("GetServerInfo")) == 3
+
+
+def test_threads_share_a_client(client: Client) -> None:
+    results = []
+
+    def run() -> None:
+        results.append(client.compress("conv-7", dataset="fashion-mnist").result().accuracy)
+
+    threads = [threading.Thread(target=run) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [0.9312] * 6

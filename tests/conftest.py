@@ -1,0 +1,77 @@
+"""Small real fixtures that many tests share: a data set file and an embedding built on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from archpress_trainer.build import BuildSettings, build_embedding
+from archpress_trainer.data.registry import DataSources
+from archpress_trainer.embedding.fit_autoencoder import AutoencoderSettings
+from archpress_trainer.embedding.heads import HeadSettings
+from archpress_trainer.population.executor import LocalExecutor
+from archpress_trainer.population.spec import default_spec
+from archpress_trainer.training.device import Compute
+from archpress_trainer.training.fidelity import Fidelity
+
+TINY_CLASSES = 4
+
+
+def make_tiny_arrays(seed: int = 0) -> dict[str, Any]:
+    """Return 12x12 images of four noisy patterns that a small net learns in seconds."""
+    rng = np.random.default_rng(seed)
+    patterns = rng.integers(0, 255, (TINY_CLASSES, 12, 12))
+    arrays = {}
+    for part, count in (("train", 960), ("test", 200)):
+        labels = rng.integers(0, TINY_CLASSES, count)
+        noise = rng.normal(0, 60, (count, 12, 12))
+        images = np.clip(patterns[labels] * 0.7 + noise + 40, 0, 255)
+        arrays[f"x_{part}"] = images.astype(np.uint8)
+        arrays[f"y_{part}"] = labels.astype(np.int64)
+    return arrays
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An `.npz` data set of 960 + 200 images, 12x12, four classes."""
+    path = tmp_path_factory.mktemp("data") / "tiny.npz"
+    np.savez_compressed(path, **make_tiny_arrays())
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_sources(tiny_dataset: Path) -> DataSources:
+    """Data sources that know the tiny data set as "tiny" and download nothing."""
+    return DataSources(root=tiny_dataset.parent, files={"tiny": tiny_dataset}, download=False)
+
+
+@pytest.fixture(scope="session")
+def cpu() -> Compute:
+    """The CPU in float32: the same everywhere."""
+    return Compute(torch.device("cpu"), bfloat16=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_embedding(
+    tiny_sources: DataSources, cpu: Compute, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of an embedding of the tiny data set, built for real with small settings."""
+    folder = tmp_path_factory.mktemp("embedding")
+    dataset = tiny_sources.load("tiny")
+    spec = default_spec(
+        "tiny", dataset.fingerprint, dataset.input_shape, dataset.classes, Fidelity(256, 1)
+    )
+    settings = BuildSettings(
+        nets=24,
+        autoencoder=AutoencoderSettings(nets=800, iterations=40, batch_size=64),
+        heads=HeadSettings(members=3, iterations=60, folds=3),
+        sampling_workers=1,
+        unseen_nets=200,
+    )
+    output = folder / "tiny"
+    build_embedding(spec, settings, LocalExecutor(tiny_sources, 2), folder / "work", output, cpu)
+    return output

@@ -1,0 +1,217 @@
+"""Plans: valid, within hard budgets, repeatable, and honest about odd inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from archpress_server.compress.checks import smallest_networks
+from archpress_server.compress.decode import LabelledRange, Pool, SearchSettings
+from archpress_server.compress.descent import DescentSettings, descend
+from archpress_server.compress.planning import PlanSettings, plan
+from archpress_server.compress.types import Budget, Phase, Progress, Request
+from archpress_trainer.embedding.artifact import load
+from archpress_trainer.embedding.interface import Embedding, PointPrediction
+from archpress_trainer.space.costs import count
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layers import (
+    add,
+    batch_norm,
+    conv,
+    global_average_pool,
+    linear,
+    max_pool,
+    relu,
+)
+from archpress_trainer.space.widths import SizeBudget
+
+NET = Architecture(
+    (1, 12, 12),
+    4,
+    (
+        conv(32, 3),
+        batch_norm(),
+        relu(),
+        max_pool(),
+        conv(64, 3),
+        batch_norm(),
+        relu(),
+        global_average_pool(),
+        linear(4),
+    ),
+)
+QUICK = PlanSettings(
+    starts=6,
+    descent=DescentSettings(steps=3),
+    search=SearchSettings(draws=1, rounds=1, parents=3, children=3),
+)
+
+
+@pytest.fixture(scope="module")
+def embedding(tiny_embedding: Path) -> Embedding:
+    return load(tiny_embedding)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    max_params=st.one_of(st.none(), st.integers(60, 40_000)),
+    max_macs=st.one_of(st.none(), st.integers(1_000, 3_000_000)),
+    seed=st.integers(0, 2**64 - 1),
+)
+def test_candidates_keep_to_any_feasible_budget(
+    embedding: Embedding, max_params: int | None, max_macs: int | None, seed: int
+) -> None:
+    least = [count(network) for network in smallest_networks(embedding.manifest.space)]
+    if max_params is not None:
+        max_params = max(max_params, *(costs.params for costs in least))
+    if max_macs is not None:
+        max_macs = max(max_macs, *(costs.macs for costs in least))
+    request = Request(NET, "tiny", Budget(max_params=max_params, max_macs=max_macs), seed=seed)
+    found = plan(request, embedding, 5, settings=QUICK)
+    assert found.candidates
+    for rank, candidate in enumerate(found.candidates, start=1):
+        assert candidate.rank == rank
+        assert candidate.costs == count(candidate.architecture)
+        assert max_params is None or candidate.costs.params <= max_params
+        assert max_macs is None or candidate.costs.macs <= max_macs
+        prediction = candidate.prediction
+        assert 0 <= prediction.lower <= prediction.accuracy <= prediction.upper <= 1
+
+
+def test_the_same_seed_plans_the_same(embedding: Embedding) -> None:
+    request = Request(NET, "tiny", Budget(max_params=3_000), seed=5)
+    first, second = (plan(request, embedding, 4, settings=QUICK) for _ in range(2))
+    assert first.candidates == second.candidates
+    other = plan(replace(request, seed=6), embedding, 4, settings=QUICK)
+    assert other.candidates != first.candidates
+
+
+def test_candidates_are_ranked_by_their_lower_bound_and_distinct(embedding: Embedding) -> None:
+    request = Request(NET, "tiny", Budget(max_params=3_000))
+    found = plan(request, embedding, 6, settings=QUICK)
+    digests = {candidate.architecture.digest for candidate in found.candidates}
+    assert len(digests) == len(found.candidates) == 6
+    best = max(candidate.prediction.lower for candidate in found.candidates)
+    assert found.candidates[0].prediction.lower == best
+
+
+def test_a_net_with_skips_is_planned_with_a_warning(embedding: Embedding) -> None:
+    residual = Architecture(
+        (1, 12, 12),
+        4,
+        (conv(8, 3), relu(), conv(8, 3), add(2, 1), relu(), global_average_pool(), linear(4)),
+    )
+    found = plan(Request(residual, "tiny", Budget(max_params=500)), embedding, 2, settings=QUICK)
+    assert found.candidates
+    assert "not a chain" in found.warnings[0]
+
+
+def test_without_a_budget_the_smallest_good_net_comes_first(embedding: Embedding) -> None:
+    found = plan(Request(NET, "tiny"), embedding, 3, settings=QUICK)
+    assert found.candidates
+    assert found.candidates[0].costs.params < found.costs_before.params
+
+
+def test_progress_is_told_by_phase(embedding: Embedding) -> None:
+    seen: list[Progress] = []
+    plan(
+        Request(NET, "tiny", Budget(max_params=900)),
+        embedding,
+        1,
+        settings=QUICK,
+        on_progress=seen.append,
+    )
+    descents = [progress for progress in seen if progress.phase is Phase.DESCEND]
+    assert [progress.step for progress in descents] == [1, 2, 3]
+    assert seen[-1].phase is Phase.DECODE
+    assert seen[-1].step == seen[-1].total_steps
+
+
+def test_descent_lowers_the_objective_and_respects_the_budget(embedding: Embedding) -> None:
+    exemplars = [exemplar.architecture for exemplar in embedding.exemplars[:8]]
+    starts = embedding.encode(exemplars)
+    budget = SizeBudget(max_params=2_000)
+    found = descend(embedding, starts, budget, DescentSettings(steps=25))
+    assert found.objective[-1] < found.objective[0]
+    with torch.no_grad():
+        before = embedding.at(starts).log_params.mean()
+        after = embedding.at(found.points).log_params.mean()
+    assert after < before
+    assert found.lost == 0
+
+
+class _Broken:
+    """An embedding whose predictions are not numbers in one half of its space."""
+
+    def __init__(self, inner: Embedding) -> None:
+        self._inner = inner
+
+    def at(self, points: torch.Tensor) -> PointPrediction:
+        found = self._inner.at(points)
+        broken = torch.where(points[:, 0] > 0, torch.nan, 0.0)
+        return replace(found, accuracy=found.accuracy + broken)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+
+def test_not_a_number_ends_that_start_only(embedding: Embedding) -> None:
+    starts = torch.zeros(4, embedding.dimensions)
+    starts[:2, 0] = 5.0
+    starts[2:, 0] = -5.0
+    broken = _Broken(embedding)
+    found = descend(
+        broken,  # type: ignore[arg-type]
+        starts,
+        SizeBudget(2_000),
+        DescentSettings(steps=3),
+    )
+    assert found.lost == 2
+    assert len(found.points) == 2
+    assert bool(found.points.isfinite().all())
+
+
+def test_pool_keeps_distinct_nets_within_the_budget(embedding: Embedding) -> None:
+    pool = Pool(embedding, SizeBudget(max_params=1_500))
+    offered: Sequence[Architecture | None] = [NET, NET, None]
+    pool.add(offered)
+    assert len(pool) == 1
+    (scored,) = pool.best(5)
+    assert scored.costs.params <= 1_500
+    assert [layer.kind for layer in scored.architecture.layers] == [la.kind for la in NET.layers]
+
+
+def test_candidates_stay_in_the_range_that_labels_back(embedding: Embedding) -> None:
+    found = [count(exemplar.architecture) for exemplar in embedding.exemplars]
+    labelled = LabelledRange.of(embedding)
+    assert labelled is not None
+    assert labelled.max_macs == max(costs.macs for costs in found)
+    request = Request(NET, "tiny", Budget(max_params=900_000))
+    for candidate in plan(request, embedding, 5, settings=QUICK).candidates:
+        assert candidate.costs.macs <= labelled.max_macs
+        assert candidate.costs.peak_activation_bytes <= labelled.max_activation_bytes
+    tight = SizeBudget(max_params=10, max_macs=20)
+    assert labelled.narrowed(tight) == tight
+    assert labelled.narrowed(SizeBudget(10)) == SizeBudget(10, labelled.max_macs)
+    assert labelled.narrowed(SizeBudget()) == SizeBudget()
+
+
+def test_where_the_range_binds_the_plan_says_so(embedding: Embedding) -> None:
+    wide = Architecture(
+        (1, 12, 12), 4, (conv(512, 3), conv(512, 3), global_average_pool(), linear(4))
+    )
+    found = plan(Request(wide, "tiny", Budget(max_params=50_000)), embedding, 1, settings=QUICK)
+    assert any("no larger network was labelled" in warning for warning in found.warnings)
+
+
+def test_without_a_budget_a_small_net_is_not_made_larger(embedding: Embedding) -> None:
+    small = Architecture((1, 12, 12), 4, (conv(16, 3), relu(), global_average_pool(), linear(4)))
+    found = plan(Request(small, "tiny"), embedding, 3, settings=QUICK)
+    assert found.candidates
+    assert all(c.costs.params <= count(small).params for c in found.candidates)

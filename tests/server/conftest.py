@@ -1,0 +1,152 @@
+"""A prepared state, a server on a free port, and jobs to give it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceStub
+from archpress_server.catalog import load_catalog
+from archpress_server.compress.types import (
+    Certificate,
+    Compression,
+    Latency,
+    Request,
+)
+from archpress_server.config import ServerConfig
+from archpress_server.jobs.leases import Leases
+from archpress_server.jobs.model import JobSpec, Submission
+from archpress_server.server import Server
+from archpress_server.state import open_leases, prepare_state
+from archpress_trainer.embedding.manifest import EmbeddingMethod, Manifest
+from archpress_trainer.embedding.prediction import Prediction
+from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.costs import count
+from archpress_trainer.space.named import named
+from archpress_trainer.training.fidelity import Fidelity
+
+if TYPE_CHECKING:
+    from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceAsyncStub
+
+FAKE_WORKER = Path(__file__).parent / "fake_worker.py"
+
+
+@pytest.fixture
+def embedding_folder(tmp_path: Path) -> Path:
+    """An embedding's manifest alone: servers need no weights."""
+    manifest = Manifest(
+        name="fashion-mnist-default-1",
+        method=EmbeddingMethod.DEFAULT,
+        dataset="fashion-mnist",
+        dataset_fingerprint="0" * 64,
+        space=ChainSpace((1, 28, 28), 10),
+        fidelity=Fidelity(1000, 2, 1),
+        population_size=300,
+        population_digest="0" * 64,
+        metrics={"accuracy_kendall_tau": 0.5, "held_out_networks": 60.0},
+        settings={},
+    )
+    folder = tmp_path / "embedding"
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps(manifest.to_json()))
+    return folder
+
+
+@pytest.fixture
+def config(tmp_path: Path, embedding_folder: Path) -> ServerConfig:
+    """Settings with short times."""
+    return ServerConfig(
+        port=0,
+        metrics_port=0,
+        state_dir=tmp_path / "state",
+        embeddings_dir=(embedding_folder,),
+        threads_per_worker=1,
+        lease_seconds=20.0,
+        heartbeat_seconds=0.1,
+        cancel_grace_seconds=1.0,
+        drain_grace_seconds=5.0,
+        poll_seconds=0.02,
+    )
+
+
+@pytest.fixture
+def leases(config: ServerConfig) -> Iterator[Leases]:
+    """The store of an empty state."""
+    prepare_state(config)
+    leases = open_leases(config)
+    yield leases
+    leases.store.database.close()
+
+
+@pytest.fixture
+def submission() -> Submission:
+    """A job to create."""
+    request = Request(named("conv-7", (1, 28, 28), 10), "fashion-mnist")
+    return Submission(JobSpec(request, embedding="fashion-mnist-default-1"))
+
+
+@pytest.fixture
+def compression(submission: Submission) -> Compression:
+    """A result."""
+    architecture = submission.spec.request.architecture
+    costs, prediction = count(architecture), Prediction(0.9, 0.8, 0.95)
+    latency = Latency(0.001, 0.0009, 0.002, 1, 1, 50, "a cpu")
+    certificate = Certificate(
+        sha256="0" * 64,
+        size_bytes=600_000,
+        params_on_bytes=costs.deployed_params,
+        costs=costs,
+        test_images=10_000,
+        accuracy=0.91,
+        accuracy_lower=0.90,
+        accuracy_upper=0.92,
+        argmax_agreement=1.0,
+        max_abs_logit_difference=1e-5,
+        latency=latency,
+        input_latency=latency,
+        opset=17,
+        onnxruntime_version="1.20",
+        torch_version="2.5",
+    )
+    return Compression(
+        model=bytes(range(250)) * 2400,
+        architecture=architecture,
+        costs_before=costs,
+        costs_after=costs,
+        prediction=prediction,
+        validation_accuracy=0.92,
+        certificate=certificate,
+        embedding="fashion-mnist-default-1",
+        budget_met=True,
+        seconds=1.5,
+    )
+
+
+@pytest.fixture
+async def server(config: ServerConfig) -> AsyncIterator[Server]:
+    """A server whose workers do what a job's label `mode` says (`fake_worker.py`)."""
+    prepare_state(config)
+    command = (sys.executable, str(FAKE_WORKER))
+    server = Server(config, load_catalog(config), worker_command=command, warm=False)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def channel(server: Server) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to the server."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield channel
+
+
+@pytest.fixture
+def stub(channel: grpc.aio.Channel) -> CompressionServiceAsyncStub:
+    """The compression service of the server."""
+    return CompressionServiceStub(channel)

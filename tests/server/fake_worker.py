@@ -1,0 +1,95 @@
+"""A worker that does what its job's label `mode` says, through the real store and heart."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+
+from archpress_server.compress.types import (
+    Candidate,
+    Certificate,
+    Compression,
+    Latency,
+    Phase,
+    Progress,
+    Request,
+)
+from archpress_server.config import ServerConfig
+from archpress_server.jobs.model import JobError
+from archpress_server.logs import configure_logs
+from archpress_server.state import open_leases
+from archpress_server.worker.heart import Heart, block_sigterm
+from archpress_server.worker.observer import JobObserver
+from archpress_trainer.embedding.prediction import Prediction
+from archpress_trainer.space.costs import count
+
+
+def main() -> None:
+    block_sigterm()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--job", required=True)
+    parser.add_argument("--attempt", type=int, required=True)
+    arguments = parser.parse_args()
+    job, attempt = arguments.job, arguments.attempt
+    config = ServerConfig.model_validate_json(sys.stdin.read())
+    configure_logs("error")
+    leases = open_leases(config)
+    spec = leases.store.get(job).spec
+    mode = spec.labels.get("mode", "succeed")
+    if mode == "die" or (mode == "die-once" and attempt == 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if mode == "silent":
+        time.sleep(60)
+    heart = Heart(
+        leases,
+        job,
+        attempt,
+        heartbeat_seconds=config.heartbeat_seconds,
+        cancel_grace_seconds=config.cancel_grace_seconds,
+    )
+    heart.start()
+    observer = JobObserver(leases, job, attempt, heart.stop)
+    for phase in Phase:
+        observer.progress(Progress(phase, 1, 2, message="half"))
+        observer.progress(Progress(phase, 2, 2, message="all"))
+    request = spec.request
+    costs, prediction = count(request.architecture), Prediction(0.9, 0.8, 0.95)
+    observer.candidate(Candidate(request.architecture, costs, prediction, 1, chosen=True))
+    while mode in ("wait", "stubborn") or (mode == "wait-once" and attempt == 1):
+        time.sleep(0.02)
+        if mode != "stubborn" and observer.should_stop():
+            leases.cancelled(job, attempt)
+            return
+    result = _compression(request, budget_met=mode != "unreachable")
+    if mode == "unreachable":
+        error = JobError("BUDGET_UNREACHABLE", "reached 0.91 only")
+        leases.fail(job, attempt, error, best=result, nearest_budget=request.budget)
+    else:
+        leases.succeed(job, attempt, result)
+
+
+def _compression(request: Request, *, budget_met: bool) -> Compression:
+    costs, prediction = count(request.architecture), Prediction(0.9, 0.8, 0.95)
+    latency = Latency(0.001, 0.0009, 0.002, 1, 1, 50, "a cpu")
+    certificate = Certificate(
+        "0" * 64, 600_000, 1, costs, 100, 0.91, 0.9, 0.92, 1.0, 0.0, latency, latency, 17, "1", "2"
+    )
+    return Compression(
+        bytes(range(250)) * 2400,
+        request.architecture,
+        costs,
+        costs,
+        prediction,
+        0.92,
+        certificate,
+        "fashion-mnist-default-1",
+        budget_met,
+        1.5,
+    )
+
+
+if __name__ == "__main__":
+    main()

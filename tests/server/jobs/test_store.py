@@ -1,0 +1,207 @@
+"""Creating, listing, cancelling and deleting jobs."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+
+from archpress_server.compress.types import Compression
+from archpress_server.jobs.errors import (
+    ArtifactNotFoundError,
+    JobNotFoundError,
+    PageTokenError,
+    QueueFullError,
+    RequestIdReusedError,
+)
+from archpress_server.jobs.leases import Leases, Signal
+from archpress_server.jobs.model import EventKind, OnDisconnect, State, Submission, new_id
+from archpress_server.jobs.schema import events, jobs
+from archpress_server.jobs.store import JobStore
+
+
+@pytest.fixture
+def store(leases: Leases) -> JobStore:
+    return leases.store
+
+
+def with_labels(submission: Submission, **labels: str) -> Submission:
+    return replace(submission, spec=replace(submission.spec, labels=labels))
+
+
+def with_priority(submission: Submission, priority: int) -> Submission:
+    return replace(submission, spec=replace(submission.spec, priority=priority))
+
+
+def test_a_created_job_reads_back_as_it_was(store: JobStore, submission: Submission) -> None:
+    created = store.create(with_labels(submission, team="a"))
+    assert created.state is State.QUEUED
+    assert created.queue_position == 1
+    assert created.last_seq == 1
+    assert store.get(created.id) == created
+    assert created.spec.labels == {"team": "a"}
+
+
+def test_the_log_begins_with_the_queued_job(store: JobStore, submission: Submission) -> None:
+    created = store.create(submission)
+    (event,) = store.events_after(created.id, 0)
+    assert (event.seq, event.kind, event.payload) == (1, EventKind.SNAPSHOT, created)
+
+
+def test_the_same_request_id_makes_one_job(store: JobStore, submission: Submission) -> None:
+    submission = replace(submission, request_id=str(uuid.uuid4()))
+    first = store.create(submission)
+    assert store.create(submission) == first
+    # Another embedding on the server since then is no other request.
+    later = replace(submission, spec=replace(submission.spec, embedding="newer"))
+    assert store.create(later) == first
+    assert len(store.list().jobs) == 1
+
+
+def test_a_request_id_with_other_content_is_refused(
+    store: JobStore, submission: Submission
+) -> None:
+    submission = replace(submission, request_id=str(uuid.uuid4()))
+    first = store.create(submission)
+    for other in (with_priority(submission, 3), with_labels(submission, a="b")):
+        with pytest.raises(RequestIdReusedError) as caught:
+            store.create(other)
+        assert caught.value.job == first.id
+
+
+def test_the_queue_has_an_end(store: JobStore, submission: Submission) -> None:
+    small = replace(store, max_queued_jobs=2)
+    small.create(submission)
+    small.create(submission)
+    with pytest.raises(QueueFullError):
+        small.create(submission)
+
+
+def test_queue_positions_follow_priority_then_age(store: JobStore, submission: Submission) -> None:
+    ids = [store.create(with_priority(submission, p)).id for p in (0, 5, 0)]
+    assert [store.get(job).queue_position for job in ids] == [2, 1, 3]
+
+
+def test_pages_are_newest_first_and_complete(store: JobStore, submission: Submission) -> None:
+    ids = [store.create(submission).id for _ in range(5)]
+    found: list[str] = []
+    token = ""
+    for _ in range(3):
+        page = store.list(size=2, token=token)
+        found += [job.id for job in page.jobs]
+        token = page.next_token
+    assert token == ""
+    assert found == ids[::-1]
+
+
+def test_a_list_filters_by_state_and_all_labels(store: JobStore, submission: Submission) -> None:
+    store.create(with_labels(submission, team="a"))
+    both = store.create(with_labels(submission, team="a", run="1"))
+    assert [j.id for j in store.list(with_labels={"team": "a", "run": "1"}).jobs] == [both.id]
+    store.request_cancel(both.id)
+    assert [j.id for j in store.list(states=[State.CANCELLED]).jobs] == [both.id]
+    assert store.list(states=[State.RUNNING]).jobs == ()
+
+
+@pytest.mark.parametrize("token", ["x", "%%%", "W10=", "bnVsbA=="])
+def test_a_foreign_page_token_is_refused(store: JobStore, token: str) -> None:
+    with pytest.raises(PageTokenError):
+        store.list(token=token)
+
+
+def test_a_page_token_belongs_to_its_filters(store: JobStore, submission: Submission) -> None:
+    for _ in range(2):
+        store.create(submission)
+    token = store.list(size=1).next_token
+    with pytest.raises(PageTokenError):
+        store.list(size=1, token=token, states=[State.QUEUED])
+
+
+def test_cancelling_a_queued_job_passes_both_states(
+    store: JobStore, submission: Submission
+) -> None:
+    job = store.create(submission).id
+    assert store.request_cancel(job).state is State.CANCELLED
+    states = [getattr(e.payload, "state", None) for e in store.events_after(job, 0)]
+    assert states == [State.QUEUED, State.CANCELLING, State.CANCELLED]
+    assert store.request_cancel(job) == store.get(job)
+
+
+def test_cancelling_a_running_job_waits_for_its_worker(
+    leases: Leases, store: JobStore, submission: Submission
+) -> None:
+    job = store.create(submission).id
+    leases.lease_next("w")
+    assert store.request_cancel(job).state is State.CANCELLING
+    assert leases.heartbeat(job, 1) is Signal.CANCEL
+    leases.cancelled(job, 1)
+    assert store.get(job).state is State.CANCELLED
+
+
+def test_a_deleted_job_is_gone_but_its_watchers_see_the_end(
+    leases: Leases, store: JobStore, submission: Submission
+) -> None:
+    submission = replace(submission, request_id=str(uuid.uuid4()))
+    job = store.create(submission).id
+    leases.lease_next("w")
+    store.delete(job)
+    for call in (store.get, store.delete, store.request_cancel):
+        with pytest.raises(JobNotFoundError):
+            call(job)
+    assert store.list().jobs == ()
+    assert store.events_after(job, 0)[-1].kind is EventKind.COMPLETED
+    assert leases.heartbeat(job, 1) is Signal.STALE
+    assert store.create(submission).id != job
+
+
+def test_purging_removes_rows_and_files(
+    leases: Leases, store: JobStore, submission: Submission, compression: Compression
+) -> None:
+    kept, deleted = (store.create(submission).id for _ in range(2))
+    names = []
+    for job in (kept, deleted):
+        leases.lease_next("w")
+        record = leases.succeed(job, 1, compression)
+        assert record is not None
+        assert record.result is not None
+        names.append(record.result.artifact)
+    artifact = store.artifact(names[0])
+    store.delete(deleted)
+    with pytest.raises(ArtifactNotFoundError):
+        store.artifact(names[1])
+    assert leases.purge() == 0
+    assert leases.purge(deleted_before_seconds=0) == 1
+    with store.database.read() as connection:
+        assert connection.scalars(sa.select(jobs.c.id)).all() == [kept]
+        assert set(connection.scalars(sa.select(events.c.job)).all()) == {kept}
+    # The same bytes are still those of the other job.
+    assert store.files.read(artifact.sha256, 0, 10**6) == compression.model
+    store.delete(kept)
+    leases.purge(deleted_before_seconds=0)
+    with pytest.raises(FileNotFoundError):
+        store.files.read(artifact.sha256, 0, 1)
+
+
+def test_the_abandonment_of_a_watched_job_is_put_off(
+    leases: Leases, store: JobStore, submission: Submission
+) -> None:
+    now = 1000.0
+    leases = replace(leases, store=replace(store, clock=lambda: now))
+    policy = OnDisconnect.CANCEL_IF_ABANDONED
+    grace = replace(submission, on_disconnect=policy, abandon_grace_seconds=10)
+    job, other = leases.store.create(grace).id, leases.store.create(submission).id
+    now = 1005.0
+    leases.store.watched(job, renew_seconds=0)
+    now = 1014.0
+    assert leases.cancel_abandoned() == []
+    now = 1016.0
+    assert [record.id for record in leases.cancel_abandoned()] == [job]
+    assert leases.store.get(other).state is State.QUEUED
+
+
+def test_ids_sort_by_time() -> None:
+    ids = [new_id() for _ in range(3)]
+    assert all(uuid.UUID(identifier).version == 7 for identifier in ids)
+    assert ids[0][:13] <= ids[-1][:13]

@@ -1,0 +1,218 @@
+"""Round trips between domain and messages, and between domain and JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from archpress_proto.v1 import architecture_pb2 as arch_pb
+from archpress_proto.v1 import jobs_pb2 as pb
+from archpress_server.compress.types import (
+    Budget,
+    Candidate,
+    Compression,
+    Effort,
+    Method,
+    Phase,
+    Progress,
+    Request,
+)
+from archpress_server.jobs.model import (
+    EventKind,
+    JobError,
+    JobRecord,
+    JobResult,
+    JobSpec,
+    LogLine,
+    Severity,
+    State,
+    Submission,
+)
+from archpress_server.jobs.serialise import (
+    payload_from_json,
+    payload_to_json,
+    spec_from_json,
+    spec_to_json,
+)
+from archpress_server.service.convert import (
+    architecture_from_proto,
+    architecture_to_proto,
+    budget_from_proto,
+    budget_to_proto,
+    duration,
+    job_to_proto,
+    seconds,
+    timestamp,
+)
+from archpress_trainer.embedding.prediction import Prediction
+from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.costs import count
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.named import NAMED, named
+from archpress_trainer.space.practical_sampler import PracticalSampler, Window
+from archpress_trainer.space.sampling import draw
+from archpress_trainer.space.vocab import LayerKind
+
+fractions = st.floats(0.0, 1.0)
+budgets = st.builds(
+    Budget,
+    max_params=st.none() | st.integers(0, 2**63 - 1),
+    max_params_ratio=st.none() | fractions,
+    max_macs=st.none() | st.integers(0, 2**63 - 1),
+    max_macs_ratio=st.none() | fractions,
+    max_latency_seconds=st.none() | st.integers(0, 10**12).map(lambda n: n / 1e9),
+    min_accuracy=st.none() | fractions,
+    max_accuracy_drop=st.none() | fractions,
+)
+
+
+def sampled(seed: int) -> Architecture:
+    sampler = PracticalSampler(ChainSpace((1, 28, 28), 10), Window(2_000, 500_000))
+    return next(iter(draw(sampler, Random(seed)))).architecture
+
+
+architectures = st.integers(0, 10**6).map(sampled) | st.sampled_from(sorted(NAMED)).map(
+    lambda name: named(name, (3, 32, 32), 10)
+)
+specs = st.builds(
+    JobSpec,
+    request=st.builds(
+        Request,
+        architecture=architectures,
+        dataset=st.text(),
+        budget=budgets,
+        effort=st.sampled_from(Effort),
+        method=st.sampled_from(Method),
+        seed=st.integers(0, 2**64 - 1),
+    ),
+    embedding=st.text(),
+    network=st.text(),
+    labels=st.dictionaries(st.text(), st.text()),
+    priority=st.integers(-100, 100),
+    max_run_time_seconds=st.floats(1, 1e5),
+    max_queue_time_seconds=st.none() | st.floats(0, 1e5),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(architectures)
+def test_architectures_survive_messages(architecture: Architecture) -> None:
+    message = architecture_to_proto(architecture)
+    wire = arch_pb.Architecture.FromString(message.SerializeToString())
+    assert architecture_from_proto(wire) == architecture
+
+
+@given(budgets)
+def test_budgets_survive_messages(budget: Budget) -> None:
+    wire = pb.Budget.FromString(budget_to_proto(budget).SerializeToString())
+    assert budget_from_proto(wire) == budget
+
+
+def test_a_zero_budget_is_set() -> None:
+    assert budget_from_proto(pb.Budget(max_params=0)) == Budget(max_params=0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(specs)
+def test_specifications_survive_json(spec: JobSpec) -> None:
+    assert spec_from_json(json.loads(json.dumps(spec_to_json(spec)))) == spec
+
+
+@given(st.integers(0, 10**15))
+def test_durations_survive_messages(nanos: int) -> None:
+    assert math.isclose(seconds(duration(nanos / 1e9)), nanos / 1e9, abs_tol=1e-6)
+
+
+@given(st.floats(0, 4e9))
+def test_timestamps_are_exact_to_a_microsecond(time: float) -> None:
+    message = timestamp(time)
+    assert 0 <= message.nanos < 10**9
+    assert math.isclose(message.seconds + message.nanos / 1e9, time, abs_tol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        (EventKind.PROGRESS, Progress(Phase.RETRAIN, 3, 10, 0.5, 0.9, 12.5, "epoch 3")),
+        (EventKind.PROGRESS, Progress(Phase.VALIDATE)),
+        (EventKind.LOG, LogLine(Severity.WARNING, "odd")),
+    ],
+)
+def test_small_payloads_survive_json(
+    kind: EventKind, payload: Progress | LogLine, submission: Submission
+) -> None:
+    record = json.loads(json.dumps(payload_to_json(payload)))
+    assert payload_from_json(kind, record, "id", submission.spec) == payload
+
+
+def test_candidates_survive_json(submission: Submission) -> None:
+    architecture = submission.spec.request.architecture
+    candidate = Candidate(
+        architecture, count(architecture), Prediction(0.9, 0.8, 0.95), 2, 0.7, True
+    )
+    record = json.loads(json.dumps(payload_to_json(candidate)))
+    back = payload_from_json(EventKind.CANDIDATE, record, "id", submission.spec)
+    assert back == candidate
+
+
+@pytest.fixture
+def failed_job(submission: Submission, compression: Compression) -> JobRecord:
+    bare = replace(compression, model=b"", budget_met=False)
+    return JobRecord(
+        id="01a20c62-4f83-7704-85b7-4ab1ca3c2729",
+        state=State.FAILED,
+        spec=replace(submission.spec, labels={"a": "b"}),
+        create_time=1000.25,
+        progress=Progress(Phase.CERTIFY, 1, 1),
+        result=JobResult("01a20c62-4f83-7704-85b7-4ab1ca3c2720", bare, Budget(min_accuracy=0.9)),
+        error=JobError("BUDGET_UNREACHABLE", "0.9 at most", {"min_accuracy": "0.9"}),
+        start_time=1001.0,
+        end_time=1002.0,
+        expire_time=2000.0,
+        attempt=1,
+        last_seq=9,
+        run_seconds=1.0,
+    )
+
+
+def test_jobs_survive_json(failed_job: JobRecord) -> None:
+    record = json.loads(json.dumps(payload_to_json(failed_job)))
+    back = payload_from_json(EventKind.COMPLETED, record, failed_job.id, failed_job.spec)
+    assert back == failed_job
+
+
+def test_a_failed_job_carries_its_result_and_its_reason(failed_job: JobRecord) -> None:
+    message = job_to_proto(failed_job)
+    assert message.state == pb.JOB_STATE_FAILED
+    assert message.error.code == 9
+    assert b"BUDGET_UNREACHABLE" in message.error.details[0].value
+    assert message.result.artifact == "artifacts/01a20c62-4f83-7704-85b7-4ab1ca3c2720"
+    assert not message.result.budget_met
+    assert message.result.nearest_budget.min_accuracy == 0.9
+    assert message.spec.architecture.classes == 10
+    assert not message.result.HasField("accuracy_before")
+
+
+def test_a_brief_job_has_no_architectures(failed_job: JobRecord) -> None:
+    message = job_to_proto(failed_job, brief=True)
+    assert not message.spec.HasField("architecture")
+    assert not message.result.HasField("architecture")
+    assert not message.HasField("progress")
+
+
+def test_a_named_network_is_echoed_by_name(submission: Submission) -> None:
+    spec = replace(submission.spec, network="conv-7")
+    job = JobRecord("", State.QUEUED, spec, 0.0)
+    assert job_to_proto(job).spec.WhichOneof("model") == "network"
+
+
+def test_every_kind_of_layer_has_its_number() -> None:
+    assert {f"LAYER_KIND_{kind.name}": int(kind) for kind in LayerKind} == {
+        name: number for name, number in arch_pb.LayerKind.items() if number
+    }

@@ -1,0 +1,179 @@
+"""Streams of events: order, resumption, coalescing, heartbeats, abandonment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from archpress_proto.v1 import compression_service_pb2 as service_pb
+from archpress_proto.v1 import jobs_pb2 as pb
+from archpress_server.compress.types import Compression, Phase, Progress
+from archpress_server.config import ServerConfig
+from archpress_server.jobs.leases import Leases
+from archpress_server.jobs.model import Event, EventKind, LogLine, Severity, Submission
+from archpress_server.metrics import Metrics
+from archpress_server.server import Server
+from archpress_server.service.errors import DrainingError
+from archpress_server.service.watch import Watches, coalesced
+
+if TYPE_CHECKING:
+    from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceAsyncStub
+
+SPEC = pb.JobSpec(network="conv-7", dataset="fashion-mnist")
+
+
+@pytest.fixture
+def config(config: ServerConfig) -> ServerConfig:
+    """No workers: the tests do their work."""
+    return config.model_copy(update={"workers": 0})
+
+
+async def read(stream: AsyncIterator[pb.JobEvent], count: int) -> list[pb.JobEvent]:
+    return [await anext(stream) for _ in range(count)]
+
+
+async def finish(leases: Leases, job: str, compression: Compression) -> None:
+    leases.lease_next("w")
+    for step in range(4):
+        leases.append(job, 1, Progress(Phase.DESCEND, step, 4))
+        leases.append(job, 1, LogLine(Severity.INFO, f"step {step}"))
+    leases.succeed(job, 1, compression)
+
+
+async def test_a_broken_stream_is_resumed_without_loss(
+    stub: CompressionServiceAsyncStub, server: Server, compression: Compression
+) -> None:
+    call = stub.Compress(service_pb.CompressRequest(spec=SPEC))
+    first = await anext(aiter(call))
+    assert (first.seq, first.snapshot.state) == (1, pb.JOB_STATE_QUEUED)
+    call.cancel()
+    job = first.job.removeprefix("jobs/")
+    await finish(server.leases, job, compression)
+    whole = [e async for e in stub.WatchJob(service_pb.WatchJobRequest(name=first.job))]
+    for cut in range(1, len(whole)):
+        request = service_pb.WatchJobRequest(name=first.job, after_seq=whole[cut - 1].seq)
+        rest = [event async for event in stub.WatchJob(request)]
+        assert [event.seq for event in rest] == [event.seq for event in whole[cut:]]
+    last = whole[-1]
+    assert last.WhichOneof("event") == "completed"
+    assert last.seq == last.completed.last_seq
+    # Only outdated progress is left out.
+    missing = set(range(1, last.seq + 1)) - {event.seq for event in whole}
+    kinds = {e.seq: e.kind for e in server.leases.store.events_after(job, 0)}
+    assert {kinds[seq] for seq in missing} <= {EventKind.PROGRESS}
+
+
+async def test_the_end_is_told_again(
+    stub: CompressionServiceAsyncStub, server: Server, compression: Compression
+) -> None:
+    job = await stub.CreateJob(service_pb.CreateJobRequest(spec=SPEC))
+    beyond = service_pb.WatchJobRequest(name=job.name, after_seq=2)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.WatchJob(beyond).read()
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    await finish(server.leases, job.name.removeprefix("jobs/"), compression)
+    last = (await stub.GetJob(service_pb.GetJobRequest(name=job.name))).last_seq
+    for after in (last, last + 1, 2**64 - 1):
+        request = service_pb.WatchJobRequest(name=job.name, after_seq=after)
+        events = [event async for event in stub.WatchJob(request)]
+        assert [event.WhichOneof("event") for event in events] == ["completed"]
+        assert events[0].seq == last
+
+
+async def test_many_watchers_see_news_as_they_come(
+    stub: CompressionServiceAsyncStub, server: Server, compression: Compression
+) -> None:
+    job = await stub.CreateJob(service_pb.CreateJobRequest(spec=SPEC))
+    request = service_pb.WatchJobRequest(name=job.name)
+
+    async def watch() -> list[str | None]:
+        return [event.WhichOneof("event") async for event in stub.WatchJob(request)]
+
+    watchers = [asyncio.create_task(watch()) for _ in range(20)]
+    await asyncio.sleep(0.2)
+    assert server.metrics.watch_streams.collect()
+    await finish(server.leases, job.name.removeprefix("jobs/"), compression)
+    for kinds in await asyncio.gather(*watchers):
+        assert kinds[0] == "snapshot"
+        assert kinds.count("completed") == 1
+        assert kinds.count("log") == 4
+
+
+async def test_a_repeated_compress_sends_the_log_from_its_start(
+    stub: CompressionServiceAsyncStub, server: Server, compression: Compression
+) -> None:
+    request = service_pb.CompressRequest(
+        spec=SPEC, request_id="2f7a9a3e-9f0e-4f4e-9b3b-0d7f4a1d9a11"
+    )
+    first = await anext(aiter(stub.Compress(request)))
+    await finish(server.leases, first.job.removeprefix("jobs/"), compression)
+    events = [event async for event in stub.Compress(request)]
+    assert events[0] == first
+    assert events[-1].WhichOneof("event") == "completed"
+
+
+async def test_a_silent_stream_sends_heartbeats(
+    leases: Leases, submission: Submission, compression: Compression
+) -> None:
+    job = leases.store.create(submission).id
+    watches = Watches(leases.store, Metrics(), 0.01)
+    watches.start()
+    stream = watches.follow(job, 1, heartbeat_seconds=0.05)
+    (beat,) = await read(stream, 1)
+    assert (beat.seq, beat.heartbeat.state) == (0, pb.JOB_STATE_QUEUED)
+    assert beat.heartbeat.queue_position == 1
+    await finish(leases, job, compression)
+    rest = [event async for event in stream]
+    assert rest[-1].WhichOneof("event") == "completed"
+    await watches.close()
+
+
+async def test_closing_ends_streams_with_draining(leases: Leases, submission: Submission) -> None:
+    job = leases.store.create(submission).id
+    watches = Watches(leases.store, Metrics(), 0.01)
+    watches.start()
+    stream = watches.follow(job, 0, heartbeat_seconds=60)
+    await read(stream, 1)
+    waiting = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0.05)
+    await watches.close()
+    with pytest.raises(DrainingError):
+        await waiting
+
+
+async def test_a_job_that_is_abandoned_is_cancelled(
+    stub: CompressionServiceAsyncStub, server: Server
+) -> None:
+    request = service_pb.CompressRequest(
+        spec=SPEC,
+        on_disconnect=service_pb.DISCONNECT_POLICY_CANCEL_IF_ABANDONED,
+        abandon_grace=Duration(seconds=1),
+    )
+    call = stub.Compress(request)
+    first = await anext(aiter(call))
+    await asyncio.sleep(2.5)
+    job = await stub.GetJob(service_pb.GetJobRequest(name=first.job))
+    assert job.state == pb.JOB_STATE_QUEUED
+    call.cancel()
+    for _ in range(100):
+        await asyncio.sleep(0.05)
+        job = await stub.GetJob(service_pb.GetJobRequest(name=first.job))
+        if job.state == pb.JOB_STATE_CANCELLED:
+            break
+    assert job.state == pb.JOB_STATE_CANCELLED
+
+
+def test_only_outdated_progress_is_coalesced() -> None:
+    progress, line = Progress(Phase.DESCEND), LogLine(Severity.INFO, "x")
+    payloads: list[Progress | LogLine] = [progress, line, progress, progress, line]
+    kinds = [EventKind.PROGRESS if isinstance(p, Progress) else EventKind.LOG for p in payloads]
+    events = [
+        Event("j", seq, 0.0, kind, payload)
+        for seq, (kind, payload) in enumerate(zip(kinds, payloads, strict=True), start=1)
+    ]
+    assert [event.seq for event in coalesced(events)] == [2, 4, 5]

@@ -1,0 +1,100 @@
+"""Where settings come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from archpress_server.__main__ import main
+from archpress_server.config import (
+    ServerConfig,
+    describe,
+    explain,
+    load_config,
+    unknown_environment,
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ServerConfig.model_fields:
+        monkeypatch.delenv(f"ARCHPRESS_{name.upper()}", raising=False)
+
+
+def test_a_flag_beats_the_environment_and_that_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text("port = 1\nworkers = 2\nmax_attempts = 3\n")
+    monkeypatch.setenv("ARCHPRESS_PORT", "10")
+    monkeypatch.setenv("ARCHPRESS_WORKERS", "20")
+    config = load_config({"port": "100"}, file)
+    assert (config.port, config.workers, config.max_attempts) == (100, 20, 3)
+    assert config.lease_seconds == 30.0
+
+
+def test_lists_and_pairs_come_as_text_or_as_toml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text('embeddings_dir = ["/a", "/b"]\n[dataset_files]\nmine = "/m.npz"\n')
+    config = load_config({}, file)
+    assert config.embeddings_dir == (Path("/a"), Path("/b"))
+    assert config.dataset_files == {"mine": Path("/m.npz")}
+    monkeypatch.setenv("ARCHPRESS_DATASET_FILES", "a=/x.npz,b=/y.npz")
+    assert load_config({"embeddings_dir": "/c"}).dataset_files == {
+        "a": Path("/x.npz"),
+        "b": Path("/y.npz"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("prot = 1", "prot"),
+        ("port = 70000", "port"),
+        ('log_level = "loud"', "log_level"),
+        ("port = ", "Invalid value"),
+        ('dataset_files = "x"', "dataset_files"),
+    ],
+)
+def test_a_wrong_file_is_one_clear_line(
+    tmp_path: Path, text: str, part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=part):
+        load_config({}, file)
+    assert main(["--config", str(file)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert part in lines[0]
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such file") as caught:
+        load_config({}, tmp_path / "no.toml")
+    assert len(explain(caught.value)) == 1
+
+
+def test_the_shown_settings_hide_passwords_and_read_back(tmp_path: Path) -> None:
+    config = ServerConfig(
+        database_url="postgresql://u:secret@host/db", dataset_files={"a": Path("/x.npz")}
+    )
+    text = describe(config)
+    assert "secret" not in text
+    file = tmp_path / "server.toml"
+    file.write_text(text)
+    again = load_config({}, file)
+    assert again == config.model_copy(update={"database_url": "postgresql://u:***@host/db"})
+
+
+def test_print_config_shows_the_result(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--port", "7", "--print-config"]) == 0
+    assert "port = 7\n" in capsys.readouterr().out
+
+
+def test_variables_that_set_nothing_are_told() -> None:
+    environment = {"ARCHPRESS_PORT": "1", "ARCHPRESS_PROT": "1", "HOME": "/"}
+    assert unknown_environment(environment) == ["ARCHPRESS_PROT"]

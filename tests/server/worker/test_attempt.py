@@ -1,0 +1,160 @@
+"""What an attempt writes down, whatever comes of the compression."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from archpress_server.compress.types import (
+    Budget,
+    Candidate,
+    Compression,
+    CompressionError,
+    FieldViolation,
+    Phase,
+    Progress,
+    Reason,
+    RequestError,
+    StoppedError,
+)
+from archpress_server.config import ServerConfig
+from archpress_server.jobs.errors import DatabaseUnavailableError, StaleAttemptError
+from archpress_server.jobs.leases import Leases
+from archpress_server.jobs.model import EventKind, JobRecord, State, Submission
+from archpress_server.worker import observer as observer_module
+from archpress_server.worker import run
+from archpress_server.worker.observer import JobObserver, patiently
+from archpress_trainer.embedding.prediction import Prediction
+from archpress_trainer.space.costs import count
+
+Attempt = Callable[[Callable[[JobObserver], Compression]], JobRecord]
+
+
+@pytest.fixture
+def attempt(
+    leases: Leases,
+    config: ServerConfig,
+    submission: Submission,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Attempt:
+    """Runs an attempt with a function in place of the compression and returns the job."""
+
+    def run_it(compress: Callable[[JobObserver], Compression]) -> JobRecord:
+        job = leases.store.create(submission).id
+        leases.lease_next("w")
+        monkeypatch.setattr(run, "_compress", lambda spec, config, seen: compress(seen))
+        seen = JobObserver(leases, job, 1, threading.Event())
+        run.run_attempt(leases, config, seen, job, 1)
+        return leases.store.get(job)
+
+    return run_it
+
+
+def raising(error: Exception) -> Callable[[JobObserver], Compression]:
+    def compress(_: JobObserver) -> Compression:
+        raise error
+
+    return compress
+
+
+def test_a_result_is_stored(attempt: Attempt, compression: Compression) -> None:
+    record = attempt(lambda _: compression)
+    assert record.state is State.SUCCEEDED
+    assert record.result is not None
+    assert record.result.compression == replace(compression, model=b"")
+
+
+def test_a_failure_keeps_reason_and_best(attempt: Attempt, compression: Compression) -> None:
+    best = replace(compression, budget_met=False)
+    error = CompressionError(
+        Reason.BUDGET_UNREACHABLE,
+        "0.9 at most",
+        metadata={"min_accuracy": "0.9"},
+        best=best,
+        nearest_budget=Budget(min_accuracy=0.9),
+    )
+    record = attempt(raising(error))
+    assert record.state is State.FAILED
+    assert record.error is not None
+    assert (record.error.reason, record.error.message) == ("BUDGET_UNREACHABLE", "0.9 at most")
+    assert record.result is not None
+    assert record.result.nearest_budget == Budget(min_accuracy=0.9)
+
+
+def test_a_late_refusal_fails_the_job(attempt: Attempt) -> None:
+    violation = FieldViolation("budget.max_params", "is too small", Reason.BUDGET_INFEASIBLE)
+    record = attempt(raising(RequestError((violation,), {"max_params": "100"})))
+    assert record.error is not None
+    assert (record.error.reason, record.error.metadata) == (
+        "BUDGET_INFEASIBLE",
+        {"max_params": "100"},
+    )
+
+
+def test_a_stopped_job_is_cancelled(attempt: Attempt) -> None:
+    assert attempt(raising(StoppedError())).state is State.CANCELLED
+
+
+def test_a_bug_shows_an_id_and_no_details(
+    attempt: Attempt, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = attempt(raising(ZeroDivisionError("secret")))
+    assert record.error is not None
+    assert record.error.reason == "INTERNAL"
+    assert "secret" not in record.error.message
+    logged = capsys.readouterr()
+    assert record.error.metadata["error_id"] in logged.out + logged.err
+
+
+def test_an_attempt_that_is_over_writes_nothing(
+    attempt: Attempt, leases: Leases, compression: Compression
+) -> None:
+    def compress(seen: JobObserver) -> Compression:
+        leases.lose(leases.store.list().jobs[0].id, 1, "gone")
+        seen.progress(Progress(Phase.DECODE))
+        return compression
+
+    assert attempt(compress).state is State.QUEUED
+
+
+def test_progress_is_coalesced_within_a_phase(leases: Leases, submission: Submission) -> None:
+    now = 0.0
+    job = leases.store.create(submission).id
+    leases.lease_next("w")
+    seen = JobObserver(leases, job, 1, threading.Event(), clock=lambda: now)
+    for step in range(10):
+        seen.progress(Progress(Phase.DESCEND, step, 10))
+        now += 0.1
+    seen.progress(Progress(Phase.DECODE, 0, 1))
+    seen.progress(Progress(Phase.DECODE, 1, 1))
+    architecture = submission.spec.request.architecture
+    prediction = Prediction(0.9, 0.8, 0.95)
+    seen.candidate(Candidate(architecture, count(architecture), prediction, 1))
+    steps = [
+        (event.payload.phase, event.payload.step)
+        for event in leases.store.events_after(job, 2)
+        if isinstance(event.payload, Progress)
+    ]
+    assert steps == [
+        *((Phase.DESCEND, step) for step in (0, 3, 6, 9)),
+        (Phase.DECODE, 0),
+        (Phase.DECODE, 1),
+    ]
+    assert leases.store.events_after(job, 2)[-1].kind is EventKind.CANDIDATE
+
+
+def test_a_database_that_comes_back_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observer_module, "_RETRY_SECONDS", 0.0)
+    failures = [DatabaseUnavailableError("locked")] * 3
+
+    def write() -> str:
+        if failures:
+            raise failures.pop()
+        return "done"
+
+    assert patiently(write, patience_seconds=5.0) == "done"
+    with pytest.raises(StaleAttemptError):
+        patiently(lambda: (_ for _ in ()).throw(StaleAttemptError()), patience_seconds=5.0)

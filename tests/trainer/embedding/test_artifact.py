@@ -1,0 +1,196 @@
+"""Artifacts: equal predictions after a round trip, one line for whatever is wrong with one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from archpress_trainer.embedding.artifact import ArtifactError, load, read_manifest, save
+from archpress_trainer.embedding.manifest import FORMAT_VERSION, EmbeddingMethod
+from archpress_trainer.embedding.paper import PaperEmbedding
+from tests.trainer.embedding.fitted import paper_embedding
+from tests.trainer.nets import chains
+
+NETS = chains(6, seed=11)
+WEIGHTS = "weights.safetensors"
+
+
+@pytest.fixture
+def folder(tiny_embedding: Path, tmp_path: Path) -> Path:
+    copy = tmp_path / "artifact"
+    shutil.copytree(tiny_embedding, copy)
+    return copy
+
+
+def test_a_round_trip_predicts_the_same(folder: Path, tmp_path: Path) -> None:
+    embedding = load(folder)
+    again_folder = tmp_path / "again"
+    save(embedding, again_folder, [folder / "population.jsonl"])
+    again = load(again_folder)
+    assert again.manifest == embedding.manifest
+    assert again.exemplars == embedding.exemplars
+    assert len(again.exemplars) == embedding.manifest.population_size
+    assert again.predict(NETS) == embedding.predict(NETS)
+    assert torch.equal(again.encode(NETS), embedding.encode(NETS))
+
+
+def test_the_papers_embedding_round_trips(tmp_path: Path) -> None:
+    embedding = paper_embedding(iterations=5, nets=20)
+    save(embedding, tmp_path / "paper")
+    again = load(tmp_path / "paper")
+    assert isinstance(again, PaperEmbedding)
+    assert again.manifest.method is EmbeddingMethod.PAPER
+    assert again.manifest == embedding.manifest
+    assert again.predict(NETS) == embedding.predict(NETS)
+    assert again.exemplars == ()
+
+
+def test_saving_replaces_the_whole_folder(folder: Path) -> None:
+    embedding = load(folder)
+    (folder / "stale").write_text("x")
+    save(embedding, folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", WEIGHTS]
+    assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name]
+    assert load(folder).predict(NETS) == embedding.predict(NETS)
+
+
+def test_the_manifest_says_where_it_came_from(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    assert manifest.dataset == "tiny"
+    assert manifest.method is EmbeddingMethod.DEFAULT
+    assert manifest.format_version == FORMAT_VERSION == 1
+    assert manifest.versions["torch"] == str(torch.__version__)
+    assert json.loads((folder / "manifest.json").read_text())["space_digest"] == (
+        manifest.space.digest
+    )
+
+
+def test_nothing_in_an_artifact_is_pickled(folder: Path) -> None:
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["manifest.json", "population.json", "population.jsonl", WEIGHTS]
+    for name in names:
+        content = (folder / name).read_bytes()
+        # A pickle starts with its protocol, a zip (torch's container) with PK.
+        assert not content.startswith((b"\x80", b"PK"))
+    json.loads((folder / "manifest.json").read_text())
+    size = int.from_bytes((folder / WEIGHTS).read_bytes()[:8], "little")
+    json.loads((folder / WEIGHTS).read_bytes()[8 : 8 + size])
+
+
+def test_a_pickle_in_place_of_the_weights_is_not_run(folder: Path) -> None:
+    torch.save({"x": torch.zeros(1)}, folder / WEIGHTS)
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        load(folder)
+
+
+def edit(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
+    """Return a damage that edits the manifest."""
+
+    def damage(folder: Path) -> None:
+        path = folder / "manifest.json"
+        record = json.loads(path.read_text())
+        change(record)
+        path.write_text(json.dumps(record))
+
+    return damage
+
+
+def reweigh(change: Callable[[dict[str, torch.Tensor]], None]) -> Callable[[Path], None]:
+    """Return a damage that edits the weights."""
+
+    def damage(folder: Path) -> None:
+        state = load_file(folder / WEIGHTS)
+        change(state)
+        save_file(state, folder / WEIGHTS)
+
+    return damage
+
+
+def _truncate(name: str, keep: int) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        (folder / name).write_bytes((folder / name).read_bytes()[:keep])
+
+    return damage
+
+
+def _write(name: str, content: bytes) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        (folder / name).write_bytes(content)
+
+    return damage
+
+
+def _drop(name: str) -> Callable[[dict[str, torch.Tensor]], None]:
+    def change(state: dict[str, torch.Tensor]) -> None:
+        del state[name]
+
+    return change
+
+
+def _remove(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+def _nan(state: dict[str, torch.Tensor]) -> None:
+    state["heads.first"][0, 0, 0] = float("nan")
+
+
+def _infinite(state: dict[str, torch.Tensor]) -> None:
+    state["autoencoder.encoder.0.weight"][0, 0, 0] = float("inf")
+
+
+def _reshape(state: dict[str, torch.Tensor]) -> None:
+    state["heads.first"] = state["heads.first"][:, :-1].contiguous()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (shutil.rmtree, "holds no embedding (manifest.json is missing)"),
+        (_remove("manifest.json"), "holds no embedding (manifest.json is missing)"),
+        (_write("manifest.json", b""), "manifest.json cannot be read"),
+        (_write("manifest.json", b"\xff\xfe{}"), "manifest.json cannot be read"),
+        (_write("manifest.json", b"[]"), "has format version None, this archpress reads 1"),
+        (edit(lambda m: m.update(format_version=2)), "has format version 2, this archpress"),
+        (edit(lambda m: m.pop("format_version")), "has format version None"),
+        (edit(lambda m: m["space"].update(max_layers=99)), "the file was changed by hand"),
+        (edit(lambda m: m.update(space_digest="0" * 64)), "is for space 000000000000"),
+        (edit(lambda m: m["space"].update(kinds=["CONV"])), "is damaged: 'CONV'"),
+        (edit(lambda m: m.update(space=None)), "is damaged"),
+        (edit(lambda m: m.update(fidelity=7)), "is damaged"),
+        (edit(lambda m: m.update(method="magic")), "is damaged: 'magic'"),
+        (edit(lambda m: m.pop("metrics")), "is damaged"),
+        (edit(lambda m: m.update(colour="red")), "is damaged"),
+        (edit(lambda m: m["settings"].pop("heads")), "does not fit its manifest"),
+        (edit(lambda m: m["settings"]["autoencoder"].update(dimensions=64)), "does not fit"),
+        (edit(lambda m: m.update(method="paper")), "does not fit its manifest"),
+        (_remove(WEIGHTS), f"has no {WEIGHTS}"),
+        (_truncate(WEIGHTS, 100_000), f"{WEIGHTS} cannot be read"),
+        (_truncate(WEIGHTS, 4), f"{WEIGHTS} cannot be read"),
+        (_write(WEIGHTS, b""), f"{WEIGHTS} cannot be read"),
+        (reweigh(_drop("heads.first")), "does not fit its manifest"),
+        (reweigh(_drop("feature_mean")), "does not fit its manifest"),
+        (reweigh(_reshape), "does not fit its manifest"),
+        (reweigh(_nan), "heads.first holds a number that is not finite"),
+        (reweigh(_infinite), "autoencoder.encoder.0.weight holds a number that is not finite"),
+        (_write("population.jsonl", b"{}\n"), "population.jsonl line 1 is damaged"),
+        (_truncate("population.jsonl", 700), "population.jsonl line"),
+    ],
+)
+def test_whatever_is_wrong_is_one_line(
+    damage: Callable[[Path], None], words: str, folder: Path
+) -> None:
+    damage(folder)
+    with pytest.raises(ArtifactError) as caught:
+        load(folder)
+    message = str(caught.value)
+    assert words in message
+    assert str(folder) in message
+    assert "\n" not in message

@@ -1,0 +1,66 @@
+"""The codec: chains to classes and back, and what it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from archpress_trainer.embedding.codec import DERIVED, FIELDS, Codec, OutsideSpaceError
+from archpress_trainer.space.costs import count
+from archpress_trainer.space.graph import Architecture, Layer
+from archpress_trainer.space.layers import add, conv, global_average_pool, linear, relu
+from archpress_trainer.space.vocab import LayerKind
+from tests.trainer.nets import CLASSES, INPUT_SHAPE, SPACE, chains, small_net
+
+CODEC = Codec(SPACE)
+TAIL = (global_average_pool(), linear(CLASSES))
+
+
+def test_round_trip() -> None:
+    for net in chains(80, seed=4):
+        classes = CODEC.encode(net)
+        assert classes.shape == (len(FIELDS), 48)
+        assert classes.dtype == np.uint8
+        assert (classes < np.array(CODEC.sizes)[:, None]).all()
+        assert CODEC.decode(classes) == net
+        assert CODEC.decode(CODEC.encode(net)) == net
+
+
+@pytest.mark.parametrize(
+    ("width", "rung"),
+    [(1, 8), (8, 8), (9, 8), (11, 8), (12, 16), (63, 64), (71, 64), (72, 80), (5000, 1024)],
+)
+def test_widths_between_the_rungs_go_to_the_nearest(width: int, rung: int) -> None:
+    net = Architecture(INPUT_SHAPE, CLASSES, (conv(width, 3), *TAIL))
+    assert CODEC.decode(CODEC.encode(net)).layers[0].out_channels == rung
+
+
+def test_a_hidden_linear_layer_is_told_from_the_last() -> None:
+    net = Architecture(INPUT_SHAPE, CLASSES, (conv(8, 3), linear(64), relu(), linear(CLASSES)))
+    assert CODEC.decode(CODEC.encode(net)) == net
+
+
+def test_derived_numbers_hold_the_costs() -> None:
+    net = small_net()
+    derived = CODEC.derived(net)
+    assert derived.shape == (len(DERIVED), 48)
+    used = derived[:, : len(net.layers)] * np.array([10.0, 5.0, 20.0, 25.0])[:, None]
+    assert np.allclose(2 ** used[0], [layer.out_channels for layer in net.layers], rtol=1e-4)
+    assert round(float((2 ** used[2] - 1).sum())) == count(net).params
+    assert abs((2 ** used[3] - 1).sum() / count(net).macs - 1) < 1e-4
+    assert (derived[:, len(net.layers) :] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        ((conv(1, 3), add(0, -1), *TAIL), "not a chain"),
+        ((linear(CLASSES),), "no convolution"),
+        ((conv(8, 3), *[relu()] * 60, *TAIL), "63 layers, the embedding's space 48"),
+        ((conv(8, 4, padding=1), *TAIL), r"layers\[0\] \(CONVOLUTION\) has a value 4"),
+        ((conv(8, 3), Layer(LayerKind.GELU), *TAIL), r"layers\[1\] \(GELU\)"),
+    ],
+)
+def test_refused(layers: tuple[Layer, ...], words: str) -> None:
+    with pytest.raises(OutsideSpaceError, match=words):
+        CODEC.encode(Architecture(INPUT_SHAPE, CLASSES, layers))

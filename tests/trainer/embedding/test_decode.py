@@ -1,0 +1,81 @@
+"""Masked decoding gives a valid network for any scores."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from archpress_trainer.embedding.codec import Codec
+from archpress_trainer.embedding.decode import decode_masked
+from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.vocab import ACTIVATIONS, LayerKind
+from tests.trainer.nets import SPACE, chains
+
+CODEC = Codec(SPACE)
+SPACES = [
+    SPACE,
+    ChainSpace((3, 32, 32), 10),
+    ChainSpace((1, 28, 20), 10),
+    ChainSpace((2, 2, 2), 3),
+    replace(SPACE, max_layers=3),
+]
+
+
+def random_scores(codec: Codec, rng: np.random.Generator, scale: float) -> list[np.ndarray]:
+    return [rng.normal(0, scale, (size, codec.length)).astype(np.float32) for size in codec.sizes]
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    scale=st.sampled_from([0.1, 3.0, 100.0]),
+    space=st.sampled_from(SPACES),
+    draws=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_scores_give_a_valid_network(
+    seed: int, scale: float, space: ChainSpace, draws: bool
+) -> None:
+    codec, rng = Codec(space), np.random.default_rng(seed)
+    net = decode_masked(codec, random_scores(codec, rng, scale), rng if draws else None)
+    assert (net.input_shape, net.classes) == (space.input_shape, space.classes)
+    assert net.is_chain
+    assert len(net.layers) <= space.max_layers
+    assert any(layer.kind is LayerKind.CONVOLUTION for layer in net.layers)
+    kinds = [layer.kind for layer in net.layers]
+    for first, second in itertools.pairwise(kinds):
+        assert not (first in ACTIVATIONS and second in ACTIVATIONS)
+    # Only its size may lie outside the space.
+    assert {v.field for v in space.violations(net)} <= {"params", "macs"}
+
+
+@pytest.mark.parametrize("kind", [LayerKind.RELU, LayerKind.DROPOUT, LayerKind.MAX_POOL])
+def test_a_net_without_a_convolution_gets_one(kind: LayerKind) -> None:
+    scores = [np.zeros((size, CODEC.length), np.float32) for size in CODEC.sizes]
+    scores[0][1 + SPACE.kinds.index(kind)] = 50.0
+    scores[0][1 + SPACE.kinds.index(LayerKind.CONVOLUTION)] = -50.0
+    net = decode_masked(CODEC, scores)
+    assert any(layer.kind is LayerKind.CONVOLUTION for layer in net.layers)
+
+
+def test_certain_scores_give_their_network() -> None:
+    for net in chains(40, seed=6):
+        classes = CODEC.encode(net)
+        scores = []
+        for field, size in enumerate(CODEC.sizes):
+            values = np.full((size, CODEC.length), -100.0, np.float32)
+            values[classes[field], np.arange(CODEC.length)] = 0.0
+            scores.append(values)
+        assert decode_masked(CODEC, scores) == net
+        assert decode_masked(CODEC, scores, np.random.default_rng(0)) == net
+
+
+def test_draws_differ_and_follow_the_generator() -> None:
+    scores = random_scores(CODEC, np.random.default_rng(0), 1.0)
+    drawn = [decode_masked(CODEC, scores, np.random.default_rng(s)) for s in (1, 1, 2, 3)]
+    assert drawn[0] == drawn[1]
+    assert len({net.digest for net in drawn}) == 3

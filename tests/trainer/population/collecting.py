@@ -1,0 +1,27 @@
+"""A program that collects a population; the tests kill it.
+
+Arguments: the `.npz` file, the population's folder, the number of nets.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from archpress_trainer.data.registry import DataSources
+from archpress_trainer.population.executor import LocalExecutor
+from archpress_trainer.population.records import PopulationStore
+from archpress_trainer.population.run import collect
+from tests.trainer.population.helpers import tiny_spec
+
+
+def main() -> None:
+    """Collect with one worker."""
+    file, folder, nets = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    sources = DataSources(root=file.parent, files={"tiny": file}, download=False)
+    spec = tiny_spec(sources, images=880)
+    collect(spec, nets, PopulationStore(folder), LocalExecutor(sources, 1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Labelling one net: a measured accuracy, or a status that says why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from archpress_trainer.data.dataset import TrainingData
+from archpress_trainer.data.registry import DataSources
+from archpress_trainer.population.label import label
+from archpress_trainer.space.costs import count
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layers import batch_norm, conv, global_average_pool, linear
+from archpress_trainer.space.sampling import Sample
+from archpress_trainer.training.device import Compute
+from archpress_trainer.training.fidelity import Fidelity
+from tests.trainer.nets import CLASSES, INPUT_SHAPE, small_net
+from tests.trainer.population.helpers import tiny_spec
+
+NET = small_net()
+SAMPLE = Sample(NET, count(NET))
+
+
+@pytest.fixture(scope="module")
+def data(tiny_sources: DataSources) -> TrainingData:
+    return tiny_sources.load("tiny").split().first(256)
+
+
+def test_a_label(tiny_sources: DataSources, data: TrainingData, cpu: Compute) -> None:
+    spec = tiny_spec(tiny_sources)
+    spec = replace(spec, recipe=replace(spec.recipe, epochs=3))
+    record = label(7, SAMPLE, spec, data, cpu)
+    assert record.is_labelled
+    assert (record.index, record.architecture) == (7, NET)
+    assert (record.params, record.macs) == (SAMPLE.costs.params, SAMPLE.costs.macs)
+    assert len(record.curve) == 3
+    assert record.accuracy == record.curve[-1]
+    again = label(7, SAMPLE, spec, data, cpu)
+    assert replace(again, seconds=record.seconds) == record
+    assert label(8, SAMPLE, spec, data, cpu).loss_sum != record.loss_sum
+
+
+def test_seeds_are_averaged(tiny_sources: DataSources, data: TrainingData, cpu: Compute) -> None:
+    spec = tiny_spec(tiny_sources)
+    one = label(0, SAMPLE, spec, data, cpu)
+    three = label(0, SAMPLE, replace(spec, fidelity=Fidelity(128, 1, seeds=3)), data, cpu)
+    assert three.is_labelled
+    assert three.loss_sum != one.loss_sum
+    assert len(three.curve) == 1
+
+
+def test_divergence(tiny_sources: DataSources, data: TrainingData, cpu: Compute) -> None:
+    spec = tiny_spec(tiny_sources)
+    wild = replace(spec.recipe, learning_rate=1e15, clip_norm=0.0, warmup_fraction=0.0)
+    record = label(0, SAMPLE, replace(spec, recipe=wild), data, cpu)
+    assert record.status == "diverged"
+    assert record.accuracy == 0.0
+    assert "loss" in record.message
+
+
+def test_a_net_that_cannot_train(
+    tiny_sources: DataSources, data: TrainingData, cpu: Compute
+) -> None:
+    # A norm over one number per channel has no variance.
+    layers = (conv(8, 3), global_average_pool(), batch_norm(), linear(CLASSES))
+    net = Architecture(INPUT_SHAPE, CLASSES, layers)
+    record = label(0, Sample(net, count(net)), tiny_spec(tiny_sources), data.first(1), cpu)
+    assert record.status == "failed"
+    assert record.message
+    assert "\n" not in record.message
+    assert record.params == count(net).params

@@ -1,0 +1,182 @@
+"""Building an embedding for real, with small settings: what is left behind and what is reused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from archpress_trainer.build import BuildObserver, BuildSettings, build_embedding
+from archpress_trainer.data.registry import DataSources
+from archpress_trainer.embedding.artifact import load
+from archpress_trainer.embedding.fit_autoencoder import AutoencoderSettings, FitStep
+from archpress_trainer.embedding.heads import HeadSettings
+from archpress_trainer.embedding.manifest import ArtifactError, EmbeddingMethod
+from archpress_trainer.embedding.metrics import METRIC_MEANINGS
+from archpress_trainer.embedding.paper import PaperEmbedding, PaperSettings
+from archpress_trainer.population.executor import Task
+from archpress_trainer.population.records import Record
+from archpress_trainer.population.spec import PopulationError, PopulationSpec
+from archpress_trainer.training.device import Compute
+from tests.trainer.nets import chains
+from tests.trainer.population.helpers import CountingExecutor, record_of, tiny_spec
+
+SETTINGS = BuildSettings(
+    nets=24,
+    autoencoder=AutoencoderSettings(nets=300, iterations=10, batch_size=32, dimensions=16),
+    heads=HeadSettings(members=2, hidden=16, iterations=10, folds=2),
+    paper=PaperSettings(iterations=20),
+    sampling_workers=1,
+    unseen_nets=50,
+)
+NETS = chains(5)
+
+
+@pytest.fixture(scope="module")
+def spec(tiny_sources: DataSources) -> PopulationSpec:
+    return tiny_spec(tiny_sources)
+
+
+@pytest.fixture(scope="module")
+def built(spec: PopulationSpec, cpu: Compute, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `work` and `output` of a finished build."""
+    folder = tmp_path_factory.mktemp("built")
+    build_embedding(spec, SETTINGS, CountingExecutor(), folder / "work", folder / "output", cpu)
+    return folder
+
+
+@pytest.fixture
+def folder(built: Path, tmp_path: Path) -> Path:
+    shutil.copytree(built, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_the_artifact_holds_the_population(built: Path, spec: PopulationSpec) -> None:
+    embedding = load(built / "output")
+    manifest = embedding.manifest
+    assert manifest.population_size == len(embedding.exemplars) == 24
+    assert manifest.space == spec.space
+    assert manifest.fidelity == spec.fidelity
+    assert manifest.dataset_fingerprint == spec.dataset_fingerprint
+    assert set(manifest.metrics) == {name for name, _ in METRIC_MEANINGS}
+    assert manifest.name.startswith("tiny-default-")
+    for name in ("population.json", "population.jsonl"):
+        shipped = (built / "output" / name).read_bytes()
+        assert shipped == (built / "work" / "population" / name).read_bytes()
+
+
+def test_a_second_build_does_nothing_again(
+    folder: Path, spec: PopulationSpec, cpu: Compute
+) -> None:
+    before = load(folder / "output")
+    executor, steps = CountingExecutor(), list[FitStep]()
+    again = build_embedding(
+        spec,
+        SETTINGS,
+        executor,
+        folder / "work",
+        folder / "output",
+        cpu,
+        BuildObserver(on_autoencoder=steps.append),
+    )
+    assert executor.given == []
+    assert steps == []
+    assert again.manifest == before.manifest
+    assert [p.accuracy for p in again.predict(NETS)] == pytest.approx(
+        [p.accuracy for p in before.predict(NETS)], abs=2e-3
+    )
+
+
+def test_other_settings_fit_the_autoencoder_again(
+    folder: Path, spec: PopulationSpec, cpu: Compute
+) -> None:
+    executor, steps = CountingExecutor(), list[FitStep]()
+    other = replace(SETTINGS, autoencoder=replace(SETTINGS.autoencoder, iterations=12))
+    build_embedding(
+        spec,
+        other,
+        executor,
+        folder / "work",
+        folder / "other",
+        cpu,
+        BuildObserver(on_autoencoder=steps.append),
+    )
+    assert executor.given == []
+    assert steps[-1].iteration == 12
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04K\x01.", None])
+def test_a_damaged_autoencoder_is_one_line(
+    content: bytes | None, folder: Path, spec: PopulationSpec, cpu: Compute
+) -> None:
+    path = folder / "work" / "autoencoder.safetensors"
+    path.write_bytes(path.read_bytes()[:5_000] if content is None else content)
+    with pytest.raises(ArtifactError, match="remove it to fit the autoencoder again") as caught:
+        build_embedding(spec, SETTINGS, CountingExecutor(), folder / "work", folder / "output", cpu)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"settings": 1}'])
+def test_damaged_facts_are_no_obstacle(
+    content: str, folder: Path, spec: PopulationSpec, cpu: Compute
+) -> None:
+    (folder / "work" / "autoencoder.json").write_text(content)
+    steps = list[FitStep]()
+    build_embedding(
+        spec,
+        SETTINGS,
+        CountingExecutor(),
+        folder / "work",
+        folder / "output",
+        cpu,
+        BuildObserver(on_autoencoder=steps.append),
+    )
+    assert steps[-1].iteration == 10
+    facts = json.loads((folder / "work" / "autoencoder.json").read_text())
+    assert facts["space_digest"] == spec.space.digest
+
+
+def test_the_papers_method(folder: Path, spec: PopulationSpec, cpu: Compute) -> None:
+    executor = CountingExecutor()
+    settings = replace(SETTINGS, method=EmbeddingMethod.PAPER)
+    build_embedding(spec, settings, executor, folder / "work", folder / "paper", cpu)
+    assert executor.given == []
+    embedding = load(folder / "paper")
+    assert isinstance(embedding, PaperEmbedding)
+    assert embedding.manifest.name.startswith("tiny-paper-")
+    assert len(embedding.exemplars) == 24
+
+
+class _Failing:
+    """Implements `Executor`; most nets get no label."""
+
+    def run(self, spec: PopulationSpec, tasks: Iterable[Task]) -> Iterator[Record]:
+        """Yield a record per task."""
+        for task in tasks:
+            record = record_of(task)
+            yield record if task.index < 19 else replace(record, status="diverged")
+
+
+def test_too_few_labels(spec: PopulationSpec, cpu: Compute, tmp_path: Path) -> None:
+    with pytest.raises(PopulationError, match="only 19 of 24 nets have a label, at least 20"):
+        build_embedding(spec, SETTINGS, _Failing(), tmp_path / "work", tmp_path / "output", cpu)
+    assert not (tmp_path / "output").exists()
+
+
+def test_another_population_in_the_work_folder(
+    folder: Path, spec: PopulationSpec, cpu: Compute
+) -> None:
+    with pytest.raises(PopulationError, match=r"differs in seed"):
+        build_embedding(
+            replace(spec, seed=1),
+            SETTINGS,
+            CountingExecutor(),
+            folder / "work",
+            folder / "output",
+            cpu,
+        )

@@ -1,0 +1,63 @@
+"""Augmentation moves pixels and invents none."""
+
+from __future__ import annotations
+
+import torch
+
+from archpress_trainer.training.augment import flip, random_crop
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def images(count: int = 200) -> torch.Tensor:
+    """Return images whose pixels are all different from zero and from each other."""
+    size = 2 * 5 * 6
+    return torch.arange(1, size + 1).view(1, 2, 5, 6).repeat(count, 1, 1, 1).to(torch.uint8)
+
+
+def test_flip_mirrors_about_half_of_the_images() -> None:
+    before = images()
+    after = flip(before, generator())
+    kept = (after == before).flatten(1).all(dim=1)
+    mirrored = (after == before.flip(-1)).flatten(1).all(dim=1)
+    assert (kept ^ mirrored).all()
+    assert 70 < int(mirrored.sum()) < 130
+    assert after.dtype == torch.uint8
+
+
+def test_a_crop_is_a_window_of_the_padded_image() -> None:
+    before = images()
+    after = random_crop(before, 2, generator())
+    assert after.shape == before.shape
+    padded = torch.nn.functional.pad(before, (2, 2, 2, 2))
+    places = set()
+    for crop, whole in zip(after, padded, strict=True):
+        found = [
+            (row, column)
+            for row in range(5)
+            for column in range(5)
+            if torch.equal(crop, whole[:, row : row + 5, column : column + 6])
+        ]
+        assert len(found) == 1
+        places.update(found)
+    assert len(places) == 25
+
+
+def test_each_image_keeps_its_own_content() -> None:
+    before = torch.arange(50).view(50, 1, 1, 1).expand(50, 1, 4, 4) + 1
+    after = random_crop(before.contiguous(), 1, generator())
+    for index, crop in enumerate(after):
+        assert set(crop.unique().tolist()) <= {0, index + 1}
+
+
+def test_the_generator_decides() -> None:
+    before = images()
+    for change in (flip, lambda batch, draws: random_crop(batch, 3, draws)):
+        assert torch.equal(change(before, generator(1)), change(before, generator(1)))
+        assert not torch.equal(change(before, generator(1)), change(before, generator(2)))
+
+
+def test_no_padding_changes_nothing() -> None:
+    assert torch.equal(random_crop(images(), 0, generator()), images())

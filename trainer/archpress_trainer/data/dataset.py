@@ -1,0 +1,137 @@
+"""`ImageDataset`: labelled images with a fingerprint, and its split for training."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+SPLIT_SEED = 20181127
+"""Seed of every train/validation split: the same data set is always split alike."""
+
+VALIDATION_FRACTION = 1 / 12
+"""Share of the training images kept for decisions (5,000 of Fashion-MNIST's 60,000)."""
+
+
+class DatasetError(ValueError):
+    """A data set that is unknown, missing or malformed; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class ImageDataset:
+    """Images `(count, height, width, channels)` as uint8 and labels `(count,)` from 0.
+
+    The test part is for the certificate only; everything else uses `split`.
+    """
+
+    name: str
+    classes: int
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """`(channels, height, width)` of one image."""
+        _, height, width, channels = self.train_images.shape
+        return channels, height, width
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over shapes, images and labels of both parts."""
+        digest = hashlib.sha256()
+        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def split(self) -> TrainingData:
+        """Return the train and validation parts, split with `SPLIT_SEED`."""
+        count = len(self.train_labels)
+        order = np.random.default_rng(SPLIT_SEED).permutation(count)
+        held_out = max(1, round(count * VALIDATION_FRACTION))
+        validation, train = np.sort(order[:held_out]), np.sort(order[held_out:])
+        pixels = self.train_images[train].reshape(-1, self.input_shape[0])
+        mean = pixels.mean(axis=0, dtype=np.float64) / 255
+        std = pixels.std(axis=0, dtype=np.float64) / 255
+        return TrainingData(
+            train=labelled(self.train_images[train], self.train_labels[train]),
+            validation=labelled(self.train_images[validation], self.train_labels[validation]),
+            normalisation=Normalisation(
+                tuple(mean.tolist()), tuple(np.maximum(std, 1e-3).tolist())
+            ),
+            classes=self.classes,
+        )
+
+    def test(self) -> LabelledImages:
+        """Return the test part, which is read once, for the number that is reported."""
+        return labelled(self.test_images, self.test_labels)
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images `(count, channels, height, width)` as uint8 and labels `(count,)` as int64."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+    def first(self, count: int | None) -> LabelledImages:
+        """Return the first `count` images; all of them for None."""
+        return LabelledImages(self.images[:count], self.labels[:count])
+
+    def to(self, device: torch.device) -> LabelledImages:
+        """Return a copy on a device."""
+        return LabelledImages(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and standard deviation of each channel of the training images, in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Return float32 images with zero mean and unit deviation from uint8 ones."""
+        shape = (1, -1, 1, 1)
+        mean = torch.tensor(self.mean, device=images.device).view(shape)
+        std = torch.tensor(self.std, device=images.device).view(shape)
+        return (images.float() / 255 - mean) / std
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a training may see: train and validation images, and how to normalise them."""
+
+    train: LabelledImages
+    validation: LabelledImages
+    normalisation: Normalisation
+    classes: int
+
+    def to(self, device: torch.device) -> TrainingData:
+        """Return a copy on a device."""
+        return TrainingData(
+            self.train.to(device), self.validation.to(device), self.normalisation, self.classes
+        )
+
+    def first(self, count: int | None) -> TrainingData:
+        """Return the same data with only the first `count` training images."""
+        return TrainingData(
+            self.train.first(count), self.validation, self.normalisation, self.classes
+        )
+
+
+def labelled(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> LabelledImages:
+    """Return tensors `(count, channels, height, width)` from arrays with channels last."""
+    # Copies: tensors must be writable, arrays read from a file need not be.
+    tensor = torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), order="C"))
+    return LabelledImages(tensor, torch.from_numpy(np.array(labels)))

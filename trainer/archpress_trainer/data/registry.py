@@ -1,0 +1,67 @@
+"""Data sets by name: the built-in ones and a user's `.npz` files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from archpress_trainer.data.dataset import DatasetError, ImageDataset
+from archpress_trainer.data.idx import read_idx
+from archpress_trainer.data.npz import load_npz
+from archpress_trainer.data.torchvision_source import load_torchvision
+
+BUILT_IN = ("fashion-mnist", "cifar10", "cifar100", "svhn")
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+
+
+@dataclass(frozen=True)
+class DataSources:
+    """Where data sets come from.
+
+    `root` holds torchvision's layout (and receives its downloads, if `download`); `files` maps
+    further names to `.npz` files; `debian_fashion_mnist` is where Debian's package puts its files.
+    """
+
+    root: Path = field(default_factory=lambda: Path.home() / ".cache" / "archpress" / "datasets")
+    files: Mapping[str, Path] = field(default_factory=dict)
+    download: bool = True
+    debian_fashion_mnist: Path = DEBIAN_FASHION_MNIST
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that `load` knows."""
+        return (*BUILT_IN, *sorted(set(self.files) - set(BUILT_IN)))
+
+    def load(self, name: str) -> ImageDataset:
+        """Return a data set.
+
+        Raises:
+            DatasetError: the name is unknown, or the files are missing or malformed.
+        """
+        if name in self.files:
+            return load_npz(name, self.files[name])
+        if name not in BUILT_IN:
+            raise DatasetError(f"unknown data set {name!r}; known are {', '.join(self.names)}")
+        if name == "fashion-mnist" and self.debian_fashion_mnist.is_dir():
+            return _debian_fashion_mnist(self.debian_fashion_mnist)
+        return load_torchvision(name, self.root, download=self.download)
+
+
+def _debian_fashion_mnist(folder: Path) -> ImageDataset:
+    try:
+        train_images, train_labels, test_images, test_labels = (
+            read_idx(folder / f"{part}-{content}.gz")
+            for part in ("train", "t10k")
+            for content in ("images-idx3-ubyte", "labels-idx1-ubyte")
+        )
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"fashion-mnist in {folder} is damaged: {error}") from error
+    return ImageDataset(
+        "fashion-mnist",
+        10,
+        train_images[..., None],
+        train_labels.astype("int64"),
+        test_images[..., None],
+        test_labels.astype("int64"),
+    )

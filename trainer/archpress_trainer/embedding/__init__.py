@@ -1,0 +1,1 @@
+"""The embedding: codec, autoencoder, soft costs, accuracy heads, and their artifact."""

@@ -1,0 +1,116 @@
+"""Saving and loading an embedding: manifest, safetensors and the population that it came from.
+
+Loading never unpickles. An artifact is written to a folder beside its place and renamed, so that
+a half-written one is never loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from archpress_trainer.embedding.default import DefaultEmbedding
+from archpress_trainer.embedding.interface import Embedding, Exemplar
+from archpress_trainer.embedding.manifest import (
+    MANIFEST_FILE,
+    ArtifactError,
+    EmbeddingMethod,
+    Manifest,
+    read_manifest,
+)
+from archpress_trainer.embedding.paper import PaperEmbedding
+from archpress_trainer.space.graph import Architecture
+
+WEIGHTS_FILE = "weights.safetensors"
+POPULATION_FILE = "population.jsonl"
+
+__all__ = ["ArtifactError", "Manifest", "load", "read_manifest", "save", "versions"]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that an embedding is made with, for its manifest."""
+    return {"python": platform.python_version(), "torch": str(torch.__version__)}
+
+
+def save(embedding: Embedding, folder: Path, companions: Sequence[Path] = ()) -> None:
+    """Write an artifact; one that is there is replaced as a whole.
+
+    Args:
+        embedding: what to write.
+        folder: where to.
+        companions: files to copy beside it, such as the population.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = folder.with_name(f".{folder.name}.new")
+    old = folder.with_name(f".{folder.name}.old")
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    fresh.mkdir()
+    state = {name: value.contiguous() for name, value in embedding.state().items()}
+    save_file(state, fresh / WEIGHTS_FILE)
+    # safetensors writes for the owner alone; a server may run as somebody else.
+    (fresh / WEIGHTS_FILE).chmod(0o644)
+    for companion in companions:
+        shutil.copyfile(companion, fresh / companion.name)
+    text = json.dumps(embedding.manifest.to_json(), indent=1)
+    (fresh / MANIFEST_FILE).write_text(text + "\n")
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load(folder: Path) -> Embedding:
+    """Return the embedding of an artifact.
+
+    Raises:
+        ArtifactError: it is missing, damaged, foreign or from a later version.
+    """
+    manifest = read_manifest(folder)
+    path = folder / WEIGHTS_FILE
+    try:
+        state = load_file(path)
+        _check_finite(path, state)
+        exemplars = _exemplars(folder / POPULATION_FILE)
+        if manifest.method is EmbeddingMethod.PAPER:
+            return PaperEmbedding.from_state(manifest, state, exemplars)
+        return DefaultEmbedding.from_state(manifest, state, exemplars)
+    except FileNotFoundError:
+        raise ArtifactError(f"{folder} has no {WEIGHTS_FILE}; build the embedding again") from None
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({error}); build the embedding again"
+        ) from error
+    except (RuntimeError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArtifactError(f"{path} does not fit its manifest: {reason}") from error
+
+
+def _check_finite(path: Path, state: Mapping[str, torch.Tensor]) -> None:
+    for name, value in state.items():
+        if not value.isfinite().all():
+            raise ArtifactError(
+                f"{path}: {name} holds a number that is not finite; build the embedding again"
+            )
+
+
+def _exemplars(path: Path) -> list[Exemplar]:
+    if not path.exists():
+        return []
+    exemplars = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        try:
+            record = json.loads(line)
+            if record["status"] == "finished":
+                architecture = Architecture.from_json(record["architecture"])
+                exemplars.append(Exemplar(architecture, record["accuracy"]))
+        except (ValueError, TypeError, KeyError) as error:
+            raise ArtifactError(f"{path} line {number} is damaged: {error}") from error
+    return exemplars

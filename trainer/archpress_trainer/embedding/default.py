@@ -1,0 +1,161 @@
+"""The default embedding: categorical autoencoder, exact soft costs, ensemble accuracy heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from archpress_trainer.embedding.autoencoder import Autoencoder
+from archpress_trainer.embedding.codec import Codec
+from archpress_trainer.embedding.decode import decode_masked
+from archpress_trainer.embedding.features import FEATURES
+from archpress_trainer.embedding.heads import AccuracyHeads, HeadSettings
+from archpress_trainer.embedding.interface import Exemplar, PointPrediction, predictions
+from archpress_trainer.embedding.manifest import Manifest
+from archpress_trainer.embedding.prediction import Prediction
+from archpress_trainer.embedding.soft_costs import soft_costs
+from archpress_trainer.embedding.unlabelled import Encoded, encode_all
+from archpress_trainer.space.graph import Architecture
+
+_BATCH = 512
+
+
+class DefaultEmbedding:
+    """Implements `Embedding`; the accuracy heads read an architecture's hand features.
+
+    For an architecture these are its own; at a point they are the ones that the feature head
+    predicts from it, which carries the gradient. Heads that also read the point itself predict
+    worse: `benchmarks/heads.py`.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        autoencoder: Autoencoder,
+        heads: AccuracyHeads,
+        feature_mean: torch.Tensor,
+        feature_std: torch.Tensor,
+        exemplars: Sequence[Exemplar] = (),
+    ) -> None:
+        """Put the fitted parts together."""
+        self.manifest = manifest
+        self.exemplars = tuple(exemplars)
+        self.codec = Codec(manifest.space)
+        self.autoencoder = autoencoder.eval().requires_grad_(False)
+        self.heads = heads.eval().requires_grad_(False)
+        self._feature_mean = feature_mean
+        self._feature_std = feature_std
+
+    @property
+    def dimensions(self) -> int:
+        """Size of a point."""
+        return self.autoencoder.dimensions
+
+    def encode(self, architectures: Sequence[Architecture]) -> torch.Tensor:
+        """Return the points of architectures, `(batch, dimensions)`."""
+        return encode_points(self.autoencoder, encode_all(self.codec, architectures))
+
+    def at(self, points: torch.Tensor) -> PointPrediction:
+        """Return what is predicted at points, differentiable with respect to them."""
+        costs = soft_costs(self.codec, self.autoencoder.decode(points))
+        facts = self.autoencoder.feature_head(points)
+        accuracy, uncertainty = self.heads(facts)
+        return PointPrediction(
+            accuracy, uncertainty, costs.params.clamp_min(1).log(), costs.macs.clamp_min(1).log()
+        )
+
+    @torch.no_grad()
+    def decode(
+        self, points: torch.Tensor, rng: np.random.Generator | None = None
+    ) -> list[Architecture | None]:
+        """Return the likeliest valid architecture of each point, or a drawn one."""
+        fields = [f.log_softmax(dim=1).numpy() for f in self.autoencoder.decode(points)]
+        return [
+            decode_masked(self.codec, [field[index] for field in fields], rng)
+            for index in range(len(points))
+        ]
+
+    @torch.no_grad()
+    def predict(self, architectures: Sequence[Architecture]) -> list[Prediction]:
+        """Return the predicted accuracy of architectures."""
+        if not architectures:
+            return []
+        encoded = encode_all(self.codec, architectures)
+        facts = (encoded.features - self._feature_mean) / self._feature_std
+        return predictions(*self.heads(facts))
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return every fitted number; the autoencoder's in half precision, see `as_stored`."""
+        half = {
+            f"autoencoder.{name}": value.half() if value.is_floating_point() else value
+            for name, value in self.autoencoder.state_dict().items()
+        }
+        heads = {f"heads.{name}": value for name, value in self.heads.state_dict().items()}
+        return {
+            **half,
+            **heads,
+            "feature_mean": self._feature_mean,
+            "feature_std": self._feature_std,
+        }
+
+    @classmethod
+    def from_state(
+        cls,
+        manifest: Manifest,
+        state: Mapping[str, torch.Tensor],
+        exemplars: Sequence[Exemplar] = (),
+    ) -> DefaultEmbedding:
+        """Inverse of `state`.
+
+        Raises:
+            RuntimeError, KeyError, TypeError: the numbers do not fit the manifest.
+        """
+        codec = Codec(manifest.space)
+        settings = manifest.settings
+        autoencoder = Autoencoder(
+            codec.sizes,
+            codec.length,
+            dimensions=settings["autoencoder"]["dimensions"],
+            blur=settings["autoencoder"]["blur"],
+        )
+        autoencoder.load_state_dict(_part(state, "autoencoder."))
+        heads = AccuracyHeads(len(FEATURES), HeadSettings(**settings["heads"]))
+        heads.load_state_dict(_part(state, "heads."))
+        mean, std = state["feature_mean"], state["feature_std"]
+        return cls(manifest, autoencoder, heads, mean, std, exemplars)
+
+
+@torch.no_grad()
+def encode_points(autoencoder: Autoencoder, encoded: Encoded) -> torch.Tensor:
+    """Return the points of encoded architectures, `(count, dimensions)`."""
+    autoencoder.eval()
+    parts = [
+        autoencoder.encode(
+            encoded.classes[start : start + _BATCH], encoded.derived[start : start + _BATCH].float()
+        )
+        for start in range(0, len(encoded), _BATCH)
+    ]
+    return torch.cat(parts)
+
+
+def as_stored(autoencoder: Autoencoder) -> Autoencoder:
+    """Round an autoencoder to the half precision that artifacts keep, and return it for use.
+
+    Done before its quality is measured, so that the metrics are those of the stored numbers.
+    """
+    rounded = {
+        name: value.half().float() if value.is_floating_point() else value
+        for name, value in autoencoder.state_dict().items()
+    }
+    autoencoder.load_state_dict(rounded)
+    return autoencoder.eval()
+
+
+def _part(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {
+        name.removeprefix(prefix): value.float() if value.is_floating_point() else value
+        for name, value in state.items()
+        if name.startswith(prefix)
+    }

@@ -1,0 +1,108 @@
+"""Fitting the autoencoder on sampled nets that need no labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from archpress_trainer.embedding.autoencoder import (
+    Autoencoder,
+    exactly_reconstructed,
+    reconstruction_loss,
+)
+from archpress_trainer.embedding.unlabelled import Encoded
+
+
+@dataclass(frozen=True)
+class AutoencoderSettings:
+    """How the autoencoder is fitted."""
+
+    nets: int = 600_000
+    iterations: int = 5_000
+    batch_size: int = 512
+    learning_rate: float = 2e-3
+    dimensions: int = 128
+    blur: float = 0.1
+    feature_weight: float = 1.0
+    weight_decay: float = 1e-4
+
+
+@dataclass(frozen=True)
+class FitStep:
+    """One line of the loss curve."""
+
+    iteration: int
+    loss: float
+    reconstruction: float
+    features: float
+    exact: float
+
+
+def fit_autoencoder(
+    model: Autoencoder,
+    data: Encoded,
+    settings: AutoencoderSettings,
+    generator: torch.Generator,
+    *,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    on_step: Callable[[FitStep], None] | None = None,
+    report_every: int = 50,
+) -> tuple[FitStep, ...]:
+    """Fit a model in place; returns the loss curve, one entry per `report_every` iterations.
+
+    The features are standardised over `data`; the model's feature head predicts those. `autocast`
+    makes the context of the forward pass.
+    """
+    mean, std = data.features.mean(dim=0), data.features.std(dim=0).clamp_min(1e-3)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        settings.learning_rate,
+        settings.iterations,
+        # torch divides by zero where the rise is just one step.
+        pct_start=0.1 if settings.iterations > 10 else 0.0,
+    )
+    curve: list[FitStep] = []
+    model.train()
+    for iteration in range(1, settings.iterations + 1):
+        chosen = torch.randint(len(data), (settings.batch_size,), generator=generator)
+        classes = data.classes[chosen]
+        derived = data.derived[chosen].float()
+        target = (data.features[chosen] - mean) / std
+        with autocast():
+            _, logits, predicted = model(classes, derived, generator)
+        reconstruction = reconstruction_loss(logits, classes)
+        fact = functional.smooth_l1_loss(predicted.float(), target)
+        loss = reconstruction + settings.feature_weight * fact
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+        schedule.step()
+        if iteration % report_every == 0 or iteration == settings.iterations:
+            exact = float(exactly_reconstructed(logits, classes).float().mean())
+            values = (loss.item(), reconstruction.item(), fact.item())
+            step = FitStep(iteration, *values, exact)
+            curve.append(step)
+            if on_step is not None:
+                on_step(step)
+    model.eval()
+    return tuple(curve)
+
+
+@torch.no_grad()
+def exact_reconstruction(model: Autoencoder, data: Encoded, *, batch_size: int = 1024) -> float:
+    """Return the share of nets whose every field comes back right from their embedding."""
+    model.eval()
+    right = 0
+    for start in range(0, len(data), batch_size):
+        classes = data.classes[start : start + batch_size]
+        embedding = model.encode(classes, data.derived[start : start + batch_size].float())
+        right += int(exactly_reconstructed(model.decode(embedding), classes).sum())
+    return right / len(data)

@@ -1,0 +1,69 @@
+"""Fitting the default embedding: accuracy heads on a fitted autoencoder, and their quality."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from archpress_trainer.embedding.autoencoder import Autoencoder
+from archpress_trainer.embedding.features import feature_matrix
+from archpress_trainer.embedding.fit_autoencoder import exact_reconstruction
+from archpress_trainer.embedding.heads import AccuracyHeads, HeadSettings, fit_heads
+from archpress_trainer.embedding.metrics import baseline_predictions, quality
+from archpress_trainer.embedding.unlabelled import sample_encoded
+from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.costs import count
+from archpress_trainer.space.graph import Architecture
+
+_UNSEEN_SEED = 7_919
+"""Apart from the seeds that autoencoders are fitted with, which start at 0."""
+
+
+@dataclass(frozen=True)
+class FittedAutoencoder:
+    """An autoencoder and the statistics that its feature head is standardised by."""
+
+    model: Autoencoder
+    feature_mean: torch.Tensor
+    feature_std: torch.Tensor
+
+
+def fit_accuracy(
+    autoencoder: FittedAutoencoder,
+    space: ChainSpace,
+    architectures: Sequence[Architecture],
+    accuracy: torch.Tensor,
+    settings: HeadSettings,
+    *,
+    seed: int,
+    unseen_nets: int,
+) -> tuple[AccuracyHeads, dict[str, float]]:
+    """Return accuracy heads fitted on labelled nets, and the embedding's metrics.
+
+    Args:
+        autoencoder: fitted on the same space.
+        space: of the embedding.
+        architectures: labelled nets.
+        accuracy: their accuracies `(nets,)` in [0, 1].
+        settings: how to fit the heads.
+        seed: of folds, weights and the nets that reconstruction is measured on.
+        unseen_nets: how many of those to sample.
+    """
+    facts = feature_matrix(architectures)
+    inputs = (torch.from_numpy(facts) - autoencoder.feature_mean) / autoencoder.feature_std
+    generator = torch.Generator().manual_seed(seed)
+    heads, held_out = fit_heads(inputs, accuracy, settings, generator)
+    params = np.array([count(a).params for a in architectures], dtype=np.float64)
+    unseen = sample_encoded(space, unseen_nets, _UNSEEN_SEED + seed)
+    metrics = quality(
+        held_out.accuracy,
+        held_out.predicted,
+        params,
+        baseline_predictions(facts, held_out.accuracy, seed=seed),
+        covered=held_out.covered,
+        exact_reconstruction=exact_reconstruction(autoencoder.model, unseen),
+    )
+    return heads, metrics

@@ -1,0 +1,97 @@
+"""`Manifest`: where an embedding came from and how good it is, as a JSON file of its artifact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.training.fidelity import Fidelity
+
+FORMAT_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+
+
+class ArtifactError(ValueError):
+    """An artifact that cannot be used; the message says why and what to do."""
+
+
+class EmbeddingMethod(StrEnum):
+    """Which model: what measured best, or the paper's."""
+
+    DEFAULT = "default"
+    PAPER = "paper"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """An embedding's provenance and quality.
+
+    `metrics` are measured on nets that the fitted parts had not seen: `accuracy_kendall_tau`,
+    `baseline_kendall_tau` (log parameters alone), `exact_reconstruction`, `interval_coverage`,
+    `mean_absolute_error`, `held_out_networks` and more.
+    """
+
+    name: str
+    method: EmbeddingMethod
+    dataset: str
+    dataset_fingerprint: str
+    space: ChainSpace
+    fidelity: Fidelity
+    population_size: int
+    population_digest: str
+    metrics: Mapping[str, float]
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def space_digest(self) -> str:
+        """SHA-256 (hex) of the space."""
+        return self.space.digest
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        record = asdict(self)
+        record["space"] = self.space.to_json()
+        record["space_digest"] = self.space.digest
+        return record
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of an artifact, without its weights.
+
+    Raises:
+        ArtifactError: it is missing, damaged, from a later version, or not about its own space.
+    """
+    path = folder / MANIFEST_FILE
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ArtifactError(f"{folder} holds no embedding ({MANIFEST_FILE} is missing)") from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}") from error
+    version = record.get("format_version") if isinstance(record, dict) else None
+    if version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{path} has format version {version}, this archpress reads {FORMAT_VERSION}: "
+            "use the archpress that wrote it, or build the embedding again"
+        )
+    try:
+        digest = record.pop("space_digest")
+        space = ChainSpace.from_json(record.pop("space"))
+        fidelity = Fidelity(**record.pop("fidelity"))
+        method = EmbeddingMethod(record.pop("method"))
+        manifest = Manifest(space=space, fidelity=fidelity, method=method, **record)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{path} is damaged: {error}") from error
+    if manifest.space_digest != digest:
+        raise ArtifactError(
+            f"{path} is for space {digest[:12]}, but describes {manifest.space_digest[:12]}: "
+            "the file was changed by hand; build the embedding again"
+        )
+    return manifest

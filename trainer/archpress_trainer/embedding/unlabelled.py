@@ -1,0 +1,71 @@
+"""Free architectures for the autoencoder: sampled nets as arrays, drawn in parallel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from random import Random
+
+import numpy as np
+import torch
+
+from archpress_trainer.embedding.codec import Codec
+from archpress_trainer.embedding.features import features
+from archpress_trainer.processes import worker_pool
+from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.practical_sampler import PracticalSampler
+from archpress_trainer.space.sampling import draw
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Architectures as tensors: what the autoencoder reads and is to predict.
+
+    `classes` `(count, fields, length)` uint8, `derived` `(count, 4, length)` float16, `features`
+    `(count, features)` float32.
+    """
+
+    classes: torch.Tensor
+    derived: torch.Tensor
+    features: torch.Tensor
+
+    def __len__(self) -> int:
+        """Return the number of architectures."""
+        return len(self.classes)
+
+
+def encode_all(codec: Codec, architectures: Sequence[Architecture]) -> Encoded:
+    """Return architectures as tensors; channels go to the nearest rung, derived numbers do not."""
+    return Encoded(
+        torch.from_numpy(np.stack([codec.encode(a) for a in architectures])),
+        torch.from_numpy(np.stack([codec.derived(a).astype(np.float16) for a in architectures])),
+        torch.from_numpy(np.stack([features(a) for a in architectures])),
+    )
+
+
+def sample_encoded(space: ChainSpace, count: int, seed: int, *, workers: int = 1) -> Encoded:
+    """Return `count` sampled nets of a space; the same for the same seed and worker count.
+
+    The nets are distinct within a worker's share, so nearly so on the whole.
+    """
+    shares = [count // workers + (index < count % workers) for index in range(workers)]
+    seeds = [seed * 1009 + index for index in range(workers)]
+    if workers == 1:
+        parts = [_sample(space, shares[0], seeds[0])]
+    else:
+        with worker_pool(workers) as pool:
+            parts = list(pool.map(_sample, [space] * workers, shares, seeds))
+    tensors = [torch.cat([torch.from_numpy(part[k]) for part in parts]) for k in range(3)]
+    return Encoded(*tensors)
+
+
+def _sample(space: ChainSpace, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    codec = Codec(space)
+    classes, derived, facts = [], [], []
+    for sample in islice(draw(PracticalSampler(space), Random(seed)), count):
+        classes.append(codec.encode(sample.architecture))
+        derived.append(codec.derived(sample.architecture).astype(np.float16))
+        facts.append(features(sample.architecture, sample.costs))
+    return np.stack(classes), np.stack(derived), np.stack(facts)

@@ -1,0 +1,1 @@
+"""Populations: sampled architectures with measured labels, built resumably by local workers."""

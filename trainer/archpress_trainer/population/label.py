@@ -1,0 +1,62 @@
+"""Labelling one architecture: train it at a fidelity and say how well it did, or why not."""
+
+from __future__ import annotations
+
+from statistics import mean
+
+import torch
+
+from archpress_trainer.data.dataset import TrainingData
+from archpress_trainer.population.records import Record
+from archpress_trainer.population.spec import PopulationSpec
+from archpress_trainer.space.build import build
+from archpress_trainer.space.sampling import Sample
+from archpress_trainer.training.device import Compute
+from archpress_trainer.training.loop import Status, train
+
+
+def label(
+    index: int, sample: Sample, spec: PopulationSpec, data: TrainingData, compute: Compute
+) -> Record:
+    """Return the record of one net; what goes wrong is its status, not an exception.
+
+    Args:
+        index: the net's place in the population; with the spec's seed it seeds the training.
+        sample: the net.
+        spec: fidelity and recipe.
+        data: on the device, already cut to the fidelity's number of images.
+        compute: device and precision.
+    """
+    results = []
+    for repeat in range(spec.fidelity.seeds):
+        seed = (spec.seed * 1_000_003 + index) * 101 + repeat
+        generator = torch.Generator().manual_seed(seed % 2**63)
+        try:
+            network = build(sample.architecture, generator)
+            result = train(network, data, spec.recipe, generator, compute, evaluate_every=1)
+        except (RuntimeError, ValueError) as error:
+            kind = "out_of_memory" if "memory" in str(error).lower() else "failed"
+            return _record(index, sample, kind, message=str(error).splitlines()[0][:200])
+        if result.status is not Status.FINISHED:
+            return _record(index, sample, result.status.value, message=result.message)
+        results.append(result)
+    return Record(
+        index=index,
+        architecture=sample.architecture,
+        params=sample.costs.params,
+        macs=sample.costs.macs,
+        status="finished",
+        accuracy=round(mean(result.accuracy for result in results), 6),
+        loss_sum=round(mean(result.loss_sum for result in results), 5),
+        curve=tuple(
+            round(mean(values), 6) for values in zip(*(r.curve for r in results), strict=True)
+        ),
+        seconds=round(mean(result.seconds for result in results), 3),
+    )
+
+
+def _record(index: int, sample: Sample, status: str, *, message: str) -> Record:
+    costs = sample.costs
+    return Record(
+        index, sample.architecture, costs.params, costs.macs, status, 0.0, 0.0, (), 0.0, message
+    )

@@ -1,0 +1,1 @@
+"""Architectures without weights: vocabulary, graph, costs, samplers, sequences, builder."""

@@ -1,0 +1,162 @@
+"""`ChainSpace`: which chains of layers an embedding covers, versioned and hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from archpress_trainer.space.costs import Costs, count
+from archpress_trainer.space.errors import Violation
+from archpress_trainer.space.graph import Architecture, Layer
+from archpress_trainer.space.vocab import WINDOWED, LayerKind
+
+CHANNEL_RUNGS = (
+    *range(8, 64, 8),
+    *range(64, 128, 16),
+    *range(128, 256, 32),
+    *range(256, 512, 64),
+    *range(512, 1025, 128),
+)
+"""Channel counts of the practical space: multiples of 8 (others train several times slower on a
+CPU), from 32 on four to an octave."""
+
+PRACTICAL_KINDS = (
+    LayerKind.CONVOLUTION,
+    LayerKind.MAX_POOL,
+    LayerKind.BATCH_NORM,
+    LayerKind.RELU,
+    LayerKind.SIGMOID,
+    LayerKind.DROPOUT,
+    LayerKind.AVERAGE_POOL,
+    LayerKind.LINEAR,
+    LayerKind.GLOBAL_AVERAGE_POOL,
+    LayerKind.LEAKY_RELU,
+    LayerKind.SILU,
+)
+
+
+@dataclass(frozen=True)
+class ChainSpace:
+    """The chains that an embedding covers, for one input shape and class count.
+
+    `kernels`, `strides` and `paddings` list what windowed layers may have, `channels` what
+    convolutions and hidden linear layers may have, and `max_params`, `max_macs` bound the whole.
+    """
+
+    input_shape: tuple[int, int, int]
+    classes: int
+    kinds: tuple[LayerKind, ...] = PRACTICAL_KINDS
+    kernels: tuple[int, ...] = (1, 2, 3, 5, 7)
+    strides: tuple[int, ...] = (1, 2, 3)
+    paddings: tuple[int, ...] = (0, 1, 2, 3)
+    channels: tuple[int, ...] = CHANNEL_RUNGS
+    dropout_rate: float = 0.2
+    max_layers: int = 48
+    max_params: int = 1_500_000
+    max_macs: int = 80_000_000
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) over every field."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        record = asdict(self)
+        record["kinds"] = [kind.name for kind in self.kinds]
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in record.items()}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> ChainSpace:
+        """Inverse of `to_json`."""
+        values: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in record.items()
+        }
+        values["kinds"] = tuple(LayerKind[name] for name in record["kinds"])
+        return cls(**values)
+
+    def violations(self, architecture: Architecture, costs: Costs | None = None) -> list[Violation]:
+        """Return why an architecture lies outside this space; empty if it lies inside."""
+        costs = costs or count(architecture)
+        found = []
+        if architecture.input_shape != self.input_shape:
+            found.append(
+                Violation(
+                    "input_shape",
+                    f"is {list(architecture.input_shape)}, the space has {list(self.input_shape)}",
+                )
+            )
+        if architecture.classes != self.classes:
+            found.append(
+                Violation("classes", f"is {architecture.classes}, the space has {self.classes}")
+            )
+        if not architecture.is_chain:
+            found.append(Violation("layers", "is not a chain"))
+        if all(layer.kind is not LayerKind.CONVOLUTION for layer in architecture.layers):
+            found.append(Violation("layers", "there is no convolution"))
+        limits = (
+            ("layers", len(architecture.layers), self.max_layers),
+            ("params", costs.params, self.max_params),
+            ("macs", costs.macs, self.max_macs),
+        )
+        found += [
+            Violation(name, f"there are {value}, the space allows {limit}")
+            for name, value, limit in limits
+            if value > limit
+        ]
+        for index, layer in enumerate(architecture.layers):
+            last = index == len(architecture.layers) - 1
+            found += [
+                Violation(name, reason, index, layer.kind)
+                for name, reason in self._layer_faults(layer, last=last)
+            ]
+        return found
+
+    def contains(self, architecture: Architecture) -> bool:
+        """Return whether an architecture lies inside this space."""
+        return not self.violations(architecture)
+
+    def _layer_faults(self, layer: Layer, *, last: bool) -> list[tuple[str, str]]:
+        if layer.kind not in self.kinds:
+            return [("kind", "is not in the space")]
+        faults = []
+        if layer.kind in WINDOWED:
+            for name, value, allowed in (
+                ("kernel", layer.kernel, self.kernels),
+                ("stride", layer.stride, self.strides),
+                ("padding", layer.padding, self.paddings),
+            ):
+                if value not in allowed:
+                    faults.append((name, f"is {value}, the space has {list(allowed)}"))
+        if layer.groups != 1:
+            faults.append(("groups", f"is {layer.groups}, the space has 1"))
+        chooses = layer.kind in (LayerKind.CONVOLUTION, LayerKind.LINEAR) and not last
+        if chooses and layer.out_channels > max(self.channels):
+            faults.append(
+                ("out_channels", f"is {layer.out_channels}, at most {max(self.channels)}")
+            )
+        return faults
+
+
+def paper_space(input_shape: tuple[int, int, int], classes: int) -> ChainSpace:
+    """Return the space that the paper samples from (section 9), bounded in cost.
+
+    The paper filters nets that are "too large to be practical" without a number; the bounds are
+    ours.
+    """
+    return ChainSpace(
+        input_shape,
+        classes,
+        kinds=tuple(LayerKind(number) for number in range(1, 9)),
+        kernels=tuple(range(1, 11)),
+        strides=tuple(range(1, 11)),
+        paddings=tuple(range(11)),
+        channels=tuple(range(16, 4097)),
+        dropout_rate=0.5,
+        max_layers=50,
+        max_params=30_000_000,
+        max_macs=1_500_000_000,
+    )

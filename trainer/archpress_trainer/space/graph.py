@@ -1,0 +1,223 @@
+"""`Architecture`: a directed acyclic graph of layers with fixed input shape and class count."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from archpress_trainer.space.errors import ArchitectureError, Violation
+from archpress_trainer.space.order import canonical_order, has_unique_order
+from archpress_trainer.space.shapes import Shape, ShapeError, output_shape
+from archpress_trainer.space.vocab import WEIGHTED, LayerKind
+from archpress_trainer.space.wellformed import header_violations, layer_violations
+
+INPUT = -1
+"""The index that stands for the network's input in `Layer.inputs`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer; attributes that its kind does not have stay at their defaults.
+
+    `inputs` are indices of earlier layers, `INPUT` for the network's input; empty means the
+    previous layer. `bias` None means: there is one unless the only consumer is a BATCH_NORM.
+    """
+
+    kind: LayerKind
+    kernel: int = 0
+    out_channels: int = 0
+    stride: int = 0
+    padding: int = 0
+    groups: int = 1
+    bias: bool | None = None
+    rate: float = 0.0
+    inputs: tuple[int, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the attributes that are no defaults and do not follow from the input."""
+        record: dict[str, Any] = {"kind": self.kind.name}
+        for name, default in _LAYER_DEFAULTS.items():
+            value = getattr(self, name)
+            implied = name == "out_channels" and self.kind not in WEIGHTED
+            if value != default and not implied:
+                record[name] = list(value) if isinstance(value, tuple) else value
+        return record
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Layer:
+        """Inverse of `to_json`."""
+        values = dict(record)
+        kind = LayerKind[values.pop("kind")]
+        inputs = tuple(values.pop("inputs", ()))
+        return cls(kind=kind, inputs=inputs, **values)
+
+
+_LAYER_DEFAULTS: Mapping[str, Any] = {
+    "kernel": 0,
+    "out_channels": 0,
+    "stride": 0,
+    "padding": 0,
+    "groups": 1,
+    "bias": None,
+    "rate": 0.0,
+    "inputs": (),
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Layers in topological order, validated on construction.
+
+    Construction normalises: inputs and biases become explicit, and the channel count of a layer
+    that cannot choose it is the inferred one. So equal networks compare equal.
+
+    Raises:
+        ArchitectureError: with every violation found; shape inference stops at the first layer
+            that does not fit, since nothing behind it has a shape.
+    """
+
+    input_shape: tuple[int, int, int]
+    classes: int
+    layers: tuple[Layer, ...]
+    shapes: tuple[Shape, ...] = field(init=False, compare=False, repr=False)
+    """Output shape of each layer: `(channels, height, width)` or `(channels,)`."""
+
+    def __post_init__(self) -> None:
+        """Validate, normalise and infer the shapes."""
+        violations = header_violations(self.input_shape, self.classes, len(self.layers))
+        if violations:
+            raise ArchitectureError(violations)
+        layers = tuple(_explicit_inputs(index, layer) for index, layer in enumerate(self.layers))
+        violations = layer_violations(layers, self.classes)
+        if violations:
+            raise ArchitectureError(violations)
+        shapes = self._infer(layers)
+        object.__setattr__(self, "layers", _normalised(layers, shapes))
+        object.__setattr__(self, "shapes", shapes)
+
+    def _infer(self, layers: tuple[Layer, ...]) -> tuple[Shape, ...]:
+        shapes: list[Shape] = []
+        for index, layer in enumerate(layers):
+            inputs = [self.input_shape if i == INPUT else shapes[i] for i in layer.inputs]
+            try:
+                shape = output_shape(layer, inputs)
+            except ShapeError as error:
+                raise ArchitectureError(
+                    [Violation(error.field, str(error), index, layer.kind)]
+                ) from None
+            if layer.out_channels not in (0, shape[0]):
+                raise ArchitectureError(
+                    [
+                        Violation(
+                            "out_channels",
+                            f"is {layer.out_channels}, but the input gives {shape[0]} channels",
+                            index,
+                            layer.kind,
+                        )
+                    ]
+                )
+            shapes.append(shape)
+        if shapes[-1] != (self.classes,):
+            raise ArchitectureError(
+                [
+                    Violation(
+                        "out_channels",
+                        f"the last layer gives {list(shapes[-1])}, "
+                        f"but the network has {self.classes} classes",
+                        len(layers) - 1,
+                        layers[-1].kind,
+                    )
+                ]
+            )
+        return tuple(shapes)
+
+    def input_shapes(self, index: int) -> tuple[Shape, ...]:
+        """Return the shapes that flow into layer `index`."""
+        return tuple(
+            self.input_shape if i == INPUT else self.shapes[i] for i in self.layers[index].inputs
+        )
+
+    @cached_property
+    def consumers(self) -> tuple[tuple[int, ...], ...]:
+        """For each layer, the indices of the layers that read it."""
+        return consumers_of(self.layers)
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether every layer reads just the one before it."""
+        return all(layer.inputs == (index - 1,) for index, layer in enumerate(self.layers))
+
+    @property
+    def has_unique_order(self) -> bool:
+        """Whether the topological order is the only one (paper, lemma 7.2)."""
+        return has_unique_order([layer.inputs for layer in self.layers])
+
+    def canonical(self) -> Architecture:
+        """Return the same network with its layers in the canonical topological order."""
+        signatures = [
+            json.dumps(replace(layer, inputs=()).to_json(), sort_keys=True) for layer in self.layers
+        ]
+        order = canonical_order([layer.inputs for layer in self.layers], signatures)
+        place = {old: new for new, old in enumerate(order)} | {INPUT: INPUT}
+        layers = tuple(
+            replace(self.layers[old], inputs=tuple(place[i] for i in self.layers[old].inputs))
+            for old in order
+        )
+        return Architecture(self.input_shape, self.classes, layers)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the canonical form: equal for reorderings of the same network."""
+        source = self if self.is_chain else self.canonical()
+        text = json.dumps(source.to_json(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data; inputs are left out where they are the previous layer."""
+        return {
+            "input_shape": list(self.input_shape),
+            "classes": self.classes,
+            "layers": [
+                (replace(layer, inputs=()) if layer.inputs == (index - 1,) else layer).to_json()
+                for index, layer in enumerate(self.layers)
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Architecture:
+        """Inverse of `to_json`."""
+        channels, height, width = record["input_shape"]
+        layers = tuple(Layer.from_json(layer) for layer in record["layers"])
+        return cls((channels, height, width), record["classes"], layers)
+
+
+def consumers_of(layers: Iterable[Layer]) -> tuple[tuple[int, ...], ...]:
+    """Return, for each layer, the indices of the layers that read it."""
+    layers = tuple(layers)
+    readers: list[list[int]] = [[] for _ in layers]
+    for index, layer in enumerate(layers):
+        for source in layer.inputs:
+            if source != INPUT:
+                readers[source].append(index)
+    return tuple(tuple(reader) for reader in readers)
+
+
+def _explicit_inputs(index: int, layer: Layer) -> Layer:
+    return layer if layer.inputs else replace(layer, inputs=(index - 1,))
+
+
+def _normalised(layers: tuple[Layer, ...], shapes: tuple[Shape, ...]) -> tuple[Layer, ...]:
+    readers = consumers_of(layers)
+    result = []
+    for index, (layer, shape) in enumerate(zip(layers, shapes, strict=True)):
+        bias = layer.bias
+        if layer.kind in WEIGHTED and bias is None:
+            bias = [layers[i].kind for i in readers[index]] != [LayerKind.BATCH_NORM]
+        if layer.out_channels != shape[0] or bias is not layer.bias:
+            layer = replace(layer, out_channels=shape[0], bias=bias)
+        result.append(layer)
+    return tuple(result)

@@ -1,0 +1,132 @@
+"""Fitting a network's widths to a budget, exactly: scale all, then fill what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from archpress_trainer.space.costs import Costs, count
+from archpress_trainer.space.errors import ArchitectureError
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.vocab import WEIGHTED
+
+_BISECTIONS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class SizeBudget:
+    """Hard limits on exact counts; None is unset."""
+
+    max_params: int | None = None
+    max_macs: int | None = None
+
+    def used(self, costs: Costs) -> float:
+        """Return the share of the tightest limit that is used; 0 without limits."""
+        shares = [
+            cost / limit
+            for cost, limit in ((costs.params, self.max_params), (costs.macs, self.max_macs))
+            if limit
+        ]
+        return max(shares, default=0.0)
+
+    def holds(self, costs: Costs) -> bool:
+        """Return whether the costs keep to every limit."""
+        return (self.max_params is None or costs.params <= self.max_params) and (
+            self.max_macs is None or costs.macs <= self.max_macs
+        )
+
+
+def free_layers(architecture: Architecture) -> tuple[int, ...]:
+    """Return the layers whose width may change: all weighted ones but the last of them."""
+    weighted = [i for i, layer in enumerate(architecture.layers) if layer.kind in WEIGHTED]
+    return tuple(weighted[:-1])
+
+
+def with_widths(
+    architecture: Architecture, places: Sequence[int], widths: Sequence[int]
+) -> Architecture:
+    """Return the chain with other widths at these layers.
+
+    Raises:
+        ArchitectureError: the widths do not fit the graph.
+    """
+    chosen = dict(zip(places, widths, strict=True))
+    layers = tuple(
+        replace(
+            layer,
+            out_channels=chosen.get(index, layer.out_channels if layer.kind in WEIGHTED else 0),
+        )
+        for index, layer in enumerate(architecture.layers)
+    )
+    return Architecture(architecture.input_shape, architecture.classes, layers)
+
+
+def fit_widths(
+    architecture: Architecture,
+    budget: SizeBudget,
+    *,
+    multiple: int = 8,
+    smallest: int = 8,
+    max_scale: float = 4.0,
+) -> Architecture | None:
+    """Return the chain with its widths scaled to use the budget, or None if it cannot.
+
+    All widths are scaled alike as far as the budget allows and rounded down to multiples; then
+    single layers are widened, the one furthest below its share first, while that still fits.
+
+    Args:
+        architecture: a chain.
+        budget: what must hold; without any limit the chain is returned as it is.
+        multiple: widths of the result are multiples of this.
+        smallest: narrowest width.
+        max_scale: most by which a width may grow.
+    """
+    if budget.max_params is None and budget.max_macs is None:
+        return architecture
+    places = free_layers(architecture)
+    original = [architecture.layers[i].out_channels for i in places]
+
+    def scaled(scale: float) -> list[int]:
+        return [max(smallest, int(w * scale + 1e-9) // multiple * multiple) for w in original]
+
+    def fitting(widths: Sequence[int]) -> Architecture | None:
+        try:
+            candidate = with_widths(architecture, places, widths)
+        except ArchitectureError:
+            return None
+        return candidate if budget.holds(count(candidate)) else None
+
+    low, high = 0.0, max_scale
+    best = fitting(scaled(low))
+    if best is None:
+        return None
+    widths = scaled(low)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        candidate = fitting(scaled(middle))
+        if candidate is None:
+            high = middle
+        else:
+            low, best, widths = middle, candidate, scaled(middle)
+    return _fill(fitting, best, widths, original, multiple, max_scale)
+
+
+def _fill(
+    fitting: Callable[[Sequence[int]], Architecture | None],
+    best: Architecture,
+    widths: list[int],
+    original: list[int],
+    multiple: int,
+    max_scale: float,
+) -> Architecture:
+    open_places = set(range(len(widths)))
+    while open_places:
+        place = min(open_places, key=lambda i: (widths[i] / original[i], i))
+        wider = [*widths]
+        wider[place] += multiple
+        candidate = fitting(wider) if wider[place] <= max_scale * original[place] else None
+        if candidate is None:
+            open_places.remove(place)
+        else:
+            best, widths = candidate, wider
+    return best

@@ -1,0 +1,26 @@
+"""Batched augmentation on the device: mirrored and shifted images without a per-image loop."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+
+def flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Mirror each image `(batch, channels, height, width)` with probability one half."""
+    mirrored = torch.rand(len(images), generator=generator, device=images.device) < 0.5
+    return torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
+
+
+def random_crop(images: torch.Tensor, padding: int, generator: torch.Generator) -> torch.Tensor:
+    """Pad each image by `padding` zeros and crop it back at a random place."""
+    count, _, height, width = images.shape
+    padded = functional.pad(images, (padding,) * 4)
+    shifts = torch.randint(
+        0, 2 * padding + 1, (2, count), generator=generator, device=images.device
+    )
+    rows = shifts[0, :, None] + torch.arange(height, device=images.device)
+    columns = shifts[1, :, None] + torch.arange(width, device=images.device)
+    batch = torch.arange(count, device=images.device)[:, None, None]
+    # Advanced indices in front of and behind the channel slice put the channels last.
+    return padded[batch, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

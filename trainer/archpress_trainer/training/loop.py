@@ -1,0 +1,244 @@
+"""The training loop: data resident on the device, batched augmentation, channels_last, bf16."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from archpress_trainer.data.dataset import LabelledImages, Normalisation, TrainingData
+from archpress_trainer.training.augment import flip, random_crop
+from archpress_trainer.training.device import Compute
+from archpress_trainer.training.recipe import Optimizer, Recipe, Schedule
+
+
+class Status(StrEnum):
+    """How a training ended."""
+
+    FINISHED = "finished"
+    DIVERGED = "diverged"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a training stands, after `step` of `total_steps` optimizer steps."""
+
+    step: int
+    total_steps: int
+    epoch: int
+    loss: float
+    accuracy: float | None
+    """Validation accuracy in [0, 1], at the end of an epoch that measured it."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training gave.
+
+    `loss_sum` is the mean training loss of each epoch, added up over the epochs; `curve` the
+    validation accuracies measured on the way, the last one being `accuracy`.
+    """
+
+    status: Status
+    steps: int
+    accuracy: float
+    loss_sum: float
+    curve: tuple[float, ...]
+    seconds: float
+    message: str = ""
+
+
+Observer = Callable[[Step], bool]
+"""Called after each step with loss and after each epoch; returning False stops the training."""
+
+
+def train(
+    network: nn.Module,
+    data: TrainingData,
+    recipe: Recipe,
+    generator: torch.Generator,
+    compute: Compute,
+    *,
+    observer: Observer | None = None,
+    evaluate_every: int = 0,
+    report_every: int = 20,
+) -> TrainResult:
+    """Train a network in place and measure it on the validation images.
+
+    Args:
+        network: maps images `(batch, channels, height, width)` to logits `(batch, classes)`.
+        data: on `compute.device` already.
+        recipe: how to train.
+        generator: on the CPU; draws the order of images and the augmentation.
+        compute: device and precision.
+        observer: told every `report_every` steps and after each epoch.
+        evaluate_every: epochs between validations; 0 for the end only.
+        report_every: steps between calls of the observer.
+    """
+    seed = int(torch.randint(2**31, (1,), generator=generator))
+    devices = [compute.device] if compute.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        # Dropout can draw from torch's global generator only.
+        torch.manual_seed(seed)
+        return _train(network, data, recipe, seed, compute, observer, evaluate_every, report_every)
+
+
+def _train(
+    network: nn.Module,
+    data: TrainingData,
+    recipe: Recipe,
+    seed: int,
+    compute: Compute,
+    observer: Observer | None,
+    evaluate_every: int,
+    report_every: int,
+) -> TrainResult:
+    started = time.perf_counter()
+    network.to(compute.device).to(memory_format=torch.channels_last).train()
+    averaged = _averaged(network, recipe)
+    steps_per_epoch = max(1, len(data.train) // recipe.batch_size)
+    total_steps = steps_per_epoch * recipe.epochs
+    optimizer = _optimizer(network, recipe)
+    draws = torch.Generator(compute.device).manual_seed(seed)
+    curve: list[float] = []
+    loss_sum, step = 0.0, 0
+    status, message = Status.FINISHED, ""
+    for epoch in range(1, recipe.epochs + 1):
+        epoch_losses = []
+        for images, labels in _batches(data.train, recipe, draws):
+            rate = _learning_rate(recipe, step, total_steps, steps_per_epoch)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            with compute.autocast():
+                prepared = data.normalisation(images).contiguous(memory_format=torch.channels_last)
+                logits = network(prepared)
+            loss = functional.cross_entropy(
+                logits.float(), labels, label_smoothing=recipe.label_smoothing
+            )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            if recipe.clip_norm:
+                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
+            optimizer.step()
+            if averaged is not None:
+                averaged.update_parameters(network)
+            step += 1
+            epoch_losses.append(loss.detach())
+            if observer is not None and step % report_every == 0:
+                value = loss.item()
+                if not observer(Step(step, total_steps, epoch, value, None)):
+                    status, message = Status.STOPPED, "the observer stopped the training"
+                    break
+        epoch_loss = torch.stack(epoch_losses).mean().item()
+        loss_sum += epoch_loss
+        if status is Status.STOPPED:
+            break
+        if not math.isfinite(epoch_loss):
+            status, message = Status.DIVERGED, f"the loss was {epoch_loss} in epoch {epoch}"
+            break
+        due = epoch == recipe.epochs or (evaluate_every and epoch % evaluate_every == 0)
+        if due:
+            model = averaged.module if averaged is not None else network
+            curve.append(accuracy(model, data.validation, data.normalisation, compute))
+            network.train()
+        if observer is not None:
+            goes_on = observer(
+                Step(step, total_steps, epoch, epoch_loss, curve[-1] if due else None)
+            )
+            if not goes_on and epoch < recipe.epochs:
+                status, message = Status.STOPPED, "the observer stopped the training"
+                break
+    if averaged is not None and status is Status.FINISHED:
+        network.load_state_dict(averaged.module.state_dict())
+    network.eval()
+    final = curve[-1] if curve and status is Status.FINISHED else 0.0
+    seconds = time.perf_counter() - started
+    return TrainResult(status, step, final, loss_sum, tuple(curve), seconds, message)
+
+
+@torch.no_grad()
+def predict(
+    network: nn.Module,
+    images: torch.Tensor,
+    normalisation: Normalisation,
+    compute: Compute,
+    *,
+    batch_size: int = 1000,
+) -> torch.Tensor:
+    """Return the logits `(count, classes)` of uint8 images `(count, channels, height, width)`."""
+    network.eval()
+    parts = []
+    for start in range(0, len(images), batch_size):
+        batch = normalisation(images[start : start + batch_size])
+        with compute.autocast():
+            parts.append(network(batch.contiguous(memory_format=torch.channels_last)).float())
+    return torch.cat(parts)
+
+
+def accuracy(
+    network: nn.Module, data: LabelledImages, normalisation: Normalisation, compute: Compute
+) -> float:
+    """Return the share of images that the network classifies rightly."""
+    logits = predict(network, data.images, normalisation, compute)
+    return float((logits.argmax(dim=1) == data.labels).float().mean())
+
+
+def _batches(
+    data: LabelledImages, recipe: Recipe, draws: torch.Generator
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    count = len(data)
+    size = min(recipe.batch_size, count)
+    order = torch.randperm(count, generator=draws, device=data.images.device)
+    for start in range(0, count - size + 1, size):
+        chosen = order[start : start + size]
+        images = data.images[chosen]
+        if recipe.flip:
+            images = flip(images, draws)
+        if recipe.crop_padding:
+            images = random_crop(images, recipe.crop_padding, draws)
+        yield images, data.labels[chosen]
+
+
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer is Optimizer.ADAM:
+        return torch.optim.Adam(
+            network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+    # Decay pulls on weights only: shrinking a norm's scale or a bias changes what it means.
+    weights = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    return torch.optim.SGD(
+        [
+            {"params": weights, "weight_decay": recipe.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=True,
+    )
+
+
+def _learning_rate(recipe: Recipe, step: int, total_steps: int, steps_per_epoch: int) -> float:
+    if recipe.schedule is Schedule.STEPS:
+        passed = sum(step >= milestone * steps_per_epoch for milestone in recipe.milestones)
+        return float(recipe.learning_rate * 0.1**passed)
+    warmup = recipe.warmup_fraction * total_steps
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / (warmup + 1)
+    return recipe.learning_rate * max(1e-3, (total_steps - step) / (total_steps - warmup))
+
+
+def _averaged(network: nn.Module, recipe: Recipe) -> AveragedModel | None:
+    if not recipe.average_decay:
+        return None
+    return AveragedModel(
+        network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay), use_buffers=True
+    )
