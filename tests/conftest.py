@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from archpress_trainer.build import BuildSettings, build_embedding
 from archpress_trainer.data.registry import DataSources
@@ -17,6 +18,13 @@ from archpress_trainer.population.executor import LocalExecutor
 from archpress_trainer.population.spec import default_spec
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.fidelity import Fidelity
+
+# The same examples in every run, so that a failure can be repeated; `--hypothesis-profile explore`
+# draws many new ones.
+_BASE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("repeatable", _BASE, derandomize=True)
+settings.register_profile("explore", _BASE, max_examples=2_000, print_blob=True)
+settings.load_profile("repeatable")
 
 TINY_CLASSES = 4
 

@@ -431,7 +431,7 @@ def _seconds(message: Message, field: str) -> float | None:
     if not message.HasField(field):
         return None
     value: Duration = getattr(message, field)
-    return value.seconds + value.nanos / 1e9
+    return (value.seconds * 10**9 + value.nanos) / 10**9
 
 
 def _time(message: Message, field: str) -> datetime | None:

@@ -243,4 +243,4 @@ class _Details:
                 ]
             elif detail.Unpack(retry):
                 delay = retry.retry_delay
-                self.retry_after_seconds = delay.seconds + delay.nanos / 1e9
+                self.retry_after_seconds = (delay.seconds * 10**9 + delay.nanos) / 10**9

@@ -46,7 +46,8 @@ def duration(seconds: float) -> Duration:
 
 def seconds(message: Duration) -> float:
     """Return a span of time in seconds."""
-    return message.seconds + message.nanos / 1e9
+    # Whole numbers divide to the nearest float, so that `duration` has an exact inverse.
+    return (message.seconds * 1_000_000_000 + message.nanos) / 1_000_000_000
 
 
 def timestamp(time: float) -> Timestamp:

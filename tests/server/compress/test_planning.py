@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archpress_server.compress.checks import smallest_networks
@@ -58,7 +58,7 @@ def embedding(tiny_embedding: Path) -> Embedding:
     return load(tiny_embedding)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 @given(
     max_params=st.one_of(st.none(), st.integers(60, 40_000)),
     max_macs=st.one_of(st.none(), st.integers(1_000, 3_000_000)),

@@ -100,7 +100,7 @@ specs = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(architectures)
 def test_architectures_survive_messages(architecture: Architecture) -> None:
     message = architecture_to_proto(architecture)
@@ -118,7 +118,7 @@ def test_a_zero_budget_is_set() -> None:
     assert budget_from_proto(pb.Budget(max_params=0)) == Budget(max_params=0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(specs)
 def test_specifications_survive_json(spec: JobSpec) -> None:
     assert spec_from_json(json.loads(json.dumps(spec_to_json(spec)))) == spec

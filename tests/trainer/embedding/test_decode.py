@@ -36,7 +36,7 @@ def random_scores(codec: Codec, rng: np.random.Generator, scale: float) -> list[
     space=st.sampled_from(SPACES),
     draws=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_scores_give_a_valid_network(
     seed: int, scale: float, space: ChainSpace, draws: bool
 ) -> None:

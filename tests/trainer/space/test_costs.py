@@ -131,7 +131,7 @@ def test_sampled_networks_cost_what_the_module_does(sampler: Sampler) -> None:
 
 
 @given(seed=seeds)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_random_graphs_cost_what_the_module_does(seed: int) -> None:
     check(random_dag(Random(seed)))
 

@@ -197,7 +197,7 @@ def test_spelled_out_networks_equal_implied_ones() -> None:
 
 
 @given(seed=seeds)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_json_round_trip(seed: int) -> None:
     architecture = random_dag(Random(seed))
     again = Architecture.from_json(json.loads(json.dumps(architecture.to_json())))
@@ -219,7 +219,7 @@ def test_json_of_a_chain_is_short() -> None:
 
 
 @given(seed=seeds, other=seeds)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_order_of_branches_does_not_change_the_digest(seed: int, other: int) -> None:
     architecture = random_dag(Random(seed))
     shuffled = reordered(architecture, Random(other))
@@ -228,7 +228,7 @@ def test_the_order_of_branches_does_not_change_the_digest(seed: int, other: int)
 
 
 @given(seed=seeds)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_changed_layer_changes_the_digest(seed: int) -> None:
     rng = Random(seed)
     architecture = random_dag(rng)

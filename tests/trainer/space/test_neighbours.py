@@ -15,7 +15,7 @@ from tests.trainer.nets import SPACE, chains, small_net
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_neighbour_is_another_net_of_the_space(seed: int) -> None:
     rng = Random(seed)
     net = next(draw(PracticalSampler(SPACE), rng)).architecture

@@ -37,7 +37,7 @@ def has_hamiltonian_path(inputs: Inputs) -> bool:
 
 
 @given(seed=st.integers(0, 2**32 - 1), nodes=st.integers(1, 7))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_one_order_just_where_there_is_a_hamiltonian_path(seed: int, nodes: int) -> None:
     inputs = random_inputs(Random(seed), nodes)
     unique = count_orders(inputs) == 1
@@ -51,7 +51,7 @@ def test_both_answers_occur() -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1), nodes=st.integers(1, 12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_canonical_order_is_topological_and_repeatable(seed: int, nodes: int) -> None:
     rng = Random(seed)
     inputs = random_inputs(rng, nodes)

@@ -29,7 +29,7 @@ def check(architecture: Architecture) -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_random_graphs(seed: int) -> None:
     check(random_dag(Random(seed)))
 
@@ -50,7 +50,7 @@ def test_a_network_with_skips() -> None:
     stride=st.integers(1, 4),
     padding=st.integers(0, 4),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_window_output(side: int, kernel: int, stride: int, padding: int) -> None:
     inferred = window_output(side, kernel, stride, padding)
     image, weight = torch.zeros(1, 1, side, 1), torch.zeros(1, 1, kernel, 1)

@@ -39,7 +39,7 @@ def used(costs: Costs, budget: SizeBudget) -> float:
     max_params=st.one_of(st.none(), st.integers(100, 400_000)),
     max_macs=st.one_of(st.none(), st.integers(10_000, 20_000_000)),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_never_over_the_budget_and_no_layer_can_grow(
     seed: int, max_params: int | None, max_macs: int | None
 ) -> None:

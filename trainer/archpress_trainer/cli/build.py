@@ -1,64 +1,29 @@
-"""The `archpress-trainer` command."""
+"""`archpress-trainer build`: from a data set to an embedding."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
-from rich.text import Text
+from rich.progress import Progress
 
 from archpress_trainer.build import BuildObserver, BuildSettings, build_embedding
-from archpress_trainer.data.dataset import DatasetError
+from archpress_trainer.cli.console import console, one_line_errors, progress_bar
+from archpress_trainer.cli.show import print_manifest
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.fit_autoencoder import AutoencoderSettings, FitStep
-from archpress_trainer.embedding.manifest import (
-    ArtifactError,
-    EmbeddingMethod,
-    Manifest,
-    read_manifest,
-)
-from archpress_trainer.embedding.metrics import METRIC_MEANINGS
+from archpress_trainer.embedding.manifest import EmbeddingMethod
 from archpress_trainer.embedding.paper import PaperSettings
 from archpress_trainer.population.executor import LocalExecutor
 from archpress_trainer.population.run import Tally
-from archpress_trainer.population.spec import PopulationError, default_spec
-from archpress_trainer.space.sampling import SamplerExhaustedError
+from archpress_trainer.population.spec import default_spec
 from archpress_trainer.training.device import best_compute
 from archpress_trainer.training.fidelity import Fidelity
 
-app = typer.Typer(
-    help="Build the embedding that archpress compresses in.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-_console = Console()
-_errors = Console(stderr=True)
 
-
-@app.callback()
-def _root() -> None:
-    """Keep `build` a subcommand, however few commands there are."""
-
-
-@app.command()
 def build(
     dataset: Annotated[str, typer.Option(help="Name of the data set.")] = "fashion-mnist",
     data: Annotated[
@@ -97,7 +62,7 @@ def build(
     Killed at any point and started again with the same options, it keeps every label and the
     finished autoencoder; a fit that was killed starts over.
     """
-    with _one_line_errors():
+    with one_line_errors():
         files = {dataset: data} if data else {}
         sources = DataSources(files=files)
         if dataset_root is not None:
@@ -121,7 +86,7 @@ def build(
         )
         executor = LocalExecutor(sources, workers or os.cpu_count() or 1)
         folder = work or output.with_name(f"{output.name}.work")
-        with _progress() as progress:
+        with progress_bar() as progress:
             embedding = build_embedding(
                 spec,
                 settings,
@@ -132,49 +97,7 @@ def build(
                 _observer(progress, settings),
             )
         print_manifest(embedding.manifest)
-        _console.print(f"The embedding is in {output}")
-
-
-@app.command()
-def show(folder: Annotated[Path, typer.Argument(help="Folder of an artifact.")]) -> None:
-    """Print an embedding's provenance and metrics."""
-    with _one_line_errors():
-        print_manifest(read_manifest(folder))
-
-
-def print_manifest(manifest: Manifest) -> None:
-    """Print provenance and metrics as a table."""
-    table = Table(title=f"{manifest.name}", title_justify="left", show_header=False)
-    table.add_row("data set", manifest.dataset)
-    table.add_row("labelled nets", str(manifest.population_size))
-    table.add_row("fidelity of a label", str(manifest.fidelity))
-    for name, meaning in METRIC_MEANINGS:
-        if name in manifest.metrics:
-            table.add_row(meaning, f"{manifest.metrics[name]:g}")
-    _console.print(table)
-
-
-class _Rate(ProgressColumn):
-    """Steps per minute since the start."""
-
-    def render(self, task: Task) -> Text:
-        elapsed = task.elapsed or 0.0
-        done = task.completed - float(task.fields.get("resumed", 0))
-        rate = done / elapsed * 60 if elapsed > 0 else 0.0
-        return Text(f"{rate:,.1f}/min")
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=_console,
-    )
+        console.print(f"The embedding is in {output}")
 
 
 def _observer(progress: Progress, settings: BuildSettings) -> BuildObserver:
@@ -206,21 +129,3 @@ def _observer(progress: Progress, settings: BuildSettings) -> BuildObserver:
         on_fit(iteration, f"loss {loss:.3f}")
 
     return BuildObserver(on_label, on_autoencoder, on_paper)
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except (
-        ArtifactError,
-        DatasetError,
-        PopulationError,
-        SamplerExhaustedError,
-        OSError,
-    ) as error:
-        _errors.print(f"archpress-trainer: {error}", style="red", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        _errors.print("archpress-trainer: interrupted; the same command goes on from here")
-        raise typer.Exit(130) from None
