@@ -11,7 +11,7 @@ FASHION_MNIST := /usr/share/datasets/fashion-mnist
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data demo test check stubs lint-proto format clean
+.PHONY: help setup data browser demo test check stubs lint-proto format clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt $(wildcard */pyproject.toml)
 	$(PIP) install --quiet --upgrade pip
 	$(PIP) install --quiet $(TORCH)
 	$(PIP) install --quiet -c constraints.txt --group dev \
-		-e ./proto -e './client[cli]' -e './trainer[datasets]' -e ./server
+		-e ./proto -e './client[cli]' -e './trainer[datasets,ray,report]' -e ./server
 	touch $@
 
 data: # A package of Debian and Ubuntu; elsewhere torchvision's own download does.
@@ -37,10 +37,21 @@ data: # A package of Debian and Ubuntu; elsewhere torchvision's own download doe
 		echo "Fashion-MNIST is not installed; torchvision will download it on first use"; \
 	fi
 
+browser: # For the test that looks at the trainer's report; skipped where there is none.
+	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null \
+		|| command -v google-chrome >/dev/null; then \
+		:; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] \
+		&& apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; then \
+		echo "Chromium is installed"; \
+	else \
+		echo "Chromium is not installed; the test of the report in a browser will be skipped"; \
+	fi
+
 demo: setup ## Compress a network for Fashion-MNIST, through a server of its own.
 	$(BIN)/python examples/demo.py
 
-test: setup ## Run the tests.
+test: setup browser ## Run the tests.
 	$(BIN)/python -m pytest
 
 check: setup lint-proto ## Check format, style, types, imports, protos and stubs.

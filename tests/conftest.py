@@ -14,10 +14,13 @@ from archpress_trainer.build import BuildSettings, build_embedding
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.fit_autoencoder import AutoencoderSettings
 from archpress_trainer.embedding.heads import HeadSettings
-from archpress_trainer.population.executor import LocalExecutor
+from archpress_trainer.population.local_executor import LocalExecutor
 from archpress_trainer.population.spec import default_spec
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.fidelity import Fidelity
+
+# Threads that wait for one another crawl on a machine that has other work.
+torch.set_num_threads(1)
 
 # The same examples in every run, so that a failure can be repeated; `--hypothesis-profile explore`
 # draws many new ones.
@@ -76,7 +79,7 @@ def tiny_embedding(
     settings = BuildSettings(
         nets=24,
         autoencoder=AutoencoderSettings(nets=800, iterations=40, batch_size=64),
-        heads=HeadSettings(members=3, iterations=60, folds=3),
+        heads=HeadSettings(iterations=30, folds=3),
         sampling_workers=1,
         unseen_nets=200,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from tests.trainer.population.helpers import CountingExecutor, record_of, tiny_s
 SETTINGS = BuildSettings(
     nets=24,
     autoencoder=AutoencoderSettings(nets=300, iterations=10, batch_size=32, dimensions=16),
-    heads=HeadSettings(members=2, hidden=16, iterations=10, folds=2),
+    heads=HeadSettings(iterations=5, folds=2),
     paper=PaperSettings(iterations=20),
     sampling_workers=1,
     unseen_nets=50,
@@ -155,7 +155,7 @@ def test_the_papers_method(folder: Path, spec: PopulationSpec, cpu: Compute) -> 
 class _Failing:
     """Implements `Executor`; most nets get no label."""
 
-    def run(self, spec: PopulationSpec, tasks: Iterable[Task]) -> Iterator[Record]:
+    def run(self, spec: PopulationSpec, tasks: Iterable[Task]) -> Generator[Record]:
         """Yield a record per task."""
         for task in tasks:
             record = record_of(task)

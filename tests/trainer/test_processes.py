@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+
+import pytest
+
+from archpress_trainer.processes import Worker, WorkerDiedError, WorkerFailedError
 
 PROGRAM = """
 import os, sys, time
@@ -34,6 +40,34 @@ def test_a_worker_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     while alive(worker) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not alive(worker)
+
+
+def test_a_worker_answers_and_outlives_an_exception() -> None:
+    worker = Worker(partial, divmod, 7)
+    assert worker.answer() is None
+    worker.send(2)
+    assert worker.answer() == (3, 1)
+    worker.send(0)
+    with pytest.raises(WorkerFailedError, match="by zero"):
+        worker.answer()
+    worker.send(7)
+    assert worker.answer() == (1, 0)
+    worker.kill()
+
+
+def test_a_worker_says_how_it_ended() -> None:
+    unready, leaving = Worker(partial(divmod, 7), 0), Worker(partial, os._exit)
+    with pytest.raises(WorkerFailedError, match="by zero"):
+        unready.answer()
+    assert leaving.answer() is None
+    leaving.send(5)
+    with pytest.raises(WorkerDiedError, match="exit status 5"):
+        leaving.answer()
+    leaving.send(6)
+    with pytest.raises(WorkerDiedError, match="exit status 5"):
+        leaving.answer()
+    unready.kill()
+    leaving.kill()
 
 
 def alive(pid: int) -> bool:

@@ -104,3 +104,14 @@ def test_the_fingerprint_is_of_the_content_not_the_layout() -> None:
     assert replace(dataset, name="other").fingerprint == dataset.fingerprint
     reshaped = dataset.train_images.reshape(60, 5, 6, 3)
     assert replace(dataset, train_images=reshaped).fingerprint != dataset.fingerprint
+
+
+def test_the_fingerprint_is_of_the_content_not_the_order() -> None:
+    dataset = small_dataset()
+    order = np.random.default_rng(0).permutation(len(dataset.train_labels))
+    images, labels = dataset.train_images[order], dataset.train_labels[order]
+    assert replace(dataset, train_images=images, train_labels=labels).fingerprint == (
+        dataset.fingerprint
+    )
+    # An image with another's label is another data set.
+    assert replace(dataset, train_labels=labels).fingerprint != dataset.fingerprint

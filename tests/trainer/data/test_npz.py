@@ -63,6 +63,12 @@ small = small_arrays()
         ({"y_test": small["y_test"] - 5}, ["y_test", "label -5"]),
         ({"y_train": small["y_train"] * 0}, ["y_train", "one class only"]),
         ({"y_test": small["y_test"] + 1}, ["y_test", "label 3", "0 to 2"]),
+        ({"y_train": small["y_train"] + 1}, ["y_train", "up to label 3", "no label 0"]),
+        ({"y_train": small["y_train"] * 500}, ["y_train", "up to label 1000", "no label 1"]),
+        (
+            {"x_train": np.zeros((60, 3, 32, 32), np.uint8)},
+            ["x_train", "(60, 3, 32, 32)", "channels first"],
+        ),
         ({"y_train": np.array([None] * 60, dtype=object)}, ["not a readable .npz"]),
     ],
 )

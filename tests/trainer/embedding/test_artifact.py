@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +63,56 @@ def test_saving_replaces_the_whole_folder(folder: Path) -> None:
     assert load(folder).predict(NETS) == embedding.predict(NETS)
 
 
+@pytest.mark.parametrize("full_at", [WEIGHTS, "population.json", "population.jsonl"])
+def test_a_full_disk_leaves_the_artifact_that_was_there(
+    full_at: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    companions = []
+    for name in ("population.json", "population.jsonl"):
+        companions.append(shutil.copyfile(folder / name, tmp_path / name))
+    before = load(folder)
+    write, copy = Path.write_bytes, shutil.copyfile
+
+    def full(path: Path) -> None:
+        if path.name == full_at:
+            with path.open("wb") as file:
+                file.write(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def write_bytes(path: Path, content: bytes) -> int:
+        full(path)
+        return write(path, content)
+
+    def copyfile(source: Path, target: Path) -> Path:
+        full(target)
+        return copy(source, target)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    monkeypatch.setattr(shutil, "copyfile", copyfile)
+    with pytest.raises(OSError, match="No space left"):
+        save(before, folder, companions)
+    assert load(folder).predict(NETS) == before.predict(NETS)
+    assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == [folder.name]
+
+
+def test_what_a_killed_save_left_is_never_loaded(folder: Path) -> None:
+    fresh = folder.with_name(f".{folder.name}.new")
+    shutil.copytree(folder, fresh)
+    (fresh / "manifest.json").unlink()
+    with pytest.raises(ArtifactError, match=r"manifest\.json is missing"):
+        load(fresh)
+    (fresh / WEIGHTS).write_bytes(b"half")
+    save(load(folder), folder)
+    assert not fresh.exists()
+    load(folder)
+
+
+def test_who_may_read_one_file_may_read_all(folder: Path, tmp_path: Path) -> None:
+    save(load(folder), tmp_path / "again")
+    modes = {path.stat().st_mode for path in (tmp_path / "again").iterdir()}
+    assert len(modes) == 1
+
+
 def test_the_manifest_says_where_it_came_from(folder: Path) -> None:
     manifest = read_manifest(folder)
     assert manifest.dataset == "tiny"
@@ -74,7 +126,13 @@ def test_the_manifest_says_where_it_came_from(folder: Path) -> None:
 
 def test_nothing_in_an_artifact_is_pickled(folder: Path) -> None:
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["manifest.json", "population.json", "population.jsonl", WEIGHTS]
+    assert names == [
+        "figures.json",
+        "manifest.json",
+        "population.json",
+        "population.jsonl",
+        WEIGHTS,
+    ]
     for name in names:
         content = (folder / name).read_bytes()
         # A pickle starts with its protocol, a zip (torch's container) with PK.
@@ -139,7 +197,7 @@ def _remove(name: str) -> Callable[[Path], None]:
 
 
 def _nan(state: dict[str, torch.Tensor]) -> None:
-    state["heads.first"][0, 0, 0] = float("nan")
+    state["heads.scores"][0] = float("nan")
 
 
 def _infinite(state: dict[str, torch.Tensor]) -> None:
@@ -147,7 +205,7 @@ def _infinite(state: dict[str, torch.Tensor]) -> None:
 
 
 def _reshape(state: dict[str, torch.Tensor]) -> None:
-    state["heads.first"] = state["heads.first"][:, :-1].contiguous()
+    state["heads.seen"] = state["heads.seen"][:, :-1].contiguous()
 
 
 @pytest.mark.parametrize(
@@ -175,10 +233,10 @@ def _reshape(state: dict[str, torch.Tensor]) -> None:
         (_truncate(WEIGHTS, 100_000), f"{WEIGHTS} cannot be read"),
         (_truncate(WEIGHTS, 4), f"{WEIGHTS} cannot be read"),
         (_write(WEIGHTS, b""), f"{WEIGHTS} cannot be read"),
-        (reweigh(_drop("heads.first")), "does not fit its manifest"),
+        (reweigh(_drop("heads.seen")), "does not fit its manifest"),
         (reweigh(_drop("feature_mean")), "does not fit its manifest"),
         (reweigh(_reshape), "does not fit its manifest"),
-        (reweigh(_nan), "heads.first holds a number that is not finite"),
+        (reweigh(_nan), "heads.scores holds a number that is not finite"),
         (reweigh(_infinite), "autoencoder.encoder.0.weight holds a number that is not finite"),
         (_write("population.jsonl", b"{}\n"), "population.jsonl line 1 is damaged"),
         (_truncate("population.jsonl", 700), "population.jsonl line"),

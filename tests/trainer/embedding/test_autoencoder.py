@@ -15,8 +15,8 @@ from archpress_trainer.embedding.codec import Codec
 from archpress_trainer.embedding.fit_autoencoder import (
     AutoencoderSettings,
     FitStep,
-    exact_reconstruction,
     fit_autoencoder,
+    reconstruction_by_field,
 )
 from archpress_trainer.embedding.unlabelled import Encoded, encode_all, sample_encoded
 from tests.trainer.nets import SPACE, chains
@@ -98,7 +98,9 @@ def test_one_wrong_field_is_not_exact() -> None:
 
 
 def test_an_unfitted_model_reconstructs_nothing(data: Encoded) -> None:
-    assert exact_reconstruction(model(), data) == 0.0
+    shares = reconstruction_by_field(model(), data)
+    assert list(shares) == ["kind", "kernel", "channels", "stride", "padding", "exact"]
+    assert shares["exact"] == 0.0
 
 
 def test_blur_acts_on_the_decoder_only(data: Encoded) -> None:

@@ -14,7 +14,7 @@ from archpress_trainer.embedding.heads import (
     fit_heads,
 )
 
-SETTINGS = HeadSettings(members=4, hidden=32, iterations=200, folds=4)
+SETTINGS = HeadSettings(iterations=60, folds=4)
 
 
 def made_up(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -72,19 +72,46 @@ def test_intervals_are_wider_far_from_the_data(fitted: tuple[AccuracyHeads, Held
 
 def test_the_seed_decides() -> None:
     inputs, accuracy = made_up(60, seed=4)
-    settings = HeadSettings(members=2, hidden=8, iterations=10, folds=2)
+    settings = HeadSettings(iterations=5, fit_nets=40, folds=2)
     states = [
         fit_heads(inputs, accuracy, settings, torch.Generator().manual_seed(seed))[0].state_dict()
         for seed in (0, 0, 1)
     ]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    assert not torch.equal(states[0]["first"], states[2]["first"])
+    assert not torch.equal(states[0]["log_scales"], states[2]["log_scales"])
 
 
-def test_the_members_differ(fitted: tuple[AccuracyHeads, HeldOut]) -> None:
-    logits = fitted[0].members_logits(made_up(20, seed=5)[0])
-    assert logits.shape == (4, 20)
-    assert (logits.std(dim=0) > 0).all()
+def test_a_state_gives_the_same_heads(fitted: tuple[AccuracyHeads, HeldOut]) -> None:
+    heads, _ = fitted
+    again = AccuracyHeads(len(heads.scores), 10, SETTINGS)
+    again.load_state_dict(heads.state_dict())
+    inputs, _ = made_up(20, seed=5)
+    for ours, theirs in zip(again.condition()(inputs), heads(inputs), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_inputs_have_gradients(fitted: tuple[AccuracyHeads, HeldOut]) -> None:
+    inputs = made_up(20, seed=6)[0].requires_grad_()
+    mean, half = fitted[0](inputs)
+    (gradient,) = torch.autograd.grad((mean - half).sum(), inputs)
+    assert gradient.isfinite().all()
+    step = 1e-3
+    with torch.no_grad():
+        moved = inputs + step * gradient / gradient.norm(dim=1, keepdim=True)
+        rise = torch.sub(*fitted[0](moved)) - (mean - half)
+    assert (rise > 0).float().mean() > 0.8
+
+
+def test_nets_that_learn_nothing_do_not_rule(fitted: tuple[AccuracyHeads, HeldOut]) -> None:
+    inputs, accuracy = made_up(300, seed=0)
+    broken = accuracy.clone()
+    broken[::30] = 0.001
+    spoilt = fit_heads(inputs, broken, SETTINGS, torch.Generator().manual_seed(0))[0]
+    others, measured = made_up(500, seed=1)
+    error, without = (
+        (heads(others)[0].sigmoid() - measured).abs().median() for heads in (spoilt, fitted[0])
+    )
+    assert error < 1.5 * without
 
 
 def test_the_logit_stays_finite() -> None:

@@ -49,7 +49,7 @@ def test_baselines_are_held_out() -> None:
     column = FEATURES.index("log2 params")
     related = features[:, column].astype(np.float64) * 0.1 + 0.5
     found = baseline_predictions(features, related, seed=0)
-    assert set(found) == {"log_params", "ridge", "boosted_trees"}
+    assert set(found) == {"log_params", "ridge", "boosted_trees", "boosted_trees_all"}
     assert np.array_equal(found["log_params"], features[:, column].astype(np.float64))
     for predicted in found.values():
         assert kendall_tau(predicted, related) > 0.6
@@ -61,7 +61,8 @@ def test_baselines_are_held_out() -> None:
 
 def test_quality_has_every_metric_that_is_printed() -> None:
     accuracy = RNG.uniform(size=30)
-    baselines = {name: accuracy for name in ("log_params", "ridge", "boosted_trees")}
+    names = ("log_params", "ridge", "boosted_trees", "boosted_trees_all")
+    baselines = {name: accuracy for name in names}
     params = np.exp(RNG.uniform(7, 8, 30))
     found = quality(
         accuracy, accuracy + 0.01, params, baselines, covered=0.9, exact_reconstruction=0.5

@@ -107,7 +107,8 @@ def test_a_killed_collection_goes_on(
 ) -> None:
     nets = 12
     store = PopulationStore(tmp_path / "population")
-    program = [sys.executable, collecting.__file__, str(tiny_dataset), str(store.folder), str(nets)]
+    program = [sys.executable, collecting.__file__, str(tiny_dataset), str(store.folder)]
+    program += [str(nets), "local"]
     root = Path(collecting.__file__).parents[3]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
 

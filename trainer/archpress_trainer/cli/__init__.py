@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from archpress_trainer.cli.build import build
+from archpress_trainer.cli.evaluate import evaluate_command
+from archpress_trainer.cli.report import report
 from archpress_trainer.cli.show import show
 
 app = typer.Typer(
@@ -15,3 +17,5 @@ app = typer.Typer(
 )
 app.command()(build)
 app.command()(show)
+app.command("evaluate")(evaluate_command)
+app.command()(report)

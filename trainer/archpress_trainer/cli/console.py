@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,6 +23,7 @@ from rich.text import Text
 from archpress_trainer.data.dataset import DatasetError
 from archpress_trainer.embedding.manifest import ArtifactError
 from archpress_trainer.population.spec import PopulationError
+from archpress_trainer.report.errors import ReportError
 from archpress_trainer.space.sampling import SamplerExhaustedError
 
 console = Console()
@@ -42,6 +44,10 @@ def progress_bar() -> Progress:
     )
 
 
+class OptionsError(ValueError):
+    """Options that do not go together; the message says which."""
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn the errors that a user can act on into one line and exit status 1."""
@@ -50,15 +56,29 @@ def one_line_errors() -> Iterator[None]:
     except (
         ArtifactError,
         DatasetError,
+        OptionsError,
         PopulationError,
+        ReportError,
         SamplerExhaustedError,
         OSError,
     ) as error:
-        _errors.print(f"archpress-trainer: {error}", style="red", highlight=False, soft_wrap=True)
+        _errors.print(
+            f"archpress-trainer: {_explained(error)}",
+            style="red",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         _errors.print("archpress-trainer: interrupted; the same command goes on from here")
         raise typer.Exit(130) from None
+
+
+def _explained(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "no space left on the disk: free some, and the same command goes on from here"
+    return str(error)
 
 
 class _Rate(ProgressColumn):

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from archpress_trainer.cli.console import console, one_line_errors
+from archpress_trainer.embedding.bundled import artifact_folder
 from archpress_trainer.embedding.manifest import Manifest, read_manifest
 from archpress_trainer.embedding.metrics import METRIC_MEANINGS
 
 
-def show(folder: Annotated[Path, typer.Argument(help="Folder of an artifact.")]) -> None:
+def show(
+    embedding: Annotated[
+        str, typer.Argument(help="Name of a bundled embedding, or folder of an artifact.")
+    ],
+) -> None:
     """Print an embedding's provenance and metrics."""
     with one_line_errors():
-        print_manifest(read_manifest(folder))
+        print_manifest(read_manifest(artifact_folder(embedding)))
 
 
 def print_manifest(manifest: Manifest) -> None:

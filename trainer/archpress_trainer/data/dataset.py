@@ -43,18 +43,36 @@ class ImageDataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over shapes, images and labels of both parts."""
+        """SHA-256 (hex) over the labelled images of both parts, whatever their order in each.
+
+        The same data set comes in several orders, from an archive or from a folder.
+        """
         digest = hashlib.sha256()
-        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
-            digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+        for images, labels in (
+            (self.train_images, self.train_labels),
+            (self.test_images, self.test_labels),
+        ):
+            digest.update(f"{images.dtype}{images.shape}".encode())
+            examples = sorted(
+                hashlib.sha256(image.tobytes() + label.tobytes()).digest()
+                for image, label in zip(images, labels.astype("<i8"), strict=True)
+            )
+            digest.update(b"".join(examples))
         return digest.hexdigest()
+
+    @property
+    def training_count(self) -> int:
+        """Number of images that `split` leaves for training."""
+        return len(self.train_labels) - self._validation_count
+
+    @property
+    def _validation_count(self) -> int:
+        return max(1, round(len(self.train_labels) * VALIDATION_FRACTION))
 
     def split(self) -> TrainingData:
         """Return the train and validation parts, split with `SPLIT_SEED`."""
-        count = len(self.train_labels)
-        order = np.random.default_rng(SPLIT_SEED).permutation(count)
-        held_out = max(1, round(count * VALIDATION_FRACTION))
+        order = np.random.default_rng(SPLIT_SEED).permutation(len(self.train_labels))
+        held_out = self._validation_count
         validation, train = np.sort(order[:held_out]), np.sort(order[held_out:])
         pixels = self.train_images[train].reshape(-1, self.input_shape[0])
         mean = pixels.mean(axis=0, dtype=np.float64) / 255

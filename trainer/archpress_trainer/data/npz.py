@@ -36,7 +36,7 @@ def load_npz(name: str, path: Path) -> ImageDataset:
                 )
             arrays = {key: np.asarray(archive[key]) for key in KEYS}
     except FileNotFoundError:
-        raise DatasetError(f"{path}: there is no such file") from None
+        raise DatasetError(f"{path}: there is no such file or folder") from None
     except _UNREADABLE as error:
         if isinstance(error, DatasetError):
             raise
@@ -52,11 +52,34 @@ def load_npz(name: str, path: Path) -> ImageDataset:
     classes = int(train_labels.max()) + 1
     if classes < 2:
         raise DatasetError(f"{path}: y_train holds one class only")
+    absent = _first_absent(train_labels)
+    if absent is not None:
+        raise DatasetError(
+            f"{path}: y_train goes up to label {classes - 1} but has no label {absent}; number the "
+            "classes from 0 without gaps"
+        )
     if int(test_labels.max()) >= classes:
         raise DatasetError(
             f"{path}: y_test holds label {int(test_labels.max())}, y_train only 0 to {classes - 1}"
         )
     return ImageDataset(name, classes, train, train_labels, test, test_labels)
+
+
+def save_npz(dataset: ImageDataset, path: Path) -> None:
+    """Write a data set so that `load_npz` returns the same; the file is whole or not there."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            np.savez(
+                file,
+                x_train=dataset.train_images,
+                y_train=dataset.train_labels,
+                x_test=dataset.test_images,
+                y_test=dataset.test_labels,
+            )
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _images(path: Path, key: str, array: NDArray[Any]) -> NDArray[np.uint8]:
@@ -66,6 +89,11 @@ def _images(path: Path, key: str, array: NDArray[Any]) -> NDArray[np.uint8]:
         raise DatasetError(
             f"{path}: {key} has shape {array.shape}, must be (count, height, width) "
             "or (count, height, width, channels)"
+        )
+    if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] > 4:
+        raise DatasetError(
+            f"{path}: {key} has shape {array.shape}, with the channels first; they must be last, "
+            "as in (count, height, width, channels)"
         )
     return array[..., None] if array.ndim == 3 else array
 
@@ -78,3 +106,10 @@ def _labels(path: Path, key: str, array: NDArray[Any], count: int) -> NDArray[np
     if int(array.min()) < 0:
         raise DatasetError(f"{path}: {key} holds label {int(array.min())}, labels start at 0")
     return array.astype(np.int64)
+
+
+def _first_absent(labels: NDArray[np.int64]) -> int | None:
+    """Return the smallest label below the largest one that does not occur."""
+    present = np.unique(labels)
+    gaps = np.flatnonzero(present != np.arange(len(present)))
+    return int(gaps[0]) if len(gaps) else None

@@ -1,4 +1,4 @@
-"""Data sets by name: the built-in ones and a user's `.npz` files."""
+"""Data sets by name: the built-in ones and a user's `.npz` files and folders of images."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from archpress_trainer.data.dataset import DatasetError, ImageDataset
+from archpress_trainer.data.folder import load_folder
 from archpress_trainer.data.idx import read_idx
 from archpress_trainer.data.npz import load_npz
 from archpress_trainer.data.torchvision_source import load_torchvision
@@ -20,13 +21,15 @@ class DataSources:
     """Where data sets come from.
 
     `root` holds torchvision's layout (and receives its downloads, if `download`); `files` maps
-    further names to `.npz` files; `debian_fashion_mnist` is where Debian's package puts its files.
+    further names to `.npz` files or folders of images; `debian_fashion_mnist` is where Debian's
+    package puts its files. With `image_size`, folders' images are cropped and scaled to that side.
     """
 
     root: Path = field(default_factory=lambda: Path.home() / ".cache" / "archpress" / "datasets")
     files: Mapping[str, Path] = field(default_factory=dict)
     download: bool = True
     debian_fashion_mnist: Path = DEBIAN_FASHION_MNIST
+    image_size: int | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -40,7 +43,10 @@ class DataSources:
             DatasetError: the name is unknown, or the files are missing or malformed.
         """
         if name in self.files:
-            return load_npz(name, self.files[name])
+            path = self.files[name]
+            if path.is_dir():
+                return load_folder(name, path, image_size=self.image_size)
+            return load_npz(name, path)
         if name not in BUILT_IN:
             raise DatasetError(f"unknown data set {name!r}; known are {', '.join(self.names)}")
         if name == "fashion-mnist" and self.debian_fashion_mnist.is_dir():

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialised
 
 from archpress_trainer.embedding.default import DefaultEmbedding
 from archpress_trainer.embedding.interface import Embedding, Exemplar
@@ -46,6 +47,9 @@ def save(embedding: Embedding, folder: Path, companions: Sequence[Path] = ()) ->
         embedding: what to write.
         folder: where to.
         companions: files to copy beside it, such as the population.
+
+    Raises:
+        OSError: it cannot be written; what was there before still is.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}.new")
@@ -53,14 +57,17 @@ def save(embedding: Embedding, folder: Path, companions: Sequence[Path] = ()) ->
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
     fresh.mkdir()
-    state = {name: value.contiguous() for name, value in embedding.state().items()}
-    save_file(state, fresh / WEIGHTS_FILE)
-    # safetensors writes for the owner alone; a server may run as somebody else.
-    (fresh / WEIGHTS_FILE).chmod(0o644)
-    for companion in companions:
-        shutil.copyfile(companion, fresh / companion.name)
-    text = json.dumps(embedding.manifest.to_json(), indent=1)
-    (fresh / MANIFEST_FILE).write_text(text + "\n")
+    try:
+        state = {name: value.contiguous() for name, value in embedding.state().items()}
+        # safetensors' own writer has an error of its own, and makes files for the owner alone.
+        (fresh / WEIGHTS_FILE).write_bytes(serialised(state))
+        for companion in companions:
+            shutil.copyfile(companion, fresh / companion.name)
+        text = json.dumps(embedding.manifest.to_json(), indent=1)
+        (fresh / MANIFEST_FILE).write_text(text + "\n")
+    except OSError:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
     if folder.exists():
         folder.rename(old)
     fresh.rename(folder)

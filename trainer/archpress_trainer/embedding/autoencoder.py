@@ -128,12 +128,22 @@ def reconstruction_loss(logits: Sequence[torch.Tensor], classes: torch.Tensor) -
     return total
 
 
-def exactly_reconstructed(logits: Sequence[torch.Tensor], classes: torch.Tensor) -> torch.Tensor:
-    """Return for each sequence whether the likeliest classes are all right, up to the end."""
+def fields_reconstructed(logits: Sequence[torch.Tensor], classes: torch.Tensor) -> torch.Tensor:
+    """Return whether the likeliest classes of a field are all right, up to the end.
+
+    Returns:
+        Booleans of shape `(fields, batch)`.
+    """
     counted = torch.ones_like(classes[:, 0], dtype=torch.bool)
     counted[:, 1:] = classes[:, 0, :-1] != 0
-    right = torch.ones(len(classes), dtype=torch.bool, device=classes.device)
-    for field, values in enumerate(logits):
-        same = (values.argmax(dim=1) == classes[:, field]) | ~counted
-        right &= same.all(dim=1)
-    return right
+    return torch.stack(
+        [
+            ((values.argmax(dim=1) == classes[:, field]) | ~counted).all(dim=1)
+            for field, values in enumerate(logits)
+        ]
+    )
+
+
+def exactly_reconstructed(logits: Sequence[torch.Tensor], classes: torch.Tensor) -> torch.Tensor:
+    """Return for each sequence whether every field comes back right, `(batch,)`."""
+    return fields_reconstructed(logits, classes).all(dim=0)

@@ -1,4 +1,4 @@
-"""The default embedding: categorical autoencoder, exact soft costs, ensemble accuracy heads."""
+"""The default embedding: categorical autoencoder, exact soft costs, accuracy heads."""
 
 from __future__ import annotations
 
@@ -121,8 +121,12 @@ class DefaultEmbedding:
             blur=settings["autoencoder"]["blur"],
         )
         autoencoder.load_state_dict(_part(state, "autoencoder."))
-        heads = AccuracyHeads(len(FEATURES), HeadSettings(**settings["heads"]))
-        heads.load_state_dict(_part(state, "heads."))
+        heads_state = _part(state, "heads.")
+        heads = AccuracyHeads(
+            len(heads_state["scores"]), len(FEATURES), HeadSettings(**settings["heads"])
+        )
+        heads.load_state_dict(heads_state)
+        heads.condition()
         mean, std = state["feature_mean"], state["feature_std"]
         return cls(manifest, autoencoder, heads, mean, std, exemplars)
 

@@ -1,19 +1,23 @@
-"""Hand features of an architecture: cheap facts that say much about its accuracy."""
+"""Hand features of an architecture: cheap facts that say much about its accuracy.
+
+Three groups: the net as a whole, its profile over the resolutions that it passes through, and how
+well a signal gets through it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import log2
 
 import numpy as np
 from numpy.typing import NDArray
 
-from archpress_trainer.space.costs import Costs, count
+from archpress_trainer.space.costs import Costs, count, layer_macs, layer_params
 from archpress_trainer.space.graph import Architecture
-from archpress_trainer.space.shapes import elements
-from archpress_trainer.space.vocab import ACTIVATIONS, POOLS, LayerKind
+from archpress_trainer.space.shapes import Shape, elements
+from archpress_trainer.space.vocab import ACTIVATIONS, POOLS, WEIGHTED, LayerKind
 
-FEATURES = (
+WHOLE = (
     "log2 params",
     "log2 macs",
     "log2 peak activation bytes",
@@ -39,34 +43,116 @@ FEATURES = (
     "place of the first downsampling",
     "log2 receptive field",
 )
+"""Features of the net as a whole; what the simple predictors of `metrics.py` read."""
+
+_HALVINGS = 5
+PROFILE = tuple(
+    f"{fact} after {halvings} halvings"
+    for fact in ("convolutions", "log2 widest", "largest kernel", "share of macs")
+    for halvings in range(_HALVINGS)
+)
+"""Convolutions by the resolution that they work at; the last one holds all smaller ones."""
+
+SIGNAL = (
+    "longest run of convolutions without batch norm",
+    "share of convolutions with batch norm",
+    "share of convolutions with an activation",
+    "convolutions without an activation",
+    "convolutions with sigmoid and no batch norm",
+    "relus",
+    "leaky relus",
+    "silus",
+    "first stride",
+    "log2 narrowest",
+    "spread of log2 width",
+    "share of kernel 1",
+    "share of kernel 3",
+    "receptive field over side",
+    "log2 smallest map",
+    "log2 mean map",
+    "batch norm before the classifier",
+    "activation before the classifier",
+    "dropout before the classifier",
+    "batch norm on the input",
+    "share of params in linear layers",
+    "log2 params in convolutions",
+)
+
+FEATURES = (*WHOLE, *PROFILE, *SIGNAL)
 
 
 def features(architecture: Architecture, costs: Costs | None = None) -> NDArray[np.float32]:
     """Return the `FEATURES` of a chain, shape `(features,)`."""
     costs = costs or count(architecture)
-    layers, shapes = architecture.layers, architecture.shapes
-    convolutions = [i for i, layer in enumerate(layers) if layer.kind is LayerKind.CONVOLUTION]
-    widths = [layers[i].out_channels for i in convolutions]
-    kernels = [layers[i].kernel for i in convolutions]
-    downsamplings = [i for i, layer in enumerate(layers) if layer.stride > 1]
-    maps = [shape for shape in shapes if len(shape) == 3]
-    n = len(convolutions)
-    kinds = [layer.kind for layer in layers]
+    blocks = _blocks(architecture)
     values = (
+        *_whole(architecture, blocks, costs),
+        *_profile(architecture, blocks),
+        *_signal(architecture, blocks, costs),
+    )
+    return np.array(values, dtype=np.float32)
+
+
+def feature_matrix(architectures: Iterable[Architecture]) -> NDArray[np.float32]:
+    """Return the features of several chains, shape `(count, features)`."""
+    return np.stack([features(architecture) for architecture in architectures])
+
+
+class _Block:
+    """A convolution and the kinds of the layers up to the next one, pool or linear layer."""
+
+    __slots__ = ("followers", "index", "kernel", "log_width", "stride")
+
+    def __init__(self, architecture: Architecture, index: int) -> None:
+        layers = architecture.layers
+        layer = layers[index]
+        self.index = index
+        self.kernel = layer.kernel
+        self.stride = layer.stride
+        self.log_width = log2(layer.out_channels)
+        end = index + 1
+        while end < len(layers) and layers[end].kind not in WEIGHTED | POOLS:
+            end += 1
+        self.followers = {follower.kind for follower in layers[index + 1 : end]}
+
+    @property
+    def has_norm(self) -> bool:
+        return LayerKind.BATCH_NORM in self.followers
+
+    @property
+    def has_activation(self) -> bool:
+        return not ACTIVATIONS.isdisjoint(self.followers)
+
+
+def _blocks(architecture: Architecture) -> list[_Block]:
+    return [
+        _Block(architecture, index)
+        for index, layer in enumerate(architecture.layers)
+        if layer.kind is LayerKind.CONVOLUTION
+    ]
+
+
+def _whole(architecture: Architecture, blocks: Sequence[_Block], costs: Costs) -> tuple[float, ...]:
+    layers = architecture.layers
+    kinds = [layer.kind for layer in layers]
+    log_widths = [block.log_width for block in blocks]
+    downsamplings = [i for i, layer in enumerate(layers) if layer.stride > 1]
+    n = len(blocks)
+    return (
         log2(costs.params),
         log2(costs.macs),
         log2(costs.peak_activation_bytes),
         len(layers),
         n,
-        float(np.mean(np.log2(widths))),
-        log2(max(widths)),
-        log2(widths[-1]),
-        log2(widths[0]),
-        float(np.mean(kernels)),
-        kernels[0],
+        sum(log_widths) / n,
+        max(log_widths),
+        log_widths[-1],
+        log_widths[0],
+        sum(block.kernel for block in blocks) / n,
+        blocks[0].kernel,
         kinds.count(LayerKind.BATCH_NORM) / n,
         sum(kind in ACTIVATIONS for kind in kinds) / n,
-        log2(maps[-1][1]),
+        log2(_maps(architecture)[-1][1]),
         log2(elements(architecture.input_shapes(len(layers) - 1)[0])),
         len(downsamplings),
         kinds.count(LayerKind.MAX_POOL),
@@ -78,12 +164,69 @@ def features(architecture: Architecture, costs: Costs | None = None) -> NDArray[
         (downsamplings[0] / len(layers)) if downsamplings else 1.0,
         log2(_receptive_field(architecture)),
     )
-    return np.array(values, dtype=np.float32)
 
 
-def feature_matrix(architectures: Iterable[Architecture]) -> NDArray[np.float32]:
-    """Return the features of several chains, shape `(count, features)`."""
-    return np.stack([features(architecture) for architecture in architectures])
+def _profile(architecture: Architecture, blocks: Sequence[_Block]) -> tuple[float, ...]:
+    convolutions, widest, kernel, macs = ([0.0] * _HALVINGS for _ in range(4))
+    side = architecture.input_shape[1]
+    for block in blocks:
+        out = architecture.shapes[block.index]
+        halvings = min(_HALVINGS - 1, max(0, round(log2(side / out[1]))))
+        before = architecture.input_shapes(block.index)[0]
+        convolutions[halvings] += 1
+        widest[halvings] = max(widest[halvings], block.log_width)
+        kernel[halvings] = max(kernel[halvings], block.kernel)
+        macs[halvings] += layer_macs(architecture.layers[block.index], before, out)
+    total = sum(macs)
+    return (*convolutions, *widest, *kernel, *(share / total for share in macs))
+
+
+def _signal(
+    architecture: Architecture, blocks: Sequence[_Block], costs: Costs
+) -> tuple[float, ...]:
+    layers = architecture.layers
+    kinds = [layer.kind for layer in layers]
+    n = len(blocks)
+    run = longest = 0
+    for block in blocks:
+        run = 0 if block.has_norm else run + 1
+        longest = max(longest, run)
+    log_widths = [block.log_width for block in blocks]
+    maps = [elements(shape) for shape in architecture.shapes[:-1]]
+    linear_params = sum(
+        layer_params(layer, architecture.input_shapes(index)[0])
+        for index, layer in enumerate(layers)
+        if layer.kind is LayerKind.LINEAR
+    )
+    head = kinds[-4:-1]
+    return (
+        longest,
+        sum(block.has_norm for block in blocks) / n,
+        sum(block.has_activation for block in blocks) / n,
+        sum(not block.has_activation for block in blocks),
+        sum(LayerKind.SIGMOID in block.followers and not block.has_norm for block in blocks),
+        kinds.count(LayerKind.RELU),
+        kinds.count(LayerKind.LEAKY_RELU),
+        kinds.count(LayerKind.SILU),
+        blocks[0].stride,
+        min(log_widths),
+        float(np.std(log_widths)),
+        sum(block.kernel == 1 for block in blocks) / n,
+        sum(block.kernel == 3 for block in blocks) / n,
+        _receptive_field(architecture) / architecture.input_shape[1],
+        log2(min(maps)),
+        log2(sum(maps) / len(maps)),
+        LayerKind.BATCH_NORM in head,
+        not ACTIVATIONS.isdisjoint(head),
+        LayerKind.DROPOUT in head,
+        kinds[0] is LayerKind.BATCH_NORM,
+        linear_params / costs.params,
+        log2(1 + costs.params - linear_params),
+    )
+
+
+def _maps(architecture: Architecture) -> list[Shape]:
+    return [shape for shape in architecture.shapes if len(shape) == 3]
 
 
 def _receptive_field(architecture: Architecture) -> int:

@@ -12,14 +12,19 @@ from torch.nn import functional
 from archpress_trainer.embedding.autoencoder import (
     Autoencoder,
     exactly_reconstructed,
+    fields_reconstructed,
     reconstruction_loss,
 )
+from archpress_trainer.embedding.codec import FIELDS
 from archpress_trainer.embedding.unlabelled import Encoded
 
 
 @dataclass(frozen=True)
 class AutoencoderSettings:
-    """How the autoencoder is fitted."""
+    """How the autoencoder is fitted.
+
+    `start` names an embedding whose autoencoder the fit goes on from; empty is random weights.
+    """
 
     nets: int = 600_000
     iterations: int = 5_000
@@ -29,6 +34,7 @@ class AutoencoderSettings:
     blur: float = 0.1
     feature_weight: float = 1.0
     weight_decay: float = 1e-4
+    start: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,12 +103,19 @@ def fit_autoencoder(
 
 
 @torch.no_grad()
-def exact_reconstruction(model: Autoencoder, data: Encoded, *, batch_size: int = 1024) -> float:
-    """Return the share of nets whose every field comes back right from their embedding."""
+def reconstruction_by_field(
+    model: Autoencoder, data: Encoded, *, batch_size: int = 1024
+) -> dict[str, float]:
+    """Return the share of nets that come back right from their embedding, by field.
+
+    Beside the fields there is "exact", the share of nets of which every field does.
+    """
     model.eval()
-    right = 0
+    right = torch.zeros(len(FIELDS) + 1)
     for start in range(0, len(data), batch_size):
         classes = data.classes[start : start + batch_size]
         embedding = model.encode(classes, data.derived[start : start + batch_size].float())
-        right += int(exactly_reconstructed(model.decode(embedding), classes).sum())
-    return right / len(data)
+        fields = fields_reconstructed(model.decode(embedding), classes)
+        right += torch.cat([fields, fields.all(dim=0, keepdim=True)]).sum(dim=1)
+    shares = (right / len(data)).tolist()
+    return dict(zip((*FIELDS, "exact"), shares, strict=True))

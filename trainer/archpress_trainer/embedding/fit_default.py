@@ -10,8 +10,8 @@ import torch
 
 from archpress_trainer.embedding.autoencoder import Autoencoder
 from archpress_trainer.embedding.features import feature_matrix
-from archpress_trainer.embedding.fit_autoencoder import exact_reconstruction
-from archpress_trainer.embedding.heads import AccuracyHeads, HeadSettings, fit_heads
+from archpress_trainer.embedding.fit_autoencoder import FitStep, reconstruction_by_field
+from archpress_trainer.embedding.heads import AccuracyHeads, HeadSettings, HeldOut, fit_heads
 from archpress_trainer.embedding.metrics import baseline_predictions, quality
 from archpress_trainer.embedding.unlabelled import sample_encoded
 from archpress_trainer.space.chain import ChainSpace
@@ -29,6 +29,20 @@ class FittedAutoencoder:
     model: Autoencoder
     feature_mean: torch.Tensor
     feature_std: torch.Tensor
+    curve: tuple[FitStep, ...] = ()
+
+
+@dataclass(frozen=True)
+class FittedHeads:
+    """Accuracy heads with what was measured on nets that they, or the autoencoder, had not seen.
+
+    `reconstruction` is the share of unseen nets that come back right, by field.
+    """
+
+    heads: AccuracyHeads
+    metrics: dict[str, float]
+    held_out: HeldOut
+    reconstruction: dict[str, float]
 
 
 def fit_accuracy(
@@ -40,8 +54,8 @@ def fit_accuracy(
     *,
     seed: int,
     unseen_nets: int,
-) -> tuple[AccuracyHeads, dict[str, float]]:
-    """Return accuracy heads fitted on labelled nets, and the embedding's metrics.
+) -> FittedHeads:
+    """Return accuracy heads fitted on labelled nets, with the embedding's quality.
 
     Args:
         autoencoder: fitted on the same space.
@@ -58,12 +72,14 @@ def fit_accuracy(
     heads, held_out = fit_heads(inputs, accuracy, settings, generator)
     params = np.array([count(a).params for a in architectures], dtype=np.float64)
     unseen = sample_encoded(space, unseen_nets, _UNSEEN_SEED + seed)
+    reconstruction = reconstruction_by_field(autoencoder.model, unseen)
+    exact = reconstruction.pop("exact")
     metrics = quality(
         held_out.accuracy,
         held_out.predicted,
         params,
         baseline_predictions(facts, held_out.accuracy, seed=seed),
         covered=held_out.covered,
-        exact_reconstruction=exact_reconstruction(autoencoder.model, unseen),
+        exact_reconstruction=exact,
     )
-    return heads, metrics
+    return FittedHeads(heads, metrics, held_out, reconstruction)

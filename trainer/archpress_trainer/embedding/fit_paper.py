@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -49,22 +50,9 @@ def fit_paper(
         seed: of the split, the weights and the batches.
         on_step: told of iteration and loss.
     """
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(architectures), generator=generator)
-    held = max(2, round(len(architectures) * _HELD_OUT))
-    test, train = order[:held].tolist(), order[held:].tolist()
-    model = fit_paper_model(
-        [architectures[i] for i in train],
-        accuracy[train],
-        space.max_layers,
-        settings,
-        generator,
-        on_step=on_step,
-    )
+    fitted = _fit_and_hold_out(architectures, accuracy, settings, space, seed, on_step)
+    model, test, logits = fitted.model, fitted.held, fitted.logits
     unseen = [architectures[i] for i in test]
-    with torch.no_grad():
-        points = model.encode(sequences(unseen, model.length))
-        logits = model.accuracy(points).squeeze(1)
     error = (accuracy_logit(accuracy[test]) - logits).abs()
     # One half sets the width of the intervals, the other tells how many they hold.
     setting, telling = error[::2], error[1::2]
@@ -81,6 +69,52 @@ def fit_paper(
         exact_reconstruction=_exact(model, unseen),
     )
     return PaperEmbedding(manifest(metrics), model, half_width)
+
+
+def paper_predictions(
+    architectures: Sequence[Architecture],
+    accuracy: torch.Tensor,
+    settings: PaperSettings,
+    space: ChainSpace,
+    *,
+    seed: int,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return which nets were held out of a fit, and the accuracies that it predicts for them."""
+    fitted = _fit_and_hold_out(architectures, accuracy, settings, space, seed, None)
+    return np.array(fitted.held), fitted.logits.sigmoid().double().numpy()
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    model: PaperModel
+    held: list[int]
+    logits: torch.Tensor
+
+
+def _fit_and_hold_out(
+    architectures: Sequence[Architecture],
+    accuracy: torch.Tensor,
+    settings: PaperSettings,
+    space: ChainSpace,
+    seed: int,
+    on_step: Callable[[int, float], None] | None,
+) -> _Fitted:
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(architectures), generator=generator)
+    held = max(2, round(len(architectures) * _HELD_OUT))
+    test, train = order[:held].tolist(), order[held:].tolist()
+    model = fit_paper_model(
+        [architectures[i] for i in train],
+        accuracy[train],
+        space.max_layers,
+        settings,
+        generator,
+        on_step=on_step,
+    )
+    with torch.no_grad():
+        points = model.encode(sequences([architectures[i] for i in test], model.length))
+        logits = model.accuracy(points).squeeze(1)
+    return _Fitted(model, test, logits)
 
 
 @torch.no_grad()

@@ -1,89 +1,141 @@
-"""Accuracy heads: an ensemble over hand features, with calibrated intervals."""
+"""Accuracy heads: a Gaussian process over hand features, with calibrated intervals.
+
+The process predicts the normal score of a net (its rank in the population, as a standard normal
+number), since a handful of nets that learn nothing would rule any scale of accuracies; a `Warp`
+leads back to accuracies.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn import functional
+
+from archpress_trainer.embedding.warp import Warp, normal_scores
 
 _CLIP = 1e-3
+_JITTER = 1e-4
+_HYPERPARAMETERS = ("log_scales", "log_length", "log_signal", "log_linear", "log_noise")
 
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """How the accuracy heads are fitted."""
+    """How the accuracy heads are fitted.
 
-    members: int = 8
-    hidden: int = 64
-    iterations: int = 600
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.05
-    dropout: float = 0.2
+    `scale_prior` holds the relevance of single inputs together (the weight of the squared log of
+    each), `fit_nets` is the most nets that the kernel is chosen on; predictions rest on all.
+    """
+
+    iterations: int = 150
+    learning_rate: float = 0.05
+    scale_prior: float = 5.0
+    knots: int = 17
+    fit_nets: int = 1_500
     folds: int = 5
     coverage: float = 0.9
 
 
 class AccuracyHeads(nn.Module):
-    """Members that each map `(batch, inputs)` to a logit of accuracy; batched as one network.
+    """Maps inputs `(batch, inputs)` to a logit of accuracy with its calibrated half-width.
 
-    Inputs are standardised by stored statistics. `width` scales the spread to the interval that
-    held `coverage` of nets that the members had not seen (split conformal prediction), `noise` is
-    the spread that the members agree on and yet err by.
+    The kernel is a Matern 3/2 with a relevance per input plus a linear one (Rasmussen and Williams,
+    Gaussian Processes for Machine Learning, eq. 4.17 and 2.25-2.26). `width` scales the process's
+    standard deviation to the interval that held `coverage` of nets that it had not seen (split
+    conformal prediction).
     """
 
+    seen: torch.Tensor
+    scores: torch.Tensor
     input_mean: torch.Tensor
     input_std: torch.Tensor
-    target: torch.Tensor
-    calibration: torch.Tensor
+    width: torch.Tensor
 
-    def __init__(self, inputs: int, settings: HeadSettings) -> None:
-        """Build the members with independent weights."""
+    def __init__(self, nets: int, inputs: int, settings: HeadSettings) -> None:
+        """Make heads that have seen `nets` nets; `fit_heads` or a state fills them in."""
         super().__init__()
-        members, hidden = settings.members, settings.hidden
-        self.dropout = settings.dropout
-        self.first = nn.Parameter(torch.randn(members, inputs, hidden) / inputs**0.5)
-        self.first_bias = nn.Parameter(torch.zeros(members, 1, hidden))
-        self.second = nn.Parameter(torch.randn(members, hidden, hidden) / hidden**0.5)
-        self.second_bias = nn.Parameter(torch.zeros(members, 1, hidden))
-        self.last = nn.Parameter(torch.randn(members, hidden, 1) * 0.01)
-        self.linear = nn.Parameter(torch.zeros(members, inputs, 1))
+        self.log_scales = nn.Parameter(torch.zeros(inputs))
+        self.log_length = nn.Parameter(torch.tensor(0.5 * math.log(inputs)))
+        self.log_signal = nn.Parameter(torch.tensor(0.0))
+        self.log_linear = nn.Parameter(torch.tensor(math.log(0.1)))
+        self.log_noise = nn.Parameter(torch.tensor(math.log(0.3)))
+        self.register_buffer("seen", torch.zeros(nets, inputs))
+        self.register_buffer("scores", torch.zeros(nets))
         self.register_buffer("input_mean", torch.zeros(inputs))
         self.register_buffer("input_std", torch.ones(inputs))
-        self.register_buffer("target", torch.tensor([0.0, 1.0]))
-        self.register_buffer("calibration", torch.tensor([1.0, 1.0]))
+        self.register_buffer("width", torch.tensor(1.0))
+        self.warp = Warp(settings.knots)
+        self._weights = torch.zeros(nets)
+        self._precision = torch.zeros(nets, nets)
 
-    def members_logits(
-        self, inputs: torch.Tensor, generator: torch.Generator | None = None
-    ) -> torch.Tensor:
-        """Return each member's logit of accuracy, `(members, batch)`; dropout with a generator."""
-        values = (inputs - self.input_mean) / self.input_std
-        batch = values.clamp(-4, 4).expand(len(self.first), *values.shape)
-        hidden = functional.silu(batch @ self.first + self.first_bias)
-        if generator is not None:
-            keep = torch.rand(hidden.shape, generator=generator) > self.dropout
-            hidden = hidden * keep / (1 - self.dropout)
-        hidden = functional.silu(hidden @ self.second + self.second_bias)
-        out = (hidden @ self.last + batch @ self.linear).squeeze(-1)
-        return out * self.target[1] + self.target[0]
+    @torch.no_grad()
+    def condition(self) -> AccuracyHeads:
+        """Work out what predictions need from the nets seen; call after any change of the state.
+
+        Raises:
+            RuntimeError: the numbers are no valid process.
+        """
+        factor = torch.linalg.cholesky(self._covariance(self.seen).double())
+        self._precision = torch.cholesky_inverse(factor).float()
+        self._weights = torch.cholesky_solve(self.scores.double()[:, None], factor)[:, 0].float()
+        return self
 
     def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return mean logit of accuracy and its calibrated half-width, each `(batch,)`."""
-        logits = self.members_logits(inputs)
-        width, noise = self.calibration
-        spread = (logits.var(dim=0, unbiased=True) + noise**2).sqrt()
-        return logits.mean(dim=0), width * spread
+        values = self._standardised(inputs)
+        cross = self._kernel(values, self.seen)
+        score = cross @ self._weights
+        own = (2 * self.log_signal).exp() + (2 * self.log_linear).exp() * values.square().mean(1)
+        explained = ((cross @ self._precision) * cross).sum(dim=1)
+        noise = (2 * self.log_noise).exp()
+        spread = ((own - explained).clamp_min(0) + noise).sqrt()
+        half = (self.warp(score + spread) - self.warp(score - spread)) / 2
+        return self.warp(score), self.width * half
+
+    def loss(self, chosen: torch.Tensor, scale_prior: float) -> torch.Tensor:
+        """Return the negative log marginal likelihood of some nets seen, with the prior's term."""
+        factor = torch.linalg.cholesky(self._covariance(self.seen[chosen]))
+        scores = self.scores[chosen]
+        weights = torch.cholesky_solve(scores[:, None], factor)[:, 0]
+        likelihood = scores @ weights / 2 + factor.diagonal().log().sum()
+        loss: torch.Tensor = likelihood + scale_prior / 2 * self.log_scales.square().sum()
+        return loss
+
+    def standardise_by(self, inputs: torch.Tensor) -> None:
+        """Take the statistics of these inputs, and them as the nets seen."""
+        self.input_mean.copy_(inputs.mean(dim=0))
+        self.input_std.copy_(inputs.std(dim=0).clamp_min(1e-3))
+        self.seen.copy_(self._standardised(inputs))
+
+    def _standardised(self, inputs: torch.Tensor) -> torch.Tensor:
+        return ((inputs - self.input_mean) / self.input_std).clamp(-4, 4)
+
+    def _covariance(self, values: torch.Tensor) -> torch.Tensor:
+        noise = (2 * self.log_noise).exp() + _JITTER
+        return self._kernel(values, values) + noise * torch.eye(len(values))
+
+    def _kernel(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        scale = (self.log_scales - self.log_length).exp()
+        a, b = first * scale, second * scale
+        squared = a.square().sum(1)[:, None] + b.square().sum(1)[None] - 2 * a @ b.T
+        distance = (3 * squared.clamp_min(1e-8)).sqrt()
+        matern = (2 * self.log_signal).exp() * (1 + distance) * (-distance).exp()
+        return matern + (2 * self.log_linear).exp() / first.shape[1] * (first @ second.T)
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Predictions for nets by members that had not seen them."""
+    """Predictions for nets by heads that had not seen them, each array of shape `(nets,)`.
+
+    `half_width` is that of the 90% interval, in logits.
+    """
 
     accuracy: NDArray[np.float64]
     predicted: NDArray[np.float64]
+    half_width: NDArray[np.float64]
     covered: float
     """Share of measured accuracies inside intervals calibrated on other nets."""
 
@@ -99,41 +151,38 @@ def fit_heads(
     settings: HeadSettings,
     generator: torch.Generator,
 ) -> tuple[AccuracyHeads, HeldOut]:
-    """Fit the ensemble on all nets; its intervals come from fits that each leave a fold out.
+    """Fit heads on all nets; their intervals come from fits that each leave a fold out.
 
     Args:
         inputs: `(nets, inputs)`.
         accuracy: measured accuracies `(nets,)` in [0, 1].
         settings: how to fit.
-        generator: draws folds, initial weights, bags and dropout.
+        generator: draws the folds and the nets that the kernel is chosen on.
     """
     target = accuracy_logit(accuracy)
     count = len(inputs)
     fold = torch.randperm(count, generator=generator) % settings.folds
-    mean, variance = torch.zeros(count), torch.zeros(count)
+    mean, half = torch.zeros(count), torch.zeros(count)
     for index in range(settings.folds):
         held = fold == index
         heads = _fit(inputs[~held], target[~held], settings, generator)
         with torch.no_grad():
-            logits = heads.members_logits(inputs[held])
-        mean[held], variance[held] = logits.mean(dim=0), logits.var(dim=0, unbiased=True)
+            mean[held], half[held] = heads(inputs[held])
     heads = _fit(inputs, target, settings, generator)
-    error = (target - mean).abs()
-    # Half of the usual error: the members' own spread adds to it where they disagree.
-    noise = error.square().mean().sqrt() / 2
-    ratio = error / (variance + noise**2).sqrt()
-    heads.calibration.copy_(torch.stack([conformal_quantile(ratio, settings.coverage), noise]))
-    half = torch.randperm(count, generator=generator) % 2 == 0
+    ratio = (target - mean).abs() / half.clamp_min(1e-6)
+    heads.width.copy_(conformal_quantile(ratio, settings.coverage))
+    either = torch.randperm(count, generator=generator) % 2 == 0
     covered = [
         (ratio[own] <= conformal_quantile(ratio[~own], settings.coverage)).float().mean().item()
-        for own in (half, ~half)
+        for own in (either, ~either)
     ]
     held_out = HeldOut(
         accuracy.double().numpy(),
         mean.sigmoid().double().numpy(),
+        (heads.width * half).double().numpy(),
         float(np.mean(covered)),
     )
-    return heads.eval(), held_out
+    return heads.eval().requires_grad_(False), held_out
 
 
 def _fit(
@@ -142,31 +191,19 @@ def _fit(
     settings: HeadSettings,
     generator: torch.Generator,
 ) -> AccuracyHeads:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
-        heads = AccuracyHeads(inputs.shape[1], settings)
-    heads.input_mean.copy_(inputs.mean(dim=0))
-    heads.input_std.copy_(inputs.std(dim=0).clamp_min(1e-3))
-    heads.target.copy_(torch.stack([target.median(), target.std().clamp_min(1e-3)]))
-    # Each member sees its own bag, so that their spread says something about the data.
-    bags = torch.randint(len(inputs), (settings.members, len(inputs)), generator=generator)
-    weights = torch.stack([torch.bincount(bag, minlength=len(inputs)) for bag in bags]).float()
-    optimizer = torch.optim.AdamW(
-        heads.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.iterations)
-    scale = heads.target[1]
+    heads = AccuracyHeads(len(inputs), inputs.shape[1], settings)
+    heads.standardise_by(inputs)
+    heads.scores.copy_(normal_scores(target))
+    heads.warp.fit(heads.scores, target)
+    chosen = torch.randperm(len(inputs), generator=generator)[: settings.fit_nets]
+    parameters = [getattr(heads, name) for name in _HYPERPARAMETERS]
+    optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate)
     for _ in range(settings.iterations):
-        logits = heads.members_logits(inputs, generator)
-        errors = functional.smooth_l1_loss(
-            logits / scale, (target / scale).expand_as(logits), reduction="none"
-        )
-        loss = (errors * weights).mean()
+        loss = heads.loss(chosen, settings.scale_prior)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        schedule.step()
-    return heads
+    return heads.condition()
 
 
 def conformal_quantile(ratio: torch.Tensor, coverage: float) -> torch.Tensor:

@@ -1,1 +1,1 @@
-"""Populations: sampled architectures with measured labels, built resumably by local workers."""
+"""Populations: sampled architectures with measured labels, built resumably, here or on Ray."""

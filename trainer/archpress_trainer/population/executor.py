@@ -1,108 +1,155 @@
-"""Where labels are computed: the interface, and worker processes on this machine."""
+"""Where labels are computed: the interface, and the work that every implementation shares."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter, deque
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
 from archpress_trainer.data.dataset import TrainingData
-from archpress_trainer.data.registry import DataSources
 from archpress_trainer.population.label import label
 from archpress_trainer.population.records import Record
-from archpress_trainer.population.spec import PopulationSpec
-from archpress_trainer.processes import worker_pool
+from archpress_trainer.population.spec import PopulationError, PopulationSpec
+from archpress_trainer.processes import keep_freed_memory
 from archpress_trainer.space.sampling import Sample
-from archpress_trainer.training.device import Compute, best_compute
+from archpress_trainer.training.device import best_compute
+
+MAX_STARTS = 3
+"""How many times in a row a worker process may die while it starts."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One net to label."""
+    """One net to label; with `repeat` 1 from other seeds than its label's."""
 
     index: int
     sample: Sample
+    repeat: int = 0
 
 
 class Executor(Protocol):
     """Labels nets somewhere; yields each record once, in the order in which they are done.
 
-    A worker that dies costs no net: its tasks are tried again, and a task whose worker dies
-    `attempts` times is a record with status "crashed".
+    A worker that dies costs no net: its own task, and no other, is tried again, and a task whose
+    worker dies `attempts` times is a record with status "crashed". Closing the iterator early
+    ends every worker at once.
     """
 
-    def run(self, spec: PopulationSpec, tasks: Iterable[Task]) -> Iterator[Record]:
-        """Yield a record per task."""
+    def run(self, spec: PopulationSpec, tasks: Iterable[Task]) -> Generator[Record]:
+        """Yield a record per task.
+
+        Raises:
+            PopulationError: workers cannot start. The net that they were meant for has no record.
+        """
         ...
 
 
+class Labeller:
+    """What a worker process holds: the data on its device, and how to label a net with it."""
+
+    def __init__(self, spec: PopulationSpec, data: TrainingData) -> None:
+        """Prepare this process, and move the data to its device.
+
+        Args:
+            spec: the population.
+            data: already cut to the fidelity's number of images.
+        """
+        # Two processes of one thread do more than one of two.
+        torch.set_num_threads(1)
+        keep_freed_memory()
+        self._spec = spec
+        self._compute = best_compute()
+        self._data = data.to(self._compute.device)
+
+    def __call__(self, task: Task) -> Record:
+        """Return the record of one net."""
+        return label(
+            task.index,
+            task.sample,
+            self._spec,
+            self._data,
+            self._compute,
+            repeat=task.repeat,
+        )
+
+
 @dataclass(frozen=True)
-class LocalExecutor:
-    """Worker processes on this machine, each with one thread: two of one thread beat one of two.
+class Death:
+    """A worker process that ended; `reason` says how."""
 
-    With a GPU, each worker trains on it; small nets leave it idle most of the time otherwise.
-    """
-
-    sources: DataSources
-    workers: int
-    attempts: int = 2
-
-    def run(self, spec: PopulationSpec, tasks: Iterable[Task]) -> Iterator[Record]:
-        """Yield a record per task."""
-        waiting = list(tasks)
-        tries = dict.fromkeys((task.index for task in waiting), 0)
-        while waiting:
-            done: set[int] = set()
-            crashed: set[int] = set()
-            for outcome in self._run_pool(spec, waiting):
-                if isinstance(outcome, Record):
-                    done.add(outcome.index)
-                    yield outcome
-                else:
-                    crashed.add(outcome)
-            for index in crashed:
-                tries[index] += 1
-            remaining = [task for task in waiting if task.index not in done]
-            waiting = []
-            for task in remaining:
-                if tries[task.index] < self.attempts:
-                    waiting.append(task)
-                else:
-                    yield _crashed(task, self.attempts)
-
-    def _run_pool(self, spec: PopulationSpec, tasks: list[Task]) -> Iterator[Record | int]:
-        """Yield records, and after a crash the indices of the tasks that were running."""
-        pool = worker_pool(self.workers, _start_worker, spec, self.sources)
-        running: dict[Future[Record], Task] = {}
-        queue = iter(tasks)
-        try:
-            for task in queue:
-                running[pool.submit(_work, task)] = task
-                if len(running) < self.workers:
-                    continue
-                yield from _collect(running)
-            while running:
-                yield from _collect(running)
-        except BrokenProcessPool:
-            yield from [task.index for task in running.values()]
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    reason: str
 
 
-def _collect(running: dict[Future[Record], Task]) -> Iterator[Record]:
-    finished, _ = wait(running, return_when=FIRST_COMPLETED)
-    for future in finished:
-        record = future.result()
-        del running[future]
-        yield record
+class Workers(Protocol):
+    """Worker processes at numbered places; each does one thing at a time."""
+
+    @property
+    def places(self) -> int:
+        """How many there may be."""
+        ...
+
+    def start(self, place: int) -> None:
+        """Begin to start a process there, instead of the one that was there."""
+        ...
+
+    def give(self, place: int, task: Task) -> None:
+        """Let the process there begin a task."""
+        ...
+
+    def wait(self) -> tuple[int, Record | Death | None]:
+        """Return a place and what came of what it did last; None says that it has started.
+
+        Raises:
+            PopulationError: a process ran, but cannot be prepared for the work.
+        """
+        ...
 
 
-def _crashed(task: Task, attempts: int) -> Record:
+def run_tasks(workers: Workers, tasks: Iterable[Task], attempts: int) -> Generator[Record]:
+    """Yield a record per task, as `Executor.run` says; the caller ends the workers."""
+    waiting = deque(tasks)
+    missing = len(waiting)
+    running: dict[int, Task] = {}
+    idle: list[int] = []
+    deaths: Counter[int] = Counter()
+    starts: Counter[int] = Counter()
+    for place in range(min(workers.places, missing)):
+        workers.start(place)
+    while missing:
+        place, outcome = workers.wait()
+        task = running.pop(place, None)
+        record = outcome if isinstance(outcome, Record) else None
+        if not isinstance(outcome, Death):
+            starts[place] = 0
+            idle.append(place)
+        elif task is None:
+            starts[place] += 1
+            if starts[place] >= MAX_STARTS:
+                raise PopulationError(f"a worker died while it started: {outcome.reason}")
+        else:
+            deaths[task.index] += 1
+            if deaths[task.index] < attempts:
+                waiting.appendleft(task)
+            else:
+                record = _crashed(task, attempts, outcome.reason)
+        # Before the record is handed out: what its receiver does takes time.
+        while waiting and idle:
+            free = idle.pop()
+            running[free] = waiting.popleft()
+            workers.give(free, running[free])
+        if waiting and isinstance(outcome, Death):
+            workers.start(place)
+        if record is not None:
+            missing -= 1
+            yield record
+
+
+def _crashed(task: Task, attempts: int, reason: str) -> Record:
     costs = task.sample.costs
+    times = "once" if attempts == 1 else f"{attempts} times, at last"
     return Record(
         index=task.index,
         architecture=task.sample.architecture,
@@ -113,28 +160,5 @@ def _crashed(task: Task, attempts: int) -> Record:
         loss_sum=0.0,
         curve=(),
         seconds=0.0,
-        message=f"the worker process died {attempts} times",
+        message=f"its worker process died {times}: {reason}",
     )
-
-
-@dataclass(frozen=True)
-class _Worker:
-    spec: PopulationSpec
-    data: TrainingData
-    compute: Compute
-
-
-_WORKER: list[_Worker] = []
-"""The state of a worker process, set once by its initializer, which is all that a pool allows."""
-
-
-def _start_worker(spec: PopulationSpec, sources: DataSources) -> None:
-    torch.set_num_threads(1)
-    compute = best_compute()
-    data = sources.load(spec.dataset).split().first(spec.fidelity.train_images)
-    _WORKER.append(_Worker(spec, data.to(compute.device), compute))
-
-
-def _work(task: Task) -> Record:
-    worker = _WORKER[0]
-    return label(task.index, task.sample, worker.spec, worker.data, worker.compute)

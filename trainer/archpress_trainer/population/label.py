@@ -16,7 +16,13 @@ from archpress_trainer.training.loop import Status, train
 
 
 def label(
-    index: int, sample: Sample, spec: PopulationSpec, data: TrainingData, compute: Compute
+    index: int,
+    sample: Sample,
+    spec: PopulationSpec,
+    data: TrainingData,
+    compute: Compute,
+    *,
+    repeat: int = 0,
 ) -> Record:
     """Return the record of one net; what goes wrong is its status, not an exception.
 
@@ -26,10 +32,11 @@ def label(
         spec: fidelity and recipe.
         data: on the device, already cut to the fidelity's number of images.
         compute: device and precision.
+        repeat: 0 for the net's label, 1 for a second one from other seeds.
     """
     results = []
-    for repeat in range(spec.fidelity.seeds):
-        seed = (spec.seed * 1_000_003 + index) * 101 + repeat
+    for training in range(repeat * spec.fidelity.seeds, (repeat + 1) * spec.fidelity.seeds):
+        seed = (spec.seed * 1_000_003 + index) * 101 + training
         generator = torch.Generator().manual_seed(seed % 2**63)
         try:
             network = build(sample.architecture, generator)

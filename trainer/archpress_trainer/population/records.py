@@ -15,6 +15,7 @@ from archpress_trainer.space.graph import Architecture
 
 SPEC_FILE = "population.json"
 RECORDS_FILE = "population.jsonl"
+REPEATS_FILE = "repeats.jsonl"
 
 
 @dataclass(frozen=True)
@@ -58,16 +59,20 @@ class Record:
 
 
 class PopulationStore:
-    """A folder with a population: `population.json` and `population.jsonl`."""
+    """A folder with a population: `population.json`, `population.jsonl`, perhaps `repeats.jsonl`.
 
-    def __init__(self, folder: Path) -> None:
-        """Use a folder, which need not exist yet."""
+    The repeats are second labels of some of its nets, from trainings with other seeds.
+    """
+
+    def __init__(self, folder: Path, *, repeat: int = 0) -> None:
+        """Use a folder, which need not exist yet; with `repeat` 1 its file of repeats."""
         self.folder = folder
+        self.repeat = repeat
 
     @property
     def records_path(self) -> Path:
         """The file of records."""
-        return self.folder / RECORDS_FILE
+        return self.folder / (REPEATS_FILE if self.repeat else RECORDS_FILE)
 
     def open(self, spec: PopulationSpec) -> None:
         """Write the spec, or check that the folder's population has the same one.

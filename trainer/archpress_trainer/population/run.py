@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 from archpress_trainer.population.executor import Executor, Task
@@ -32,6 +33,8 @@ def collect(
 ) -> list[Record]:
     """Label the population's first `count` nets and return their records by index.
 
+    With a store of repeats the labels are second ones, from other seeds.
+
     Killed at any point and started again, it goes on: nets that have a record are not trained
     again, and the same spec gives the same nets. The largest nets start first, so that the last
     worker to finish is not left with one of them.
@@ -42,18 +45,19 @@ def collect(
     store.open(spec)
     records = {record.index: record for record in store.records() if record.index < count}
     tasks = [
-        Task(index, sample)
+        Task(index, sample, store.repeat)
         for index, sample in enumerate(spec.samples(count, rejections))
         if index not in records
     ]
     tasks.sort(key=lambda task: (-task.sample.costs.macs, task.index))
     if on_record is not None:
         on_record(_tally(records, count))
-    for record in executor.run(spec, tasks):
-        store.append(record)
-        records[record.index] = record
-        if on_record is not None:
-            on_record(_tally(records, count))
+    with closing(executor.run(spec, tasks)) as labelled:
+        for record in labelled:
+            store.append(record)
+            records[record.index] = record
+            if on_record is not None:
+                on_record(_tally(records, count))
     return [records[index] for index in sorted(records)]
 
 

@@ -3,21 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from random import Random
 from typing import Any
 
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.chain import ChainSpace, paper_space
 from archpress_trainer.space.paper_sampler import PaperSampler
 from archpress_trainer.space.practical_sampler import PracticalSampler, Window
 from archpress_trainer.space.sampling import Rejections, Sample, Sampler, draw
+from archpress_trainer.space.wellformed import header_violations
 from archpress_trainer.training.fidelity import Fidelity
-from archpress_trainer.training.recipe import Recipe, population_recipe
+from archpress_trainer.training.recipe import Recipe, paper_recipe, population_recipe
+
+MIN_IMAGE_SIDE = 8
+"""Smallest image that nets are sampled for: they halve it up to four times."""
+
+MAX_MACS = 12_000_000
+MAX_ACTIVATION_BYTES = 500_000
+
+_PATIENCE = 5_000
+"""Nets in a row that may be over the bounds before the sampler gives up."""
+
+_FLOAT_BYTES = 4
 
 
 class PopulationError(ValueError):
     """A population that cannot be built, read or continued; the message says what to do."""
+
+
+class SamplerName(StrEnum):
+    """Where nets come from: a prior over useful ones, or the paper's section 9."""
+
+    PRACTICAL = "practical"
+    PAPER = "paper"
+
+
+class RecipeName(StrEnum):
+    """How nets are trained: annealed to zero in the given epochs, or the paper's section 10.1."""
+
+    POPULATION = "population"
+    PAPER = "paper"
 
 
 @dataclass(frozen=True)
@@ -36,22 +62,42 @@ class PopulationSpec:
     sampler: str = "practical"
     min_params: int = 2_000
     max_params: int = 1_000_000
-    max_macs: int = 12_000_000
-    max_activation_bytes: int = 500_000
+    max_macs: int = MAX_MACS
+    max_activation_bytes: int = MAX_ACTIVATION_BYTES
     seed: int = 0
 
     def make_sampler(self) -> Sampler:
         """Return the sampler that the spec names."""
-        if self.sampler == "practical":
+        if self.sampler == SamplerName.PRACTICAL:
             return PracticalSampler(self.space, Window(self.min_params, self.max_params))
-        if self.sampler == "paper":
+        if self.sampler == SamplerName.PAPER:
             return PaperSampler(self.space)
-        raise PopulationError(f"unknown sampler {self.sampler!r}; known are practical, paper")
+        known = ", ".join(SamplerName)
+        raise PopulationError(f"unknown sampler {self.sampler!r}; known are {known}")
 
     def samples(self, count: int, rejections: Rejections | None = None) -> Iterator[Sample]:
-        """Yield the population's first `count` nets; always the same ones in the same order."""
+        """Yield the population's first `count` nets; always the same ones in the same order.
+
+        Raises:
+            PopulationError: hardly any net keeps to the bounds.
+        """
         drawn = draw(self.make_sampler(), Random(self.seed), rejections=rejections)
-        return islice((sample for sample in drawn if self._affordable(sample)), count)
+        found = refused = 0
+        while found < count:
+            sample = next(drawn)
+            if self._affordable(sample):
+                found, refused = found + 1, 0
+                yield sample
+                continue
+            refused += 1
+            if rejections is not None:
+                rejections.reasons["over the population's bounds"] += 1
+            if refused == _PATIENCE:
+                raise PopulationError(
+                    f"none of {refused:,} sampled nets keeps to {self.max_macs:,} "
+                    f"multiply-accumulates and {self.max_activation_bytes:,} bytes of activations: "
+                    "raise max_macs and max_activation_bytes, or use smaller images"
+                )
 
     def _affordable(self, sample: Sample) -> bool:
         costs = sample.costs
@@ -98,15 +144,56 @@ def default_spec(
     classes: int,
     fidelity: Fidelity,
     *,
+    sampler: SamplerName = SamplerName.PRACTICAL,
+    recipe: RecipeName = RecipeName.POPULATION,
+    max_macs: int = MAX_MACS,
+    max_activation_bytes: int = MAX_ACTIVATION_BYTES,
     seed: int = 0,
 ) -> PopulationSpec:
-    """Return the practical population of a data set at a fidelity."""
+    """Return the population of a data set at a fidelity.
+
+    The paper bounds the cost of its nets without a number (section 9), so both samplers keep to
+    `max_macs` and `max_activation_bytes`. Fewer epochs than the paper's recipe has are the start
+    of its schedule, as in section 5.
+
+    Raises:
+        PopulationError: the images or classes are none that nets can be sampled for.
+    """
+    _check_data(input_shape, classes, max_activation_bytes)
+    literal = sampler is SamplerName.PAPER
     crop = 4 if input_shape[1] >= 32 else 0
     return PopulationSpec(
         dataset=dataset,
         dataset_fingerprint=fingerprint,
-        space=ChainSpace(input_shape, classes),
+        space=(paper_space if literal else ChainSpace)(input_shape, classes),
         fidelity=fidelity,
-        recipe=population_recipe(fidelity.epochs, crop_padding=crop),
+        recipe=(
+            replace(paper_recipe(dataset), epochs=fidelity.epochs)
+            if recipe is RecipeName.PAPER
+            else population_recipe(fidelity.epochs, crop_padding=crop)
+        ),
+        sampler=sampler.value,
+        max_macs=max_macs,
+        max_activation_bytes=max_activation_bytes,
         seed=seed,
     )
+
+
+def _check_data(input_shape: tuple[int, int, int], classes: int, max_activation_bytes: int) -> None:
+    channels, height, width = input_shape
+    size = f"images of {channels}x{height}x{width} (channels, height, width)"
+    faults = header_violations(input_shape, classes, layers=1)
+    if faults:
+        raise PopulationError(f"the data set's {faults[0].field} {faults[0].reason}")
+    if min(height, width) < MIN_IMAGE_SIDE:
+        raise PopulationError(
+            f"{size} are too small to sample nets for: each side must be at least "
+            f"{MIN_IMAGE_SIDE}; scale the images up"
+        )
+    needed = channels * height * width * _FLOAT_BYTES
+    if needed > max_activation_bytes:
+        raise PopulationError(
+            f"{size} take {needed:,} bytes as floats, a net's activations may take "
+            f"{max_activation_bytes:,}: scale the images down (--image-size for a folder of "
+            "images) or raise --max-activation-bytes"
+        )

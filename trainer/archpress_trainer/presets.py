@@ -1,0 +1,136 @@
+"""Presets of `archpress-trainer build`: how much work goes into an embedding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from archpress_trainer.build import BuildSettings
+from archpress_trainer.data.dataset import ImageDataset
+from archpress_trainer.embedding.fit_autoencoder import AutoencoderSettings
+from archpress_trainer.embedding.manifest import EmbeddingMethod
+from archpress_trainer.embedding.paper import PaperSettings
+from archpress_trainer.population.spec import (
+    MAX_ACTIVATION_BYTES,
+    MAX_MACS,
+    PopulationError,
+    PopulationSpec,
+    RecipeName,
+    SamplerName,
+    default_spec,
+)
+from archpress_trainer.training.fidelity import Fidelity
+
+
+class PresetName(StrEnum):
+    """How much work goes into an embedding."""
+
+    QUICK = "quick"
+    STANDARD = "standard"
+    FULL = "full"
+    PAPER = "paper"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What decides an embedding beside data set and seed; each field is an option of `build`.
+
+    `images` None is all that are for training. `start` names an embedding whose autoencoder the fit
+    goes on from. `paper_iterations` None is the paper's number for the data set. `max_macs` and
+    `max_activation_bytes` bound the nets that are trained.
+    """
+
+    nets: int
+    images: int | None
+    epochs: int
+    seeds: int = 1
+    repeats: int = 0
+    sampler: SamplerName = SamplerName.PRACTICAL
+    recipe: RecipeName = RecipeName.POPULATION
+    method: EmbeddingMethod = EmbeddingMethod.DEFAULT
+    autoencoder_nets: int = 1_000_000
+    autoencoder_iterations: int = 5_000
+    start: str = ""
+    paper_iterations: int | None = None
+    max_macs: int = MAX_MACS
+    max_activation_bytes: int = MAX_ACTIVATION_BYTES
+
+
+PRESETS = {
+    # Under an hour on two cores, from nothing, for images of 28x28 or 32x32.
+    PresetName.QUICK: Preset(
+        nets=200,
+        images=12_000,
+        epochs=3,
+        autoencoder_nets=200_000,
+        autoencoder_iterations=2_000,
+    ),
+    # A night on two cores.
+    PresetName.STANDARD: Preset(nets=1_000, images=12_000, epochs=3, repeats=60),
+    # For a machine with a GPU.
+    PresetName.FULL: Preset(nets=1_500, images=None, epochs=10, seeds=2, repeats=100),
+    # The paper's sampler (section 9), its 1,500 nets of 5 epochs from 5 initialisations (section
+    # 5), its recipe (section 10.1) and its model (sections 4 and 10.2). The bounds on a net's cost
+    # stay ours: the paper has some too, but does not say which.
+    PresetName.PAPER: Preset(
+        nets=1_500,
+        images=None,
+        epochs=5,
+        seeds=5,
+        sampler=SamplerName.PAPER,
+        recipe=RecipeName.PAPER,
+        method=EmbeddingMethod.PAPER,
+    ),
+}
+"""What each name stands for."""
+
+
+def population_of(
+    choices: Preset, name: str, dataset: ImageDataset, *, seed: int
+) -> PopulationSpec:
+    """Return the population that the choices make of a data set.
+
+    Raises:
+        PopulationError: the choices do not go together, or no net can be sampled for the images.
+    """
+    if choices.sampler is SamplerName.PAPER and choices.method is not EmbeddingMethod.PAPER:
+        raise PopulationError(
+            f"the paper's sampler needs the paper's method, not {choices.method}: its layers lie "
+            "outside the default embedding's space; add --method paper or --sampler practical"
+        )
+    available = dataset.training_count
+    images = available if choices.images is None else min(choices.images, available)
+    return default_spec(
+        name,
+        dataset.fingerprint,
+        dataset.input_shape,
+        dataset.classes,
+        Fidelity(images, choices.epochs, choices.seeds),
+        sampler=choices.sampler,
+        recipe=choices.recipe,
+        max_macs=choices.max_macs,
+        max_activation_bytes=choices.max_activation_bytes,
+        seed=seed,
+    )
+
+
+def settings_of(choices: Preset, name: str) -> BuildSettings:
+    """Return how the choices fit the embedding of a data set."""
+    return BuildSettings(
+        nets=choices.nets,
+        repeats=choices.repeats,
+        method=choices.method,
+        autoencoder=AutoencoderSettings(
+            nets=choices.autoencoder_nets,
+            iterations=choices.autoencoder_iterations,
+            start=choices.start,
+        ),
+        paper=replace(
+            PaperSettings(), iterations=choices.paper_iterations or _paper_iterations(name)
+        ),
+    )
+
+
+def _paper_iterations(name: str) -> int:
+    """Return section 10.2's number of steps."""
+    return 100_000 if name.startswith("cifar") else 80_000

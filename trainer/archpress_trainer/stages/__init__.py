@@ -1,0 +1,1 @@
+"""The stages of a build after the labels: the autoencoder, the embedding."""

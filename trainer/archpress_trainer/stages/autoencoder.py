@@ -1,0 +1,117 @@
+"""The autoencoder of a build; it stays in the work folder, so that a killed build goes on."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from archpress_trainer.embedding.artifact import load
+from archpress_trainer.embedding.autoencoder import Autoencoder
+from archpress_trainer.embedding.bundled import artifact_folder
+from archpress_trainer.embedding.codec import Codec
+from archpress_trainer.embedding.default import DefaultEmbedding, as_stored
+from archpress_trainer.embedding.features import FEATURES
+from archpress_trainer.embedding.fit_autoencoder import FitStep, fit_autoencoder
+from archpress_trainer.embedding.fit_default import FittedAutoencoder
+from archpress_trainer.embedding.manifest import ArtifactError
+from archpress_trainer.embedding.unlabelled import sample_encoded
+from archpress_trainer.population.records import write_atomically
+from archpress_trainer.population.spec import PopulationSpec
+from archpress_trainer.stages.settings import BuildObserver, BuildSettings
+from archpress_trainer.training.device import Compute
+
+_AUTOENCODER_FILE = "autoencoder.safetensors"
+_AUTOENCODER_FACTS = "autoencoder.json"
+
+
+def fitted_autoencoder(
+    spec: PopulationSpec,
+    settings: BuildSettings,
+    work: Path,
+    compute: Compute,
+    observer: BuildObserver,
+) -> FittedAutoencoder:
+    """Return the autoencoder that the work folder has for these settings, or fit it.
+
+    Raises:
+        ArtifactError: the one in the work folder, or the one to start from, is damaged or foreign.
+    """
+    codec = Codec(spec.space)
+    chosen = settings.autoencoder
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)
+        model = Autoencoder(
+            codec.sizes, codec.length, dimensions=chosen.dimensions, blur=chosen.blur
+        )
+    weights, facts_path = work / _AUTOENCODER_FILE, work / _AUTOENCODER_FACTS
+    identity = {
+        "settings": asdict(chosen),
+        "space_digest": spec.space.digest,
+        "features": list(FEATURES),
+    }
+    if weights.exists() and facts_path.exists():
+        facts = _facts(facts_path)
+        if {key: facts.get(key) for key in identity} == identity:
+            try:
+                model.load_state_dict(load_file(weights))
+            except (SafetensorError, RuntimeError) as error:
+                reason = str(error).splitlines()[0]
+                raise ArtifactError(
+                    f"{weights} cannot be read ({reason}); remove it to fit the autoencoder again"
+                ) from error
+            mean, std = (torch.tensor(facts[key]) for key in ("feature_mean", "feature_std"))
+            curve = tuple(FitStep(**step) for step in facts["curve"])
+            return FittedAutoencoder(as_stored(model), mean, std, curve)
+    if chosen.start:
+        _start_from(chosen.start, model, codec)
+    data = sample_encoded(spec.space, chosen.nets, spec.seed, workers=settings.sampling_workers)
+    curve = fit_autoencoder(
+        model,
+        data,
+        chosen,
+        torch.Generator().manual_seed(spec.seed),
+        # The fit runs on the CPU, whose autocast is not that of a GPU.
+        autocast=compute.autocast if compute.device.type == "cpu" else nullcontext,
+        on_step=observer.on_autoencoder,
+    )
+    mean, std = data.features.mean(dim=0), data.features.std(dim=0).clamp_min(1e-3)
+    facts = {
+        **identity,
+        "curve": [asdict(step) for step in curve],
+        "feature_mean": mean.tolist(),
+        "feature_std": std.tolist(),
+    }
+    write_atomically(weights, save(model.state_dict()))
+    write_atomically(facts_path, json.dumps(facts).encode())
+    return FittedAutoencoder(as_stored(model), mean, std, curve)
+
+
+def _start_from(place: str, model: Autoencoder, codec: Codec) -> None:
+    """Give a model the weights of another embedding's, which must read the same sequences.
+
+    Raises:
+        ArtifactError: it cannot be loaded, or its space has other layers or values.
+    """
+    other = load(artifact_folder(place))
+    if not isinstance(other, DefaultEmbedding) or other.codec.values != codec.values:
+        raise ArtifactError(
+            f"the fit cannot start from {place}: its space has other layers or values; "
+            "start from random weights"
+        )
+    model.load_state_dict(other.autoencoder.state_dict())
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; what is none is as good as no file."""
+    try:
+        facts = json.loads(path.read_text())
+    except ValueError:
+        return {}
+    return facts if isinstance(facts, dict) else {}
