@@ -18,6 +18,7 @@ from archpress_trainer.embedding.codec import DERIVED
 from archpress_trainer.embedding.features import FEATURES
 
 _WIDTHS = (96, 128, 192)
+_READER_WIDTH = 512
 
 
 class Autoencoder(nn.Module):
@@ -33,7 +34,11 @@ class Autoencoder(nn.Module):
     def __init__(
         self, sizes: Sequence[int], length: int, *, dimensions: int = 128, blur: float = 0.1
     ) -> None:
-        """Build encoder, decoder and the feature head, which shapes the embedding by free facts."""
+        """Build encoder, decoder, feature head and reader.
+
+        The small feature head shapes the embedding by free facts while that is fitted; the reader
+        is fitted afterwards (`fit_reader`) and says the features of a point as well as they can be.
+        """
         super().__init__()
         self.sizes = tuple(sizes)
         self.length = length
@@ -68,6 +73,13 @@ class Autoencoder(nn.Module):
         )
         self.feature_head = nn.Sequential(
             nn.Linear(dimensions, 128), nn.ReLU(), nn.Linear(128, len(FEATURES))
+        )
+        self.reader = nn.Sequential(
+            nn.Linear(dimensions, _READER_WIDTH),
+            nn.SiLU(),
+            nn.Linear(_READER_WIDTH, _READER_WIDTH),
+            nn.SiLU(),
+            nn.Linear(_READER_WIDTH, len(FEATURES)),
         )
 
     def encode(self, classes: torch.Tensor, derived: torch.Tensor) -> torch.Tensor:

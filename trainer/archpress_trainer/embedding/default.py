@@ -16,17 +16,15 @@ from archpress_trainer.embedding.interface import Exemplar, PointPrediction, pre
 from archpress_trainer.embedding.manifest import Manifest
 from archpress_trainer.embedding.prediction import Prediction
 from archpress_trainer.embedding.soft_costs import soft_costs
-from archpress_trainer.embedding.unlabelled import Encoded, encode_all
+from archpress_trainer.embedding.unlabelled import encode_all, encode_points
 from archpress_trainer.space.graph import Architecture
-
-_BATCH = 512
 
 
 class DefaultEmbedding:
     """Implements `Embedding`; the accuracy heads read an architecture's hand features.
 
-    For an architecture these are its own; at a point they are the ones that the feature head
-    predicts from it, which carries the gradient. Heads that also read the point itself predict
+    For an architecture these are its own; at a point they are the ones that the reader says,
+    which carries the gradient. Heads that also read the point itself predict
     worse: `benchmarks/heads.py`.
     """
 
@@ -60,7 +58,7 @@ class DefaultEmbedding:
     def at(self, points: torch.Tensor) -> PointPrediction:
         """Return what is predicted at points, differentiable with respect to them."""
         costs = soft_costs(self.codec, self.autoencoder.decode(points))
-        facts = self.autoencoder.feature_head(points)
+        facts = self.autoencoder.reader(points)
         accuracy, uncertainty = self.heads(facts)
         return PointPrediction(
             accuracy, uncertainty, costs.params.clamp_min(1).log(), costs.macs.clamp_min(1).log()
@@ -129,19 +127,6 @@ class DefaultEmbedding:
         heads.condition()
         mean, std = state["feature_mean"], state["feature_std"]
         return cls(manifest, autoencoder, heads, mean, std, exemplars)
-
-
-@torch.no_grad()
-def encode_points(autoencoder: Autoencoder, encoded: Encoded) -> torch.Tensor:
-    """Return the points of encoded architectures, `(count, dimensions)`."""
-    autoencoder.eval()
-    parts = [
-        autoencoder.encode(
-            encoded.classes[start : start + _BATCH], encoded.derived[start : start + _BATCH].float()
-        )
-        for start in range(0, len(encoded), _BATCH)
-    ]
-    return torch.cat(parts)
 
 
 def as_stored(autoencoder: Autoencoder) -> Autoencoder:

@@ -23,7 +23,8 @@ from archpress_trainer.embedding.unlabelled import Encoded
 class AutoencoderSettings:
     """How the autoencoder is fitted.
 
-    `start` names an embedding whose autoencoder the fit goes on from; empty is random weights.
+    `start` names an embedding whose autoencoder the fit goes on from; empty is random weights. The
+    reader is fitted for as many iterations again, on the first `reader_nets` nets.
     """
 
     nets: int = 600_000
@@ -35,6 +36,7 @@ class AutoencoderSettings:
     feature_weight: float = 1.0
     weight_decay: float = 1e-4
     start: str = ""
+    reader_nets: int = 200_000
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from random import Random
 import numpy as np
 import torch
 
+from archpress_trainer.embedding.autoencoder import Autoencoder
 from archpress_trainer.embedding.codec import Codec
 from archpress_trainer.embedding.features import features
 from archpress_trainer.processes import worker_pool
@@ -17,6 +18,8 @@ from archpress_trainer.space.chain import ChainSpace
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.practical_sampler import PracticalSampler
 from archpress_trainer.space.sampling import draw
+
+_BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,10 @@ class Encoded:
         """Return the number of architectures."""
         return len(self.classes)
 
+    def first(self, count: int) -> Encoded:
+        """Return the first `count` architectures, or all."""
+        return Encoded(self.classes[:count], self.derived[:count], self.features[:count])
+
 
 def encode_all(codec: Codec, architectures: Sequence[Architecture]) -> Encoded:
     """Return architectures as tensors; channels go to the nearest rung, derived numbers do not."""
@@ -43,6 +50,19 @@ def encode_all(codec: Codec, architectures: Sequence[Architecture]) -> Encoded:
         torch.from_numpy(np.stack([codec.derived(a).astype(np.float16) for a in architectures])),
         torch.from_numpy(np.stack([features(a) for a in architectures])),
     )
+
+
+@torch.no_grad()
+def encode_points(autoencoder: Autoencoder, encoded: Encoded) -> torch.Tensor:
+    """Return the points of encoded architectures, `(count, dimensions)`."""
+    autoencoder.eval()
+    parts = [
+        autoencoder.encode(
+            encoded.classes[start : start + _BATCH], encoded.derived[start : start + _BATCH].float()
+        )
+        for start in range(0, len(encoded), _BATCH)
+    ]
+    return torch.cat(parts)
 
 
 def sample_encoded(space: ChainSpace, count: int, seed: int, *, workers: int = 1) -> Encoded:

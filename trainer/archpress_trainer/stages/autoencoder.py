@@ -20,6 +20,7 @@ from archpress_trainer.embedding.default import DefaultEmbedding, as_stored
 from archpress_trainer.embedding.features import FEATURES
 from archpress_trainer.embedding.fit_autoencoder import FitStep, fit_autoencoder
 from archpress_trainer.embedding.fit_default import FittedAutoencoder
+from archpress_trainer.embedding.fit_reader import fit_reader
 from archpress_trainer.embedding.manifest import ArtifactError
 from archpress_trainer.embedding.unlabelled import sample_encoded
 from archpress_trainer.population.records import write_atomically
@@ -72,16 +73,14 @@ def fitted_autoencoder(
     if chosen.start:
         _start_from(chosen.start, model, codec)
     data = sample_encoded(spec.space, chosen.nets, spec.seed, workers=settings.sampling_workers)
+    # The fit runs on the CPU, whose autocast is not that of a GPU.
+    autocast = compute.autocast if compute.device.type == "cpu" else nullcontext
+    generator = torch.Generator().manual_seed(spec.seed)
     curve = fit_autoencoder(
-        model,
-        data,
-        chosen,
-        torch.Generator().manual_seed(spec.seed),
-        # The fit runs on the CPU, whose autocast is not that of a GPU.
-        autocast=compute.autocast if compute.device.type == "cpu" else nullcontext,
-        on_step=observer.on_autoencoder,
+        model, data, chosen, generator, autocast=autocast, on_step=observer.on_autoencoder
     )
     mean, std = data.features.mean(dim=0), data.features.std(dim=0).clamp_min(1e-3)
+    fit_reader(model, data, mean, std, chosen, generator, autocast=autocast)
     facts = {
         **identity,
         "curve": [asdict(step) for step in curve],
