@@ -8,7 +8,7 @@ from archpress_server.compress.types import Effort, Method
 from archpress_trainer.training.recipe import Recipe, paper_recipe
 
 _SHORT_EDGE = 32
-_DRAFT_WORK_MACS = 6e12
+_DRAFT_WORK_MACS = 9e12
 _FEWEST_EPOCHS = 6
 
 
