@@ -121,7 +121,9 @@ def _process(inputs: NDArray[np.float32], accuracy: Floats, seed: int) -> Floats
 
 
 def _networks(inputs: NDArray[np.float32], accuracy: Floats, seed: int) -> Floats:
-    network = MLPRegressor((64, 64), alpha=1.0, max_iter=300, early_stopping=True)
+    network = MLPRegressor(
+        hidden_layer_sizes=(64, 64), alpha=1.0, max_iter=300, early_stopping=True
+    )
     model = make_pipeline(
         StandardScaler(), BaggingRegressor(network, n_estimators=8, random_state=seed)
     )
@@ -165,10 +167,10 @@ def zero_cost_scores(
     functional.cross_entropy(logits, data.train.labels).backward()
     weights = [p for p in network.parameters() if p.grad is not None]
     norms = [float(p.grad.norm()) for p in weights if p.ndim > 1 and p.grad is not None]
-    snip = sum(float((p.grad * p).abs().sum()) for p in weights if p.grad is not None)
+    snip = sum(float((p.grad * p.detach()).abs().sum()) for p in weights if p.grad is not None)
     values = (
-        float(logits.std()),
-        float(logits.std(dim=0).mean()),
+        float(logits.detach().std()),
+        float(logits.detach().std(dim=0).mean()),
         _log(math.hypot(*norms)),
         _log(min(norms)),
         _log(norms[0]),
