@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from archpress_client import _events, _info
+from archpress_client._durations import duration_from_proto, duration_to_proto
 from archpress_client._errors import reason_of
 from archpress_client._network import WEIGHTED, Layer, LayerKind, Network
 from archpress_client._types import (
@@ -396,12 +396,6 @@ def state_to_proto(state: JobState) -> jobs_pb2.JobState.ValueType:
     return jobs_pb2.JobState.Value(f"JOB_STATE_{state.name}")
 
 
-def duration_to_proto(seconds: float) -> Duration:
-    """Return a span of time as a message."""
-    nanos = round(seconds * 1e9)
-    return Duration(seconds=nanos // 10**9, nanos=nanos % 10**9)
-
-
 _ENUMS = {
     Effort: (jobs_pb2.Effort, "EFFORT_"),
     JobState: (jobs_pb2.JobState, "JOB_STATE_"),
@@ -430,8 +424,7 @@ def _optional(message: Message, field: str) -> float | None:
 def _seconds(message: Message, field: str) -> float | None:
     if not message.HasField(field):
         return None
-    value: Duration = getattr(message, field)
-    return (value.seconds * 10**9 + value.nanos) / 10**9
+    return duration_from_proto(getattr(message, field))
 
 
 def _time(message: Message, field: str) -> datetime | None:

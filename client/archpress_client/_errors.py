@@ -29,6 +29,8 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from archpress_client._durations import duration_from_proto
+
 if TYPE_CHECKING:
     from archpress_client._types import Job, Result
 
@@ -242,5 +244,4 @@ class _Details:
                     for fault in bad_request.field_violations
                 ]
             elif detail.Unpack(retry):
-                delay = retry.retry_delay
-                self.retry_after_seconds = (delay.seconds * 10**9 + delay.nanos) / 10**9
+                self.retry_after_seconds = duration_from_proto(retry.retry_delay)

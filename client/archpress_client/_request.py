@@ -10,6 +10,7 @@ from math import isfinite
 from typing import TypeVar
 
 from archpress_client import _convert
+from archpress_client._durations import duration_to_proto
 from archpress_client._errors import FieldViolation, InvalidRequestError
 from archpress_client._network import Network
 from archpress_client._types import Budget, JobSpec, JobState
@@ -72,7 +73,7 @@ def watch_job(name: str, after_seq: int, heartbeat_seconds: float) -> WatchJobRe
     return WatchJobRequest(
         name=name,
         after_seq=after_seq,
-        heartbeat_interval=_convert.duration_to_proto(heartbeat_seconds),
+        heartbeat_interval=duration_to_proto(heartbeat_seconds),
     )
 
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from archpress_client import CompletedEvent, Effort, JobState, Method, Phase
 from archpress_client._convert import (
-    duration_to_proto,
     event_from_proto,
     job_from_proto,
     progress_from_proto,
     state_to_proto,
 )
+from archpress_client._durations import duration_to_proto
 from archpress_client._events import UnknownEvent
 from archpress_proto.v1 import jobs_pb2
 from tests.client.scripted import final_job, log_of
