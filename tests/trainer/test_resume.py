@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 from archpress_trainer.embedding.artifact import read_manifest
 from archpress_trainer.population.records import PopulationStore, Record
-from tests.trainer.population.helpers import is_alive, worker_pids
+from tests.trainer.population.helpers import is_alive, wait_until, worker_pids
 
 NETS = 24
 _COMMAND = (sys.executable, "-c", "from archpress_trainer.cli import app; app()", "build")
@@ -55,13 +54,13 @@ class Build:
         """Start and kill the process alone; its workers must see for themselves."""
         process = self.start()
         try:
-            assert _wait_until(lambda: happens() or process.poll() is not None)
+            assert wait_until(lambda: happens() or process.poll() is not None, _SECONDS)
             assert process.poll() is None, self.log.read_text()
             workers = worker_pids(process.pid)
         finally:
             process.kill()
             process.wait()
-        assert _wait_until(lambda: not any(is_alive(pid) for pid in workers))
+        assert wait_until(lambda: not any(is_alive(pid) for pid in workers), _SECONDS)
 
     def finish(self) -> None:
         process = self.start()
@@ -107,12 +106,3 @@ def test_killed_four_times_and_the_same_as_never_killed(tiny_dataset: Path, tmp_
     weights = [(b.output / "weights.safetensors").read_bytes() for b in (whole, killed)]
     assert weights[0] == weights[1]
     assert sorted(os.listdir(killed.output)) == sorted(os.listdir(whole.output))
-
-
-def _wait_until(happens: Callable[[], bool], seconds: float = _SECONDS) -> bool:
-    end = time.monotonic() + seconds
-    while not happens():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from tests.trainer.population.helpers import (
     Stopped,
     is_alive,
     tiny_spec,
+    wait_until,
     worker_pids,
 )
 
@@ -90,15 +89,6 @@ def test_progress(tiny_sources: DataSources, tmp_path: Path) -> None:
     assert tallies[-1].best_accuracy == max(record.accuracy for record in records)
     assert tallies[-1].failed == 0
     assert rejections.proposals >= 6
-
-
-def wait_until(happens: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while not happens():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 @pytest.mark.slow
