@@ -1,4 +1,4 @@
-"""The latent space in its two widest directions, and a descent path drawn in it."""
+"""The latent space in its two widest directions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from archpress_trainer.report.drawing import Panel, Section, draw
 from archpress_trainer.report.facts import ReportFacts
 from archpress_trainer.report.palette import (
     ACCURACY_RAMP,
-    BLUE,
     INK,
-    ORANGE,
     SIZE_RAMP,
     SURFACE,
 )
@@ -24,8 +22,6 @@ from archpress_trainer.report.scales import (
     label_counts,
     percent,
 )
-
-_PATH_COLORS = (BLUE, ORANGE)
 
 
 def latent_section(facts: ReportFacts) -> Section:
