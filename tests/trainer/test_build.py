@@ -180,3 +180,13 @@ def test_another_population_in_the_work_folder(
             folder / "output",
             cpu,
         )
+
+
+def test_a_start_from_nowhere_is_told_before_any_label(
+    spec: PopulationSpec, cpu: Compute, tmp_path: Path
+) -> None:
+    settings = replace(SETTINGS, autoencoder=replace(SETTINGS.autoencoder, start="no-such"))
+    executor = CountingExecutor()
+    with pytest.raises(ArtifactError, match="no-such is no folder"):
+        build_embedding(spec, settings, executor, tmp_path / "work", tmp_path / "out", cpu)
+    assert executor.given == []

@@ -18,6 +18,7 @@ from archpress_trainer.population.records import SPEC_FILE, PopulationStore
 from archpress_trainer.population.run import collect
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
 from archpress_trainer.space.sampling import Rejections
+from archpress_trainer.stages.autoencoder import starting_weights
 from archpress_trainer.stages.embedding import fit_default_embedding, fit_paper_embedding
 from archpress_trainer.stages.settings import BuildObserver, BuildSettings
 from archpress_trainer.training.device import Compute
@@ -41,9 +42,13 @@ def build_embedding(
 
     Raises:
         PopulationError: the work folder holds another population, or too few nets have a label.
-        ArtifactError: the work folder's autoencoder is damaged.
+        ArtifactError: the work folder's autoencoder, or the one to start from, is damaged or
+            foreign.
     """
     observer = observer or BuildObserver()
+    if settings.autoencoder.start:
+        # Before the labels, which may take hours, rather than after them.
+        starting_weights(settings.autoencoder.start, spec.space)
     store = PopulationStore(work / "population")
     rejections = Rejections()
     records = collect(

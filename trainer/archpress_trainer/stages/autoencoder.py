@@ -25,6 +25,7 @@ from archpress_trainer.embedding.manifest import ArtifactError
 from archpress_trainer.embedding.unlabelled import sample_encoded
 from archpress_trainer.population.records import write_atomically
 from archpress_trainer.population.spec import PopulationSpec
+from archpress_trainer.space.chain import ChainSpace
 from archpress_trainer.stages.settings import BuildObserver, BuildSettings
 from archpress_trainer.training.device import Compute
 
@@ -71,7 +72,7 @@ def fitted_autoencoder(
             curve = tuple(FitStep(**step) for step in facts["curve"])
             return FittedAutoencoder(as_stored(model), mean, std, curve)
     if chosen.start:
-        _start_from(chosen.start, model, codec)
+        model.load_state_dict(starting_weights(chosen.start, spec.space))
     data = sample_encoded(spec.space, chosen.nets, spec.seed, workers=settings.sampling_workers)
     # The fit runs on the CPU, whose autocast is not that of a GPU.
     autocast = compute.autocast if compute.device.type == "cpu" else nullcontext
@@ -92,19 +93,19 @@ def fitted_autoencoder(
     return FittedAutoencoder(as_stored(model), mean, std, curve)
 
 
-def _start_from(place: str, model: Autoencoder, codec: Codec) -> None:
-    """Give a model the weights of another embedding's, which must read the same sequences.
+def starting_weights(place: str, space: ChainSpace) -> dict[str, torch.Tensor]:
+    """Return the autoencoder's weights of another embedding, which must read the same sequences.
 
     Raises:
         ArtifactError: it cannot be loaded, or its space has other layers or values.
     """
     other = load(artifact_folder(place))
-    if not isinstance(other, DefaultEmbedding) or other.codec.values != codec.values:
+    if not isinstance(other, DefaultEmbedding) or other.codec.values != Codec(space).values:
         raise ArtifactError(
             f"the fit cannot start from {place}: its space has other layers or values; "
             "start from random weights"
         )
-    model.load_state_dict(other.autoencoder.state_dict())
+    return other.autoencoder.state_dict()
 
 
 def _facts(path: Path) -> dict[str, Any]:
