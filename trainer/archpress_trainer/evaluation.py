@@ -218,7 +218,7 @@ def _paper(nets: _Nets, manifest: Manifest, settings: PaperSettings) -> Row:
     )
     measured, params = nets.accuracy[held], nets.params[held]
     return Row(
-        PAPER,
+        f"{PAPER} after {settings.iterations:,} steps",
         Spread.of([kendall_tau(predicted, measured)]),
         Spread.of([tau_within_band(predicted, measured, params)]),
         Spread.of([float(np.abs(predicted - measured).mean())]),
