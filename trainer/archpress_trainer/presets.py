@@ -57,7 +57,7 @@ class Preset:
 
 
 PRESETS = {
-    # Under an hour on two cores, from nothing, for images of 28x28 or 32x32.
+    # Meant for an hour of two cores, from nothing, with images of 28x28 or 32x32.
     PresetName.QUICK: Preset(
         nets=200,
         images=12_000,
@@ -65,7 +65,7 @@ PRESETS = {
         autoencoder_nets=200_000,
         autoencoder_iterations=2_000,
     ),
-    # A night on two cores.
+    # What the bundled embedding was built with.
     PresetName.STANDARD: Preset(nets=1_000, images=12_000, epochs=3, repeats=60),
     # For a machine with a GPU.
     PresetName.FULL: Preset(nets=1_500, images=None, epochs=10, seeds=2, repeats=100),

@@ -31,8 +31,8 @@ def build(
     preset: Annotated[
         PresetName | None,
         typer.Option(
-            help="Defaults of the options marked *: under an hour on two cores, a night "
-            "(standard, if unset), a GPU machine, or the paper's."
+            help="Defaults of the options marked *: quick and standard (if unset) are meant for a "
+            "few cores, full for a GPU, paper is the paper's."
         ),
     ] = None,
     dataset: Annotated[
