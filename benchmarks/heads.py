@@ -9,9 +9,9 @@ Prediction: the point in the embedding holds all that the features say and more,
 labels are too few to find it in 128 dimensions; a Gaussian process beats an ensemble of networks on
 so few; the zero-cost scores add a little to what the features know.
 
-Outcome: so it is (tau 0.80; the point alone 0.45, networks 0.79, with the scores 0.81). Boosted trees
-come nearer than expected once they are tuned and predict ranks: 0.78, where those of `metrics.py`,
-on accuracies, have 0.74.
+Outcome: so it is (tau 0.80; the point alone 0.45, networks 0.79, with the scores 0.81). Boosted
+trees come nearer than expected once they are tuned and predict ranks: 0.78, where those of
+`metrics.py`, on accuracies, have 0.74.
 
     python benchmarks/heads.py --output benchmarks/results/heads.json
 """
