@@ -43,7 +43,7 @@ class LabelledRange:
     @classmethod
     def of(cls, embedding: Embedding) -> LabelledRange | None:
         """Return the range of an embedding's population, None if it came without one."""
-        found = [count(exemplar.architecture) for exemplar in embedding.exemplars]
+        found = [exemplar.costs for exemplar in embedding.exemplars]
         if not found:
             return None
         return cls(

@@ -157,7 +157,7 @@ def _starts(
     if wanted > 0 or not points:
         near = sorted(
             embedding.exemplars,
-            key=lambda exemplar: -exemplar.accuracy - _within(count(exemplar.architecture), budget),
+            key=lambda exemplar: -exemplar.accuracy - _within(exemplar.costs, budget),
         )
         best = [exemplar.architecture for exemplar in near[: max(1, wanted // 2)]]
         if best:

@@ -21,6 +21,7 @@ from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.model import INTERNAL, JobError, JobRecord, JobSpec, LogLine, Severity
 from archpress_server.logs import log_unexpected
 from archpress_server.worker.observer import JobObserver, patiently
+from archpress_trainer.data.dataset import DatasetError
 
 
 def run_attempt(
@@ -76,7 +77,14 @@ def _compress(spec: JobSpec, config: ServerConfig, observer: JobObserver) -> Com
             f"the embedding {spec.embedding} is no longer on the server",
             metadata={"dataset": request.dataset, "method": request.method},
         )
-    dataset = catalog.sources.load(request.dataset)
+    try:
+        dataset = catalog.sources.load(request.dataset)
+    except DatasetError as error:
+        raise CompressionError(
+            Reason.UNKNOWN_DATASET,
+            f"the server cannot read the data set: {error}",
+            metadata={"dataset": request.dataset, "known": ", ".join(catalog.datasets)},
+        ) from error
     if dataset.fingerprint != offered.manifest.dataset_fingerprint:
         text = f"{request.dataset} is not the data that {offered.manifest.name} was fitted on"
         observer.log(LogLine(Severity.WARNING, text))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -92,6 +93,24 @@ def test_a_late_refusal_fails_the_job(attempt: Attempt) -> None:
         "BUDGET_INFEASIBLE",
         {"max_params": "100"},
     )
+
+
+def test_images_that_cannot_be_read_are_named(
+    leases: Leases, config: ServerConfig, submission: Submission, tmp_path: Path
+) -> None:
+    missing = config.model_copy(
+        update={"dataset_files": {"fashion-mnist": tmp_path / "nowhere.npz"}}
+    )
+    job = leases.store.create(submission).id
+    leases.lease_next("w")
+    run.run_attempt(leases, missing, JobObserver(leases, job, 1, threading.Event()), job, 1)
+    record = leases.store.get(job)
+    assert record.state is State.FAILED
+    assert record.error is not None
+    assert record.error.reason == "UNKNOWN_DATASET"
+    assert "nowhere.npz" in record.error.message
+    assert record.error.metadata["dataset"] == "fashion-mnist"
+    assert "fashion-mnist" in record.error.metadata["known"]
 
 
 def test_a_stopped_job_is_cancelled(attempt: Attempt) -> None:

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from archpress_trainer.embedding.artifact import ArtifactError, load, read_manifest, save
+from archpress_trainer.embedding.default import DefaultEmbedding
 from archpress_trainer.embedding.manifest import FORMAT_VERSION, EmbeddingMethod
 from archpress_trainer.embedding.paper import PaperEmbedding
 from tests.trainer.embedding.fitted import paper_embedding
@@ -61,6 +62,31 @@ def test_saving_replaces_the_whole_folder(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", WEIGHTS]
     assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name]
     assert load(folder).predict(NETS) == embedding.predict(NETS)
+
+
+def test_large_variances_of_a_batch_norm_are_kept(folder: Path) -> None:
+    embedding = load(folder)
+    assert isinstance(embedding, DefaultEmbedding)
+    statistics = {n: b for n, b in embedding.autoencoder.named_buffers() if "running_var" in n}
+    for buffer in statistics.values():
+        buffer.fill_(1e6)
+    save(embedding, folder)
+    again = load(folder)
+    assert isinstance(again, DefaultEmbedding)
+    found = dict(again.autoencoder.named_buffers())
+    assert statistics
+    assert all(torch.equal(found[name], buffer) for name, buffer in statistics.items())
+
+
+def test_what_could_not_be_loaded_is_not_saved(folder: Path) -> None:
+    embedding = load(folder)
+    assert isinstance(embedding, DefaultEmbedding)
+    before = (folder / WEIGHTS).read_bytes()
+    embedding.heads.scores[0] = torch.nan
+    with pytest.raises(ArtifactError, match="heads.scores holds a number that is not finite"):
+        save(embedding, folder)
+    assert (folder / WEIGHTS).read_bytes() == before
+    assert load(folder).manifest == embedding.manifest
 
 
 @pytest.mark.parametrize("full_at", [WEIGHTS, "population.json", "population.jsonl"])

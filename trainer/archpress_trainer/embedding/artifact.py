@@ -49,8 +49,11 @@ def save(embedding: Embedding, folder: Path, companions: Sequence[Path] = ()) ->
         companions: files to copy beside it, such as the population.
 
     Raises:
+        ArtifactError: the embedding holds a number that is not finite, and could not be loaded.
         OSError: it cannot be written; what was there before still is.
     """
+    state = {name: value.contiguous() for name, value in embedding.state().items()}
+    _check_finite(folder, state)
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}.new")
     old = folder.with_name(f".{folder.name}.old")
@@ -58,7 +61,6 @@ def save(embedding: Embedding, folder: Path, companions: Sequence[Path] = ()) ->
         shutil.rmtree(leftover, ignore_errors=True)
     fresh.mkdir()
     try:
-        state = {name: value.contiguous() for name, value in embedding.state().items()}
         # safetensors' own writer has an error of its own, and makes files for the owner alone.
         (fresh / WEIGHTS_FILE).write_bytes(serialised(state))
         for companion in companions:

@@ -85,14 +85,14 @@ class DefaultEmbedding:
         return predictions(*self.heads(facts))
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return every fitted number; the autoencoder's in half precision, see `as_stored`."""
-        half = {
-            f"autoencoder.{name}": value.half() if value.is_floating_point() else value
+        """Return every fitted number; the autoencoder's weights in half precision."""
+        stored = {
+            f"autoencoder.{name}": _stored(name, value)
             for name, value in self.autoencoder.state_dict().items()
         }
         heads = {f"heads.{name}": value for name, value in self.heads.state_dict().items()}
         return {
-            **half,
+            **stored,
             **heads,
             "feature_mean": self._feature_mean,
             "feature_std": self._feature_std,
@@ -130,16 +130,23 @@ class DefaultEmbedding:
 
 
 def as_stored(autoencoder: Autoencoder) -> Autoencoder:
-    """Round an autoencoder to the half precision that artifacts keep, and return it for use.
+    """Round an autoencoder to the precision that artifacts keep, and return it for use.
 
     Done before its quality is measured, so that the metrics are those of the stored numbers.
     """
     rounded = {
-        name: value.half().float() if value.is_floating_point() else value
+        name: _stored(name, value).to(value.dtype)
         for name, value in autoencoder.state_dict().items()
     }
     autoencoder.load_state_dict(rounded)
     return autoencoder.eval()
+
+
+def _stored(name: str, value: torch.Tensor) -> torch.Tensor:
+    # Variances of a batch norm's input outgrow half precision, and are few.
+    if name.endswith(("running_mean", "running_var")) or not value.is_floating_point():
+        return value
+    return value.half()
 
 
 def _part(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from archpress_trainer.embedding.manifest import Manifest
 from archpress_trainer.embedding.prediction import Prediction
+from archpress_trainer.space.costs import Costs, count
 from archpress_trainer.space.graph import Architecture
 
 
@@ -40,6 +42,11 @@ class Exemplar:
 
     architecture: Architecture
     accuracy: float
+
+    @cached_property
+    def costs(self) -> Costs:
+        """Exact costs."""
+        return count(self.architecture)
 
 
 class Embedding(Protocol):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from archpress_trainer.space.costs import Costs, count
-from archpress_trainer.space.errors import ArchitectureError
+from archpress_trainer.space.costs import Costs
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.vocab import WEIGHTED
+from archpress_trainer.space.width_costs import WidthCosts
 
 _BISECTIONS = 9
 
@@ -31,8 +31,12 @@ class SizeBudget:
 
     def holds(self, costs: Costs) -> bool:
         """Return whether the costs keep to every limit."""
-        return (self.max_params is None or costs.params <= self.max_params) and (
-            self.max_macs is None or costs.macs <= self.max_macs
+        return self.allows(costs.params, costs.macs)
+
+    def allows(self, params: int, macs: int) -> bool:
+        """Return whether parameters and MACs keep to every limit."""
+        return (self.max_params is None or params <= self.max_params) and (
+            self.max_macs is None or macs <= self.max_macs
         )
 
 
@@ -80,53 +84,50 @@ def fit_widths(
         multiple: widths of the result are multiples of this.
         smallest: narrowest width.
         max_scale: most by which a width may grow.
+
+    Raises:
+        ValueError: the architecture is no chain.
     """
     if budget.max_params is None and budget.max_macs is None:
         return architecture
     places = free_layers(architecture)
     original = [architecture.layers[i].out_channels for i in places]
+    costs_at = WidthCosts(architecture)
 
     def scaled(scale: float) -> list[int]:
         return [max(smallest, int(w * scale + 1e-9) // multiple * multiple) for w in original]
 
-    def fitting(widths: Sequence[int]) -> Architecture | None:
-        try:
-            candidate = with_widths(architecture, places, widths)
-        except ArchitectureError:
-            return None
-        return candidate if budget.holds(count(candidate)) else None
+    def fits(widths: Sequence[int]) -> bool:
+        costs = costs_at(widths)
+        return costs is not None and budget.allows(*costs)
 
     low, high = 0.0, max_scale
-    best = fitting(scaled(low))
-    if best is None:
+    if not fits(scaled(low)):
         return None
-    widths = scaled(low)
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        candidate = fitting(scaled(middle))
-        if candidate is None:
-            high = middle
+        if fits(scaled(middle)):
+            low = middle
         else:
-            low, best, widths = middle, candidate, scaled(middle)
-    return _fill(fitting, best, widths, original, multiple, max_scale)
+            high = middle
+    widths = _filled(fits, scaled(low), original, multiple, max_scale)
+    return with_widths(architecture, places, widths)
 
 
-def _fill(
-    fitting: Callable[[Sequence[int]], Architecture | None],
-    best: Architecture,
+def _filled(
+    fits: Callable[[Sequence[int]], bool],
     widths: list[int],
     original: list[int],
     multiple: int,
     max_scale: float,
-) -> Architecture:
+) -> list[int]:
     open_places = set(range(len(widths)))
     while open_places:
         place = min(open_places, key=lambda i: (widths[i] / original[i], i))
         wider = [*widths]
         wider[place] += multiple
-        candidate = fitting(wider) if wider[place] <= max_scale * original[place] else None
-        if candidate is None:
-            open_places.remove(place)
+        if wider[place] <= max_scale * original[place] and fits(wider):
+            widths = wider
         else:
-            best, widths = candidate, wider
-    return best
+            open_places.remove(place)
+    return widths
