@@ -83,7 +83,7 @@ def test_what_could_not_be_loaded_is_not_saved(folder: Path) -> None:
     assert isinstance(embedding, DefaultEmbedding)
     before = (folder / WEIGHTS).read_bytes()
     embedding.heads.scores[0] = torch.nan
-    with pytest.raises(ArtifactError, match="heads.scores holds a number that is not finite"):
+    with pytest.raises(ArtifactError, match=r"heads\.scores holds a number"):
         save(embedding, folder)
     assert (folder / WEIGHTS).read_bytes() == before
     assert load(folder).manifest == embedding.manifest
