@@ -73,7 +73,7 @@ class SearchSettings:
 
     fit_widths: bool = True
     draws: int = 1
-    rounds: int = 3
+    rounds: int = 10
     parents: int = 12
     children: int = 10
 

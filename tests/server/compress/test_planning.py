@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from archpress_server.compress.checks import smallest_networks
 from archpress_server.compress.decode import LabelledRange, Pool, SearchSettings
 from archpress_server.compress.descent import DescentSettings, descend
-from archpress_server.compress.planning import PlanSettings, plan
+from archpress_server.compress.planning import plan
+from archpress_server.compress.search import PlanSettings, Search
 from archpress_server.compress.types import Budget, Phase, Progress, Request
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.interface import Embedding, PointPrediction
@@ -99,6 +100,28 @@ def test_candidates_are_ranked_by_their_lower_bound_and_distinct(embedding: Embe
     assert len(digests) == len(found.candidates) == 6
     best = max(candidate.prediction.lower for candidate in found.candidates)
     assert found.candidates[0].prediction.lower == best
+
+
+def test_proposals_never_repeat(embedding: Embedding) -> None:
+    search = Search(Request(NET, "tiny", Budget(max_params=3_000)), embedding, QUICK)
+    search.run()
+    digests = [s.architecture.digest for _ in range(3) for s in search.propose(3)]
+    assert len(set(digests)) == len(digests) == 9
+
+
+def test_the_populations_best_join_the_search(embedding: Embedding) -> None:
+    budget = Budget(max_params=3_000)
+    narrow = replace(QUICK, starts=1, known=0)
+    alone, helped = (
+        plan(Request(NET, "tiny", budget), embedding, 1, settings=replace(narrow, known=known))
+        for known in (0, 100)
+    )
+    assert helped.candidates[0].prediction.lower >= alone.candidates[0].prediction.lower
+    best = max(embedding.exemplars, key=lambda exemplar: exemplar.accuracy)
+    loose = Budget(max_params=best.costs.params, max_macs=best.costs.macs)
+    settings = replace(narrow, known=1, search=SearchSettings(draws=0, rounds=0))
+    found = plan(Request(NET, "tiny", loose), embedding, 9, settings=settings)
+    assert best.architecture.digest in [c.architecture.digest for c in found.candidates]
 
 
 def test_a_net_with_skips_is_planned_with_a_warning(embedding: Embedding) -> None:

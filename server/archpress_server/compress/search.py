@@ -1,0 +1,231 @@
+"""`Search`: from a request to ranked networks: starts, descent, decoding, what is near the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+import numpy as np
+import torch
+
+from archpress_server.compress.checks import size_budget, smallest_networks
+from archpress_server.compress.decode import (
+    LabelledRange,
+    Pool,
+    Scored,
+    SearchSettings,
+    decode_points,
+    diverse,
+    search_nearby,
+)
+from archpress_server.compress.descent import DescentSettings, descend
+from archpress_server.compress.types import Method, Phase, Progress, Request
+from archpress_trainer.embedding.codec import OutsideSpaceError
+from archpress_trainer.embedding.interface import Embedding
+from archpress_trainer.space.costs import Costs, count
+from archpress_trainer.space.widths import SizeBudget
+
+_TOLERATED_LOSS = 0.002
+"""Predicted accuracy that a search without a budget may give up against the input network."""
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """How wide a search is; of the population its `known` best join it, fitted to the budget."""
+
+    starts: int = 24
+    known: int = 200
+    descent: DescentSettings = field(default_factory=DescentSettings)
+    search: SearchSettings = field(default_factory=SearchSettings)
+
+
+PAPER_SETTINGS = PlanSettings(
+    starts=1,
+    known=0,
+    descent=DescentSettings(caution=0.0, trust_weight=0.0),
+    search=SearchSettings(fit_widths=False, draws=0, rounds=0, parents=0, children=0),
+)
+"""The paper's search: descent from the input network alone, one decode as it is (algorithm 1).
+
+Its step rule is not given beyond eq. 18; ours is Adam's.
+"""
+
+_COST_PULLS = (1.0, 0.01)
+"""Weights on log parameters, from the first start to the last, of a search without a budget."""
+
+_NOISE = 0.3
+"""Standard deviation of the noise that makes further starts of known points."""
+
+_GRACE = 1.1
+"""How far over the budget a net of the population may be and still be a start."""
+
+
+class Search:
+    """What was found for a request so far, best first on demand.
+
+    `run` fills the pool: descent from many starts, decodes, the population's best, changes of the
+    best. `propose` never names a network twice.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        embedding: Embedding,
+        settings: PlanSettings | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        """Prepare; the request has been checked."""
+        by_method = PAPER_SETTINGS if request.method is Method.PAPER else PlanSettings()
+        self.settings = settings or by_method
+        self.costs_before = count(request.architecture)
+        self.warnings: list[str] = []
+        self._request = request
+        self._embedding = embedding
+        self._report = on_progress or (lambda _: None)
+        self._budget = size_budget(request.budget, self.costs_before)
+        self._pool = Pool(embedding, self._budget, fit_widths=self.settings.search.fit_widths)
+        self._proposed: set[str] = set()
+
+    def run(self) -> None:
+        """Fill the pool; it holds at least one network afterwards where the budget is feasible."""
+        points = self._descended()
+        self.warnings += _range_warnings(self._embedding, self._budget, self.costs_before)
+        draws = np.random.default_rng(self._request.seed)
+        decode_points(self._embedding, points, self._pool, self.settings.search, draws)
+        known = sorted(self._embedding.exemplars, key=lambda exemplar: -exemplar.accuracy)
+        self._pool.add(exemplar.architecture for exemplar in known[: self.settings.known])
+        rounds = self.settings.search.rounds + 1
+        self._report(Progress(Phase.DECODE, 1, rounds))
+        if not len(self._pool):
+            # Whatever descent found, a feasible budget has an answer.
+            self.warnings.append(
+                "no decode was valid and in the budget; the search starts from the smallest"
+            )
+            self._pool.add(smallest_networks(self._embedding.manifest.space))
+        search_nearby(
+            self._embedding,
+            self._pool,
+            self.settings.search,
+            Random(self._request.seed),
+            on_round=lambda index: self._report(Progress(Phase.DECODE, index + 1, rounds)),
+        )
+
+    def propose(self, number: int) -> list[Scored]:
+        """Return the best networks that were not proposed yet, of different outlines if it can."""
+        fresh = [s for s in self._ranked() if s.architecture.digest not in self._proposed]
+        chosen = diverse(fresh, number)
+        self._proposed.update(scored.architecture.digest for scored in chosen)
+        return chosen
+
+    def _descended(self) -> torch.Tensor:
+        settings = self.settings
+        generator = torch.Generator().manual_seed(self._request.seed % 2**63)
+        starts, warnings = _starts(
+            self._request, self._embedding, self._budget, settings.starts, generator
+        )
+        self.warnings += warnings
+        first, last = (math.log10(pull) for pull in _COST_PULLS)
+        pull = torch.logspace(first, last, len(starts)) if self._unbounded else None
+        total = settings.descent.steps
+        descent = descend(
+            self._embedding,
+            starts,
+            self._budget,
+            settings.descent,
+            cost_pull=pull,
+            on_step=lambda step, loss: self._report(
+                Progress(Phase.DESCEND, step, total, loss=loss)
+            ),
+        )
+        if descent.lost:
+            self.warnings.append(
+                f"{descent.lost} of {len(starts)} descents were given up (not a number)"
+            )
+        return descent.points
+
+    @property
+    def _unbounded(self) -> bool:
+        return self._budget == SizeBudget()
+
+    def _ranked(self) -> list[Scored]:
+        if self._unbounded:
+            return _smallest_as_good(self._pool, self._request, self._embedding, self.costs_before)
+        return self._pool.best(len(self._pool))
+
+
+def _starts(
+    request: Request,
+    embedding: Embedding,
+    budget: SizeBudget,
+    number: int,
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, list[str]]:
+    """Return points to descend from: the input, the population's best, and noise around both."""
+    warnings: list[str] = []
+    points: list[torch.Tensor] = []
+    try:
+        points.append(embedding.encode([request.architecture]))
+        outside = embedding.manifest.space.violations(request.architecture)
+        if outside:
+            warnings.append(f"the input network lies outside the embedding's space: {outside[0]}")
+    except OutsideSpaceError as error:
+        warnings.append(
+            f"the input network cannot be encoded ({error}); descent starts from the population"
+        )
+    wanted = number - len(points)
+    if wanted > 0 or not points:
+        near = sorted(
+            embedding.exemplars,
+            key=lambda exemplar: -exemplar.accuracy - _within(exemplar.costs, budget),
+        )
+        best = [exemplar.architecture for exemplar in near[: max(1, wanted // 2)]]
+        if best:
+            points.append(embedding.encode(best))
+    known = torch.cat(points) if points else torch.zeros(1, embedding.dimensions)
+    missing = max(0, number - len(known))
+    if missing:
+        around = known[torch.randint(len(known), (missing,), generator=generator)]
+        noise = torch.randn(missing, embedding.dimensions, generator=generator)
+        known = torch.cat([known, around + _NOISE * noise])
+    return known[:number], warnings
+
+
+def _within(costs: Costs, budget: SizeBudget) -> float:
+    """Return 1 for costs that keep to a budget with some grace, else 0."""
+    loose = SizeBudget(
+        budget.max_params and int(budget.max_params * _GRACE),
+        budget.max_macs and int(budget.max_macs * _GRACE),
+    )
+    return float(loose.holds(costs))
+
+
+def _range_warnings(embedding: Embedding, budget: SizeBudget, before: Costs) -> list[str]:
+    """Say where the population's costs bind the search more than the caller does."""
+    labelled = LabelledRange.of(embedding)
+    allowed = before.macs if budget.max_macs is None else min(before.macs, budget.max_macs)
+    if labelled is None or allowed <= labelled.max_macs:
+        return []
+    return [
+        f"candidates have at most {labelled.max_macs} MACs and {labelled.max_activation_bytes} "
+        "bytes of activations, since no larger network was labelled"
+    ]
+
+
+def _smallest_as_good(
+    pool: Pool, request: Request, embedding: Embedding, before: Costs
+) -> list[Scored]:
+    """Return the pool by size, those first that are predicted to be as good as the input.
+
+    Networks larger than the input are left out while there are others.
+    """
+    try:
+        bar = embedding.predict([request.architecture])[0].accuracy - _TOLERATED_LOSS
+    except OutsideSpaceError:
+        bar = max(scored.prediction.accuracy for scored in pool.all()) - _TOLERATED_LOSS
+    smaller = [s for s in pool.best(len(pool)) if s.costs.params <= before.params]
+    found = smaller or pool.best(len(pool))
+    good = [scored for scored in found if scored.prediction.accuracy >= bar]
+    good.sort(key=lambda scored: (scored.costs.params, scored.architecture.digest))
+    return good + [scored for scored in found if scored.prediction.accuracy < bar]
