@@ -44,12 +44,12 @@ class PlanSettings:
 PAPER_SETTINGS = PlanSettings(
     starts=1,
     known=0,
-    descent=DescentSettings(caution=0.0, trust_weight=0.0),
+    descent=DescentSettings(steps=100, caution=0.0, trust_weight=0.0),
     search=SearchSettings(fit_widths=False, draws=0, rounds=0, parents=0, children=0),
 )
 """The paper's search: descent from the input network alone, one decode as it is (algorithm 1).
 
-Its step rule is not given beyond eq. 18; ours is Adam's.
+Its step rule and its number of steps are not given beyond eq. 18; ours are Adam's, and a hundred.
 """
 
 _COST_PULLS = (1.0, 0.01)
