@@ -232,7 +232,9 @@ def test_all_faults_of_a_request_are_listed(run: Any) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_of_a_real_process(server: ScriptedServer) -> None:
     server.script.never_ends = True
-    code = "from archpress_client.cli import main; main()"
+    # A shell's background jobs ignore the signal, and their children inherit that.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heed}; from archpress_client.cli import main; main()"
     command = [sys.executable, "-c", code, *COMPRESS, "--server", server.target]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
