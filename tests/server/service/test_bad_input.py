@@ -205,7 +205,7 @@ async def test_metadata_help_a_program(stub: CompressionServiceAsyncStub) -> Non
         change(message)
         return (await refusal(stub.CreateJob(service_pb.CreateJobRequest(spec=message))))[3]
 
-    assert await metadata(spec(dataset="x")) == {"dataset": "x", "known": "fashion-mnist"}
+    assert await metadata(spec(dataset="x")) == {"dataset": "x", "known": "fashion-mnist, cifar10"}
     assert await metadata(layer(0, kernel=0)) == {"layer": "0", "kind": "CONVOLUTION"}
     limit = {"limit": "max_kernel", "maximum": "31", "actual": str(MAX)}
     assert await metadata(layer(0, kernel=MAX)) == limit
