@@ -133,9 +133,9 @@ async def test_calls_move_their_series_and_make_no_new_ones(
 async def test_the_server_describes_itself(channel: grpc.aio.Channel) -> None:
     info = await InfoServiceStub(channel).GetServerInfo(info_pb.GetServerInfoRequest())
     assert list(info.api_versions) == ["archpress.v1"]
-    # What is bundled comes beside that of the test.
-    (dataset,) = (d for d in info.datasets if d.name == "fashion-mnist")
-    assert dataset.classes == 10
+    assert [dataset.name for dataset in info.datasets] == ["fashion-mnist", "cifar10"]
+    assert [dataset.classes for dataset in info.datasets] == [10, 10]
+    # The bundled ones come beside that of the test.
     (embedding,) = (e for e in info.embeddings if e.name == "fashion-mnist-default-1")
     assert embedding.quality.accuracy_kendall_tau == 0.5
     assert embedding.quality.held_out_networks == 60

@@ -47,4 +47,7 @@ class Warp(nn.Module):
         right = place.clamp(1, len(self.knots) - 1)
         left = right - 1
         slope = (self.logits[right] - self.logits[left]) / (self.knots[right] - self.knots[left])
-        return self.logits[left] + slope * (scores - self.knots[left])
+        risen = self.logits[left] + slope * (scores - self.knots[left])
+        # Rounded, a segment may end above where the next one starts; the last one has no end.
+        end = torch.where(right < len(self.knots) - 1, self.logits[right], torch.inf)
+        return risen.clamp(max=end)
