@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from archpress_trainer.training.augment import flip, random_crop
+from archpress_trainer.training.augment import erase, flip, random_crop
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -52,9 +52,35 @@ def test_each_image_keeps_its_own_content() -> None:
         assert set(crop.unique().tolist()) <= {0, index + 1}
 
 
+def test_erasing_blackens_a_square_anywhere() -> None:
+    before = images(500)
+    after = erase(before, 3, generator())
+    assert after.dtype == torch.uint8
+    black = after == 0
+    assert torch.equal(after, before * ~black)
+    # The same pixels in every channel, and all squares around the 5 x 6 pixels occur.
+    assert torch.equal(black[:, 0], black[:, 1])
+    found = {tuple(map(tuple, square.nonzero().tolist())) for square in black[:, 0]}
+    expected = {
+        tuple(
+            (y, x)
+            for y in range(max(0, row - 1), min(5, row + 2))
+            for x in range(max(0, column - 1), min(6, column + 2))
+        )
+        for row in range(5)
+        for column in range(6)
+    }
+    assert found == expected
+
+
 def test_the_generator_decides() -> None:
     before = images()
-    for change in (flip, lambda batch, draws: random_crop(batch, 3, draws)):
+    changes = (
+        flip,
+        lambda batch, draws: random_crop(batch, 3, draws),
+        lambda batch, draws: erase(batch, 2, draws),
+    )
+    for change in changes:
         assert torch.equal(change(before, generator(1)), change(before, generator(1)))
         assert not torch.equal(change(before, generator(1)), change(before, generator(2)))
 

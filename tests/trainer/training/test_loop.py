@@ -169,6 +169,63 @@ def test_a_mild_average_learns(data: TrainingData, cpu: Compute) -> None:
     assert result.accuracy > 0.9
 
 
+class _Swapped(nn.Module):
+    """Takes each class for the next one."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.network(images)
+        return logits.roll(1, dims=1)
+
+
+def test_a_teacher_is_followed_by_its_weight(data: TrainingData, cpu: Compute) -> None:
+    _, good = run(data, RECIPE, cpu)
+    teacher = _Swapped(good).eval()
+    before = [parameter.clone() for parameter in good.parameters()]
+    found = {}
+    for weight in (0.0, 0.2, 1.0):
+        recipe = replace(RECIPE, distil_weight=weight, distil_temperature=2.0)
+        student = network(1)
+        draws = torch.Generator().manual_seed(1)
+        result = train(student, data, recipe, draws, cpu, teacher=teacher)
+        logits = predict(student, data.validation.images, data.normalisation, cpu)
+        wrong = (logits.argmax(dim=1) == (data.validation.labels + 1) % CLASSES).float().mean()
+        found[weight] = (result.accuracy, float(wrong))
+    assert found[0.0][0] > 0.9
+    assert found[1.0][1] > 0.9
+    assert found[0.2][0] > found[1.0][0]
+    assert all(torch.equal(a, b) for a, b in zip(good.parameters(), before, strict=True))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("optimizer", list(Optimizer))
+def test_a_gpu_learns_the_same(data: TrainingData, cpu: Compute, optimizer: Optimizer) -> None:
+    gpu = Compute(torch.device("cuda"), bfloat16=False)
+    recipe = replace(
+        RECIPE, optimizer=optimizer, learning_rate=0.01, average_decay=0.8, distil_weight=0.3
+    )
+    teacher = network(7).eval()
+    on_cpu, on_gpu = (
+        train(
+            network(),
+            data.to(compute.device),
+            recipe,
+            torch.Generator().manual_seed(0),
+            compute,
+            teacher=teacher.to(compute.device),
+        )
+        for compute in (cpu, gpu)
+    )
+    # Each device draws its own order of the images.
+    assert on_gpu.loss_sum == pytest.approx(on_cpu.loss_sum, rel=0.1)
+    assert on_gpu.accuracy == pytest.approx(on_cpu.accuracy, abs=0.1)
+    assert on_gpu.steps == on_cpu.steps
+
+
 class _Probe(nn.Module):
     """One weight per class with a loss of constant slope, so that each step shows its rate."""
 
@@ -228,7 +285,9 @@ def test_steps_divide_by_ten_at_milestones(
 _SGD = torch.optim.SGD
 
 
-def _plain_sgd(groups: object, lr: float, momentum: float, nesterov: bool) -> torch.optim.SGD:
+def _plain_sgd(
+    groups: object, lr: float, momentum: float, nesterov: bool, fused: bool | None
+) -> torch.optim.SGD:
     return _SGD(groups, lr=lr)  # type: ignore[arg-type]
 
 

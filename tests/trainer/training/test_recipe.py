@@ -61,7 +61,7 @@ def test_the_papers_larger_sets(dataset: str) -> None:
 def test_the_paper_names_nothing_else(dataset: str) -> None:
     recipe = paper_recipe(dataset)
     assert recipe.weight_decay == recipe.label_smoothing == 0
-    assert recipe.average_decay == recipe.clip_norm == 0
+    assert recipe.average_decay == recipe.clip_norm == recipe.erase == recipe.distil_weight == 0
 
 
 def test_the_populations_recipe() -> None:

@@ -1,4 +1,4 @@
-"""Batched augmentation on the device: mirrored and shifted images without a per-image loop."""
+"""Batched augmentation on the device: images mirrored, shifted and masked without a loop."""
 
 from __future__ import annotations
 
@@ -24,3 +24,20 @@ def random_crop(images: torch.Tensor, padding: int, generator: torch.Generator) 
     batch = torch.arange(count, device=images.device)[:, None, None]
     # Advanced indices in front of and behind the channel slice put the channels last.
     return padded[batch, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def erase(images: torch.Tensor, side: int, generator: torch.Generator) -> torch.Tensor:
+    """Blacken a square of each image around a random pixel (DeVries and Taylor 2017).
+
+    The square has sides of `side` pixels and is cut off at the border.
+    """
+    count, _, height, width = images.shape
+    centres = [
+        torch.randint(size, (count, 1), generator=generator, device=images.device)
+        for size in (height, width)
+    ]
+    inside = [
+        (torch.arange(size, device=images.device) - centre + side // 2).div(side).floor() == 0
+        for size, centre in zip((height, width), centres, strict=True)
+    ]
+    return images * ~(inside[0][:, None, :, None] & inside[1][:, None, None, :])

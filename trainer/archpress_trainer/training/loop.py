@@ -10,13 +10,13 @@ from enum import StrEnum
 
 import torch
 from torch import nn
-from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from archpress_trainer.data.dataset import LabelledImages, Normalisation, TrainingData
-from archpress_trainer.training.augment import flip, random_crop
+from archpress_trainer.training.augment import erase, flip, random_crop
 from archpress_trainer.training.device import Compute
-from archpress_trainer.training.recipe import Optimizer, Recipe, Schedule
+from archpress_trainer.training.optimizers import AveragedWeights, Rates
+from archpress_trainer.training.recipe import Recipe
+from archpress_trainer.training.step import training_step
 
 
 class Status(StrEnum):
@@ -67,6 +67,7 @@ def train(
     generator: torch.Generator,
     compute: Compute,
     *,
+    teacher: nn.Module | None = None,
     observer: Observer | None = None,
     evaluate_every: int = 0,
     report_every: int = 20,
@@ -79,6 +80,8 @@ def train(
         recipe: how to train.
         generator: on the CPU; draws the order of images and the augmentation.
         compute: device and precision.
+        teacher: maps the same images to logits that the network is to match too, by the recipe's
+            `distil_weight`; on the device.
         observer: told every `report_every` steps and after each epoch.
         evaluate_every: epochs between validations; 0 for the end only.
         report_every: steps between calls of the observer.
@@ -88,7 +91,9 @@ def train(
     with torch.random.fork_rng(devices=devices):
         # Dropout can draw from torch's global generator only.
         torch.manual_seed(seed)
-        return _train(network, data, recipe, seed, compute, observer, evaluate_every, report_every)
+        return _train(
+            network, data, recipe, seed, compute, teacher, observer, evaluate_every, report_every
+        )
 
 
 def _train(
@@ -97,16 +102,19 @@ def _train(
     recipe: Recipe,
     seed: int,
     compute: Compute,
+    teacher: nn.Module | None,
     observer: Observer | None,
     evaluate_every: int,
     report_every: int,
 ) -> TrainResult:
     started = time.perf_counter()
     network.to(compute.device).to(memory_format=torch.channels_last).train()
-    averaged = _averaged(network, recipe)
+    averaged = AveragedWeights(network, recipe.average_decay) if recipe.average_decay else None
     steps_per_epoch = max(1, len(data.train) // recipe.batch_size)
     total_steps = steps_per_epoch * recipe.epochs
-    optimizer = _optimizer(network, recipe)
+    rates = Rates(network, recipe, compute.device)
+    advance = training_step(network, rates.optimizer, recipe, compute, averaged, teacher)
+    normalise = data.normalisation.on(compute.device)
     draws = torch.Generator(compute.device).manual_seed(seed)
     curve: list[float] = []
     loss_sum, step = 0.0, 0
@@ -114,24 +122,11 @@ def _train(
     for epoch in range(1, recipe.epochs + 1):
         epoch_losses = []
         for images, labels in _batches(data.train, recipe, draws):
-            rate = _learning_rate(recipe, step, total_steps, steps_per_epoch)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            with compute.autocast():
-                prepared = data.normalisation(images).contiguous(memory_format=torch.channels_last)
-                logits = network(prepared)
-            loss = functional.cross_entropy(
-                logits.float(), labels, label_smoothing=recipe.label_smoothing
-            )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            if recipe.clip_norm:
-                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
-            optimizer.step()
-            if averaged is not None:
-                averaged.update_parameters(network)
+            rates.set(step, total_steps, steps_per_epoch)
+            prepared = normalise(images).contiguous(memory_format=torch.channels_last)
+            loss = advance(prepared, labels)
             step += 1
-            epoch_losses.append(loss.detach())
+            epoch_losses.append(loss)
             if observer is not None and step % report_every == 0:
                 value = loss.item()
                 if not observer(Step(step, total_steps, epoch, value, None)):
@@ -146,7 +141,7 @@ def _train(
             break
         due = epoch == recipe.epochs or (evaluate_every and epoch % evaluate_every == 0)
         if due:
-            model = averaged.module if averaged is not None else network
+            model = averaged.network if averaged is not None else network
             curve.append(accuracy(model, data.validation, data.normalisation, compute))
             network.train()
         if observer is not None:
@@ -157,7 +152,7 @@ def _train(
                 status, message = Status.STOPPED, "the observer stopped the training"
                 break
     if averaged is not None and status is Status.FINISHED:
-        network.load_state_dict(averaged.module.state_dict())
+        network.load_state_dict(averaged.network.state_dict())
     network.eval()
     final = curve[-1] if curve and status is Status.FINISHED else 0.0
     seconds = time.perf_counter() - started
@@ -204,41 +199,6 @@ def _batches(
             images = flip(images, draws)
         if recipe.crop_padding:
             images = random_crop(images, recipe.crop_padding, draws)
+        if recipe.erase:
+            images = erase(images, recipe.erase, draws)
         yield images, data.labels[chosen]
-
-
-def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    if recipe.optimizer is Optimizer.ADAM:
-        return torch.optim.Adam(
-            network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-        )
-    # Decay pulls on weights only: shrinking a norm's scale or a bias changes what it means.
-    weights = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
-    return torch.optim.SGD(
-        [
-            {"params": weights, "weight_decay": recipe.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=True,
-    )
-
-
-def _learning_rate(recipe: Recipe, step: int, total_steps: int, steps_per_epoch: int) -> float:
-    if recipe.schedule is Schedule.STEPS:
-        passed = sum(step >= milestone * steps_per_epoch for milestone in recipe.milestones)
-        return float(recipe.learning_rate * 0.1**passed)
-    warmup = recipe.warmup_fraction * total_steps
-    if step < warmup:
-        return recipe.learning_rate * (step + 1) / (warmup + 1)
-    return recipe.learning_rate * max(1e-3, (total_steps - step) / (total_steps - warmup))
-
-
-def _averaged(network: nn.Module, recipe: Recipe) -> AveragedModel | None:
-    if not recipe.average_decay:
-        return None
-    return AveragedModel(
-        network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay), use_buffers=True
-    )

@@ -27,9 +27,10 @@ class Recipe:
     """How to train one network.
 
     `learning_rate` is the peak. `milestones` are epochs, for `Schedule.STEPS`. `flip` mirrors half
-    of the images, `crop_padding` pads by so many pixels and crops back at random. `average_decay`
-    above 0 evaluates an exponential moving average of the weights, `clip_norm` above 0 bounds the
-    norm of each step's gradient.
+    of the images, `crop_padding` pads by so many pixels and crops back at random, `erase` above 0
+    blackens a square of such sides. `average_decay` above 0 evaluates an exponential moving average
+    of the weights, `clip_norm` above 0 bounds the norm of each step's gradient. Where there is a
+    teacher, `distil_weight` of the loss is the divergence from it at `distil_temperature`.
     """
 
     name: str
@@ -45,8 +46,11 @@ class Recipe:
     label_smoothing: float = 0.0
     flip: bool = True
     crop_padding: int = 0
+    erase: int = 0
     average_decay: float = 0.0
     clip_norm: float = 0.0
+    distil_weight: float = 0.0
+    distil_temperature: float = 1.0
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data."""

@@ -1,0 +1,305 @@
+"""Does the search find better networks than its rivals, for the same number of trainings?
+
+Every way of `rivals.py` spends six trainings on each of twelve targets. A training is a label's, in
+fidelity and recipe; the best of the six by validation accuracy is trained longer from two seeds,
+and the mean of these on the test split is the result of a way on a target. Ways are compared over
+the targets, pairwise, by Wilcoxon's signed-rank test with the alternative that ours is better. The
+ablations are our search with one ingredient left out.
+
+Prediction: ours is above every rival, the most above random search (several points) and the paper's
+method, the least above local search from the input network and screening with fitted widths. Of the
+ingredients, the changes nearby and fitted widths are worth the most, the descent the most under the
+tightest budgets.
+
+Each pair of way and target is a line of OUTPUT.jsonl, written when it is done; a run that was
+broken off goes on. With a GPU, give several workers.
+
+    python benchmarks/search.py --output benchmarks/results/search.jsonl --workers 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from concurrent.futures import as_completed
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from rivals import ABLATIONS, OURS, RIVALS, WAYS, Problem
+from scipy.stats import wilcoxon
+
+from archpress_server.compress.effort import effort_plan
+from archpress_server.compress.types import Effort, Method
+from archpress_trainer.data.dataset import TrainingData
+from archpress_trainer.data.registry import DataSources
+from archpress_trainer.embedding.artifact import load, save
+from archpress_trainer.embedding.bundled import artifact_folder
+from archpress_trainer.embedding.features import feature_matrix
+from archpress_trainer.embedding.fit_paper import fit_paper
+from archpress_trainer.embedding.interface import Embedding
+from archpress_trainer.embedding.manifest import EmbeddingMethod
+from archpress_trainer.embedding.paper import PaperSettings
+from archpress_trainer.processes import keep_freed_memory, worker_pool
+from archpress_trainer.space.build import Network, build
+from archpress_trainer.space.costs import count
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.named import named
+from archpress_trainer.space.widths import SizeBudget
+from archpress_trainer.training.device import best_compute
+from archpress_trainer.training.loop import accuracy, train
+from archpress_trainer.training.recipe import Recipe, population_recipe
+
+TARGETS = {
+    "6K": SizeBudget(6_000),
+    "9K": SizeBudget(9_000),
+    "13K": SizeBudget(13_000),
+    "20K": SizeBudget(20_000),
+    "30K": SizeBudget(30_000),
+    "43K": SizeBudget(43_000),
+    "64K": SizeBudget(64_000),
+    "95K": SizeBudget(95_000),
+    "20K, 0.8M MACs": SizeBudget(20_000, 800_000),
+    "30K, 1.5M MACs": SizeBudget(30_000, 1_500_000),
+    "50K, 1.5M MACs": SizeBudget(50_000, 1_500_000),
+    "95K, 3M MACs": SizeBudget(95_000, 3_000_000),
+}
+CANDIDATES = 6
+_FINAL_SEEDS = 2
+_NETWORKS = {"fashion-mnist": "conv-7", "cifar10": "conv-10"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every cell has in common; the final training sees `images` images `epochs` times."""
+
+    dataset: str
+    paper: Path
+    images: int
+    epochs: int
+    data: Path | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A way on a target, with the seed of its search."""
+
+    way: str
+    target: str
+    seed: int
+
+
+class Bench:
+    """What a worker keeps between cells."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Load embeddings and images."""
+        self._compute = best_compute()
+        self._embedding = load(artifact_folder(settings.dataset))
+        self._paper = load(settings.paper)
+        files = {settings.dataset: settings.data} if settings.data else {}
+        dataset = DataSources(files=files).load(settings.dataset)
+        self._network = named(_NETWORKS[settings.dataset], dataset.input_shape, dataset.classes)
+        data = dataset.split().to(self._compute.device)
+        fidelity = self._embedding.manifest.fidelity
+        self._short = data.first(fidelity.train_images)
+        self._long = data.first(settings.images)
+        self._test = dataset.test().to(self._compute.device)
+        crop = 4 if dataset.input_shape[1] >= 32 else 0
+        self._label = population_recipe(fidelity.epochs, crop_padding=crop)
+        effort = effort_plan(Effort.STANDARD, Method.DEFAULT, settings.dataset, dataset.input_shape)
+        self._final = replace(effort.final_recipe, epochs=settings.epochs)
+
+    def cell(self, cell: Cell) -> dict[str, Any]:
+        """Spend the trainings of a cell and return its line."""
+        started = time.perf_counter()
+        trained: list[tuple[float, Architecture, dict[str, Any]]] = []
+
+        def trial(network: Architecture) -> float:
+            found, _ = self._trained(network, self._short, self._label, 100 + len(trained))
+            costs = count(network)
+            line = {
+                "params": costs.params,
+                "macs": costs.macs,
+                "predicted": round(self._embedding.predict([network])[0].accuracy, 5),
+                "validation": round(found, 5),
+            }
+            trained.append((found, network, line))
+            return found
+
+        budget = TARGETS[cell.target]
+        problem = Problem(
+            self._embedding, self._paper, self._network, budget, CANDIDATES, cell.seed, trial
+        )
+        WAYS[cell.way](problem)
+        searched = time.perf_counter() - started
+        final: dict[str, Any] = {"validation": [], "test": [], "params": 0}
+        if trained:
+            _, best, line = max(trained, key=lambda entry: entry[0])
+            final["params"] = line["params"]
+            for seed in range(_FINAL_SEEDS):
+                found, net = self._trained(best, self._long, self._final, seed)
+                reached = accuracy(net, self._test, self._long.normalisation, self._compute)
+                final["validation"].append(round(found, 5))
+                final["test"].append(round(reached, 5))
+        return {
+            "method": cell.way,
+            "target": {"name": cell.target, **asdict(budget)},
+            "seed": cell.seed,
+            "trained": [line for _, _, line in trained],
+            "final": final,
+            "search_seconds": round(searched, 2),
+            "seconds": round(time.perf_counter() - started, 2),
+        }
+
+    def _trained(
+        self, architecture: Architecture, data: TrainingData, recipe: Recipe, seed: int
+    ) -> tuple[float, Network]:
+        generator = torch.Generator().manual_seed(seed)
+        network = build(architecture, generator)
+        result = train(network, data, recipe, generator, self._compute)
+        return result.accuracy, network
+
+
+def _start() -> None:
+    torch.set_num_threads(1)
+    keep_freed_memory()
+
+
+@lru_cache(maxsize=1)
+def _bench(settings: Settings) -> Bench:
+    return Bench(settings)
+
+
+def _run(settings: Settings, cell: Cell) -> dict[str, Any]:
+    return _bench(settings).cell(cell)
+
+
+def paper_embedding(folder: Path, place: str, iterations: int) -> None:
+    """Fit the paper's model on the bundled labels and save it, unless it is there."""
+    if (folder / "manifest.json").exists():
+        return
+    known = load(artifact_folder(place))
+    nets = [exemplar.architecture for exemplar in known.exemplars]
+    embedding: Embedding = fit_paper(
+        lambda metrics: replace(
+            known.manifest,
+            name=f"{known.manifest.name}-paper",
+            method=EmbeddingMethod.PAPER,
+            metrics=metrics,
+        ),
+        nets,
+        torch.tensor([exemplar.accuracy for exemplar in known.exemplars]),
+        feature_matrix(nets),
+        PaperSettings(iterations=iterations),
+        known.manifest.space,
+        seed=0,
+    )
+    save(embedding, folder)
+
+
+def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Compare every way with ours over the targets that both have."""
+    results = {
+        (line["method"], line["target"]["name"], line["seed"]): 100 * mean(line["final"]["test"])
+        if line["final"]["test"]
+        else 0.0
+        for line in lines
+    }
+    return {
+        "rivals": {name: _against(results, name) for name in RIVALS},
+        "ablations": {name: _against(results, name) for name in ABLATIONS},
+        "optimism_points": _optimism(lines),
+    }
+
+
+def _against(results: dict[tuple[str, str, int], float], name: str) -> dict[str, Any]:
+    """Return by how many points ours is better than a way, and how sure that is."""
+    pairs = [
+        (results[OURS, target, seed], other)
+        for (way, target, seed), other in sorted(results.items())
+        if way == name and (OURS, target, seed) in results
+    ]
+    differences = [ours - other for ours, other in pairs]
+    if len(differences) < 2:
+        return {"n": len(differences)}
+    test = wilcoxon(differences, alternative="greater", zero_method="zsplit")
+    return {
+        "n": len(differences),
+        "wins": sum(difference > 0 for difference in differences),
+        "mean_ours": round(mean(ours for ours, _ in pairs), 3),
+        "mean_other": round(mean(other for _, other in pairs), 3),
+        "mean_difference": round(mean(differences), 3),
+        "sd": round(stdev(differences), 3),
+        "p": float(f"{test.pvalue:.3g}"),
+    }
+
+
+def _optimism(lines: list[dict[str, Any]]) -> dict[str, float]:
+    """Return how far predictions of the networks that ours chose lie above what was measured."""
+    gaps = sorted(
+        100 * (net["predicted"] - net["validation"])
+        for line in lines
+        if line["method"] == OURS
+        for net in line["trained"]
+    )
+    if not gaps:
+        return {}
+    places = {"median": 0.5, "90th percentile": 0.9}
+    return {"n": len(gaps)} | {
+        name: round(gaps[min(len(gaps) - 1, int(place * len(gaps)))], 3)
+        for name, place in places.items()
+    }
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a results file; none if there is none."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def main() -> None:
+    """Run what is missing, then summarise."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--dataset", default="fashion-mnist", choices=sorted(_NETWORKS))
+    parser.add_argument("--data", type=Path, help="an .npz, for a data set that is not installed")
+    parser.add_argument("--output", type=Path, required=True, help="JSON lines")
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument("--seeds", type=int, default=1, help="searches for each way and target")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--images", type=int, default=24_000, help="of the final training")
+    parser.add_argument("--epochs", type=int, default=6, help="of the final training")
+    parser.add_argument(
+        "--paper", type=Path, help="artifact of the paper's model; fitted if absent"
+    )
+    parser.add_argument("--paper-iterations", type=int, default=10_000)
+    options = parser.parse_args()
+    paper = options.paper or options.output.with_suffix(".paper")
+    paper_embedding(paper, options.dataset, options.paper_iterations)
+    settings = Settings(options.dataset, paper, options.images, options.epochs, options.data)
+    done = {(line["method"], line["target"]["name"], line["seed"]) for line in read(options.output)}
+    # By target, so that every way has the same number of them at any time.
+    cells = [
+        Cell(way, target, seed)
+        for seed in range(options.seeds)
+        for target in TARGETS
+        for way in options.ways
+        if (way, target, seed) not in done
+    ]
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    with worker_pool(options.workers, _start) as pool, options.output.open("a") as file:
+        for future in as_completed([pool.submit(_run, settings, cell) for cell in cells]):
+            line = future.result()
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            print(line["method"], line["target"]["name"], line["final"]["test"], flush=True)
+    text = json.dumps(summary(read(options.output)), indent=1)
+    options.output.with_suffix(".json").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
