@@ -1,0 +1,248 @@
+"""What each ingredient of the retraining is worth, by validation accuracy.
+
+Networks that the server plans for three sizes are trained by the recipe of STANDARD effort and by
+changes of it, from several seeds, with and without the input network as teacher. The test split is
+not read. Each training is a line of OUTPUT.jsonl; a run that was broken off goes on.
+
+Prediction: a teacher is worth the most, more the smaller the network; shifts and erased squares
+help where there is a teacher and hurt the smallest networks without one; averaged weights are worth
+a tenth of a point; the rest is within the noise.
+
+    python benchmarks/recipes.py --output benchmarks/results/recipes-fashion-mnist.jsonl --workers 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from concurrent.futures import as_completed
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from archpress_server.compress.effort import effort_plan
+from archpress_server.compress.planning import plan
+from archpress_server.compress.types import Budget, Effort, Method, Request
+from archpress_trainer.data.registry import DataSources
+from archpress_trainer.embedding.artifact import load
+from archpress_trainer.embedding.bundled import artifact_folder
+from archpress_trainer.processes import keep_freed_memory, worker_pool
+from archpress_trainer.space.build import Network, build
+from archpress_trainer.space.costs import count
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.named import named
+from archpress_trainer.training.device import best_compute
+from archpress_trainer.training.loop import train
+from archpress_trainer.training.recipe import Recipe
+
+NETWORKS = {"fashion-mnist": "conv-7", "cifar10": "conv-10"}
+SIZES = {"fashion-mnist": (93_000, 50_000, 20_000), "cifar10": (400_000, 100_000)}
+
+SOFT = {"distil_weight": 0.9, "distil_temperature": 4.0}
+CHANGES: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "half the epochs": {"epochs": 0.5},
+    "twice the epochs": {"epochs": 2.0},
+    "half the rate": {"learning_rate": 0.1},
+    "twice the rate": {"learning_rate": 0.4},
+    "decay 5e-5": {"weight_decay": 5e-5},
+    "decay 5e-4": {"weight_decay": 5e-4},
+    "decay 1e-3": {"weight_decay": 1e-3},
+    "no averaging": {"average_decay": 0.0},
+    "longer averaging": {"average_decay": 0.999},
+    "label smoothing 0.1": {"label_smoothing": 0.1},
+    "shifts of 2": {"crop_padding": 2},
+    "squares of 6": {"erase": 6},
+    "shifts of 2, squares of 6": {"crop_padding": 2, "erase": 6},
+    "teacher": SOFT,
+    "teacher at 2": SOFT | {"distil_temperature": 2.0},
+    "teacher, half": SOFT | {"distil_weight": 0.5},
+    "teacher, alone": SOFT | {"distil_weight": 1.0},
+    "teacher, shifts of 2": SOFT | {"crop_padding": 2},
+    "teacher, squares of 6": SOFT | {"erase": 6},
+    "teacher, shifts of 2, squares of 6": SOFT | {"crop_padding": 2, "erase": 6},
+    "teacher, twice the epochs": SOFT | {"epochs": 2.0},
+    "teacher, shifts of 2, squares of 6, twice the epochs": SOFT
+    | {"crop_padding": 2, "erase": 6, "epochs": 2.0},
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every training has in common."""
+
+    dataset: str
+    data: Path | None
+    teacher: Path
+    epochs: int
+    images: int | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: a change of the recipe, the network of a size, a seed."""
+
+    change: str
+    size: int
+    network: Architecture
+    seed: int
+
+
+class Bench:
+    """What a worker keeps between trainings."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Load the images and the teacher."""
+        self._compute = best_compute()
+        files = {settings.dataset: settings.data} if settings.data else {}
+        dataset = DataSources(files=files).load(settings.dataset)
+        self._data = dataset.split().first(settings.images).to(self._compute.device)
+        effort = effort_plan(Effort.STANDARD, Method.DEFAULT, settings.dataset, dataset.input_shape)
+        self.recipe = replace(effort.final_recipe, epochs=settings.epochs)
+        self._input = named(NETWORKS[settings.dataset], dataset.input_shape, dataset.classes)
+        self._teacher: Network | None = None
+        if settings.teacher.exists():
+            self._teacher = build(self._input, torch.Generator())
+            self._teacher.load_state_dict(load_file(settings.teacher))
+            self._teacher.to(self._compute.device).eval()
+
+    def teach(self, path: Path) -> float:
+        """Train the input network, keep its weights in a file and return its accuracy."""
+        generator = torch.Generator().manual_seed(0)
+        network = build(self._input, generator)
+        result = train(network, self._data, self.recipe, generator, self._compute)
+        weights = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
+        save_file(weights, path)
+        return result.accuracy
+
+    def run(self, run: Run) -> dict[str, Any]:
+        """Train once and return the line."""
+        changes = dict(CHANGES[run.change])
+        changes["epochs"] = max(1, round(self.recipe.epochs * changes.get("epochs", 1)))
+        recipe: Recipe = replace(self.recipe, **changes)
+        generator = torch.Generator().manual_seed(run.seed)
+        network = build(run.network, generator)
+        teacher = self._teacher if recipe.distil_weight else None
+        result = train(network, self._data, recipe, generator, self._compute, teacher=teacher)
+        return {
+            "change": run.change,
+            "size": run.size,
+            "params": count(run.network).params,
+            "seed": run.seed,
+            "validation": round(result.accuracy, 5),
+            "seconds": round(result.seconds, 2),
+        }
+
+
+@lru_cache(maxsize=1)
+def _bench(settings: Settings) -> Bench:
+    return Bench(settings)
+
+
+def _run(settings: Settings, run: Run) -> dict[str, Any]:
+    return _bench(settings).run(run)
+
+
+def _start() -> None:
+    torch.set_num_threads(1)
+    keep_freed_memory()
+
+
+def networks(dataset: str) -> dict[int, Architecture]:
+    """Return the best plan of the server for each size, without training any."""
+    embedding = load(artifact_folder(dataset))
+    space = embedding.manifest.space
+    network = named(NETWORKS[dataset], space.input_shape, space.classes)
+    return {
+        size: plan(Request(network, dataset, Budget(max_params=size)), embedding, 1)
+        .candidates[0]
+        .architecture
+        for size in SIZES[dataset]
+    }
+
+
+def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the mean over seeds for each size and change, and the gain over no change."""
+    table: dict[str, Any] = {}
+    for change in CHANGES:
+        row: dict[str, Any] = {}
+        for size in sorted({line["size"] for line in lines}):
+            found = _of(lines, change, size)
+            if found:
+                row[str(size)] = {
+                    "n": len(found),
+                    "mean": round(mean(found), 3),
+                    "sd": round(stdev(found), 3) if len(found) > 1 else None,
+                    "gain": round(mean(found) - mean(_of(lines, "as it is", size) or found), 3),
+                }
+        if row:
+            table[change] = row
+    return table
+
+
+def _of(lines: list[dict[str, Any]], change: str, size: int) -> list[float]:
+    return [
+        100 * line["validation"]
+        for line in lines
+        if line["change"] == change and line["size"] == size
+    ]
+
+
+def main() -> None:
+    """Run what is missing, then summarise."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--dataset", default="fashion-mnist", choices=sorted(NETWORKS))
+    parser.add_argument("--data", type=Path, help="an .npz, for a data set that is not installed")
+    parser.add_argument("--output", type=Path, required=True, help="JSON lines")
+    parser.add_argument("--changes", nargs="+", default=list(CHANGES), choices=list(CHANGES))
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--images", type=int)
+    parser.add_argument("--seconds", type=float, help="start no training after so long")
+    options = parser.parse_args()
+    started = time.monotonic()
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    settings = Settings(
+        options.dataset,
+        options.data,
+        options.output.with_suffix(".teacher.safetensors"),
+        options.epochs,
+        options.images,
+    )
+    if not settings.teacher.exists():
+        print("teacher", Bench(settings).teach(settings.teacher), flush=True)
+    lines = _read(options.output)
+    done = {(line["change"], line["size"], line["seed"]) for line in lines}
+    planned = networks(options.dataset)
+    runs = [
+        Run(change, size, network, seed)
+        for seed in range(options.seeds)
+        for change in options.changes
+        for size, network in planned.items()
+        if (change, size, seed) not in done
+    ]
+    with worker_pool(options.workers, _start) as pool, options.output.open("a") as file:
+        for future in as_completed([pool.submit(_run, settings, run) for run in runs]):
+            file.write(json.dumps(future.result()) + "\n")
+            file.flush()
+            if options.seconds and time.monotonic() - started > options.seconds:
+                pool.shutdown(wait=False, cancel_futures=True)
+                break
+    text = json.dumps(summary(_read(options.output)), indent=1)
+    options.output.with_suffix(".json").write_text(text + "\n")
+    print(text)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+if __name__ == "__main__":
+    main()
