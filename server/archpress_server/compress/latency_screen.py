@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import median
 
 from archpress_server.compress.decode import Scored
 from archpress_server.compress.latency import Timer
-from archpress_server.compress.latency_budget import LatencyLimit, fastest_networks
+from archpress_server.compress.latency_budget import LatencyLimit
+from archpress_server.compress.latency_checks import fastest_networks
 from archpress_server.compress.search import Search
 from archpress_trainer.space.chain import ChainSpace
 
@@ -27,13 +29,9 @@ def propose_within(
     kept: list[Scored] = []
     factors: list[float] = []
     most = limit.limit_seconds
+    screen = limit
     while len(kept) < number and len(factors) < _MEASURED_PER_WANTED * number:
-        factor = max(1.0, median(factors)) if factors else 1.0
-        # The fastest measured so far may all be slower than the model says.
-        fresh = search.propose(
-            number - len(kept),
-            accept=lambda s, f=factor: limit.seconds(s.architecture) * f <= most,
-        )
+        fresh = search.propose(number - len(kept), within=screen)
         if not fresh:
             break
         for scored in fresh:
@@ -41,6 +39,7 @@ def propose_within(
             factors.append(seconds / limit.seconds(scored.architecture))
             if seconds <= most:
                 kept.append(scored)
+        screen = replace(limit, limit_seconds=most / max(1.0, median(factors)))
     dropped = len(factors) - len(kept)
     if dropped:
         search.warnings.append(

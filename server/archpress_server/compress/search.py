@@ -128,14 +128,14 @@ class Search:
             on_round=lambda index: self._report(Progress(Phase.DECODE, index + 1, rounds)),
         )
 
-    def propose(self, number: int, accept: Callable[[Scored], bool] | None = None) -> list[Scored]:
+    def propose(self, number: int, within: LatencyLimit | None = None) -> list[Scored]:
         """Return the best networks that were not proposed yet, of different outlines if it can.
 
-        With `accept`, only networks for which it returns true.
+        They also keep to `within` by its model, where it is given.
         """
         fresh = [s for s in self._ranked() if s.architecture.digest not in self._proposed]
-        if accept is not None:
-            fresh = [scored for scored in fresh if accept(scored)]
+        if within is not None:
+            fresh = [scored for scored in fresh if within.holds(scored.architecture)]
         chosen = diverse(fresh, number)
         self._proposed.update(scored.architecture.digest for scored in chosen)
         return chosen
