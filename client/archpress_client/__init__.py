@@ -41,6 +41,7 @@ from archpress_client._info import (
     ServerInfo,
 )
 from archpress_client._job import JobHandle
+from archpress_client._latency_table import LatencyTable, LayerLatency
 from archpress_client._network import Layer, LayerKind, Network
 from archpress_client._types import (
     Budget,
@@ -93,8 +94,10 @@ __all__ = [
     "JobSpec",
     "JobState",
     "Latency",
+    "LatencyTable",
     "Layer",
     "LayerKind",
+    "LayerLatency",
     "Limits",
     "LogEvent",
     "LogSeverity",

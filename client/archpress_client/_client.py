@@ -10,6 +10,7 @@ from archpress_client import _convert, _request
 from archpress_client._config import Retry, Timeouts, Tls
 from archpress_client._info import ServerInfo
 from archpress_client._job import Artifacts, JobHandle
+from archpress_client._latency_table import LatencyTable
 from archpress_client._network import Network
 from archpress_client._transport import Transport
 from archpress_client._types import Budget, Effort, Job, JobSpec, JobState, Method, Plan
@@ -77,6 +78,7 @@ class Client:
         max_latency_seconds: float | None = None,
         min_accuracy: float | None = None,
         max_accuracy_drop: float | None = None,
+        latency_table: LatencyTable | None = None,
         effort: Effort | str = Effort.DRAFT,
         method: Method | str = Method.DEFAULT,
         seed: int = 0,
@@ -95,9 +97,11 @@ class Client:
             max_params_ratio: The same as a fraction of the input network's, above 0 to 1.
             max_macs: Largest number of multiply-accumulates for one image.
             max_macs_ratio: The same as a fraction of the input network's, above 0 to 1.
-            max_latency_seconds: Largest median time for one image, on the server's CPU.
+            max_latency_seconds: Largest time for one image: by `latency_table`, or else the median
+                on the server's CPU with one thread.
             min_accuracy: Smallest accuracy on the test split, 0 to 1.
             max_accuracy_drop: Largest loss against the input network; 0.01 is one point.
+            latency_table: The caller's own device, which `max_latency_seconds` then is about.
             effort: How much to train: "draft", "standard" or "full".
             method: "default", or "paper" for the paper's method to the letter.
             seed: Seed of all random choices.
@@ -129,6 +133,7 @@ class Client:
             max_run_time_seconds=max_run_time_seconds,
             max_queue_time_seconds=max_queue_time_seconds,
             priority=priority,
+            latency_table=latency_table,
         )
         request = _request.create_job(spec, request_id)
         message = self._transport.call(lambda stubs: stubs.compression.CreateJob, request)
@@ -143,7 +148,10 @@ class Client:
         max_params_ratio: float | None = None,
         max_macs: int | None = None,
         max_macs_ratio: float | None = None,
+        max_latency_seconds: float | None = None,
         min_accuracy: float | None = None,
+        latency_table: LatencyTable | None = None,
+        effort: Effort | str = Effort.DRAFT,
         method: Method | str = Method.DEFAULT,
         seed: int = 0,
         max_candidates: int = 8,
@@ -157,10 +165,13 @@ class Client:
                 max_params_ratio=max_params_ratio,
                 max_macs=max_macs,
                 max_macs_ratio=max_macs_ratio,
+                max_latency_seconds=max_latency_seconds,
                 min_accuracy=min_accuracy,
             ),
+            effort=_request.choice(Effort, "spec.effort", effort),
             method=_request.choice(Method, "spec.method", method),
             seed=seed,
+            latency_table=latency_table,
         )
         message = self._transport.call(
             lambda stubs: stubs.compression.Plan,

@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from archpress_client import _events, _info
 from archpress_client._durations import duration_from_proto, duration_to_proto
 from archpress_client._errors import reason_of
+from archpress_client._latency_table import LatencyTable, LayerLatency
 from archpress_client._network import WEIGHTED, Layer, LayerKind, Network
 from archpress_client._types import (
     ArtifactSource,
@@ -126,11 +127,14 @@ def spec_to_proto(spec: JobSpec) -> jobs_pb2.JobSpec:
         message.max_run_time.CopyFrom(duration_to_proto(spec.max_run_time_seconds))
     if spec.max_queue_time_seconds is not None:
         message.max_queue_time.CopyFrom(duration_to_proto(spec.max_queue_time_seconds))
+    if spec.latency_table is not None:
+        message.latency_table.CopyFrom(_latency_table_to_proto(spec.latency_table))
     return message
 
 
 def spec_from_proto(message: jobs_pb2.JobSpec) -> JobSpec:
     """Return the specification in a message."""
+    table = message.latency_table
     network: str | Network = message.network or message.artifact
     if message.HasField("architecture"):
         network = network_from_proto(message.architecture)
@@ -145,6 +149,39 @@ def spec_from_proto(message: jobs_pb2.JobSpec) -> JobSpec:
         max_run_time_seconds=_seconds(message, "max_run_time"),
         max_queue_time_seconds=_seconds(message, "max_queue_time"),
         priority=message.priority,
+        latency_table=_latency_table(table) if message.HasField("latency_table") else None,
+    )
+
+
+def _latency_table_to_proto(table: LatencyTable) -> jobs_pb2.LatencyTable:
+    return jobs_pb2.LatencyTable(
+        fixed_seconds=table.fixed_seconds,
+        layers=[
+            jobs_pb2.LayerLatency(
+                kind=architecture_pb2.LayerKind.ValueType(row.kind.value),
+                kernel=row.kernel,
+                fixed_seconds=row.fixed_seconds,
+                seconds_per_mac=row.seconds_per_mac,
+                seconds_per_output=row.seconds_per_output,
+            )
+            for row in table.layers
+        ],
+    )
+
+
+def _latency_table(message: jobs_pb2.LatencyTable) -> LatencyTable:
+    return LatencyTable(
+        fixed_seconds=message.fixed_seconds,
+        layers=tuple(
+            LayerLatency(
+                kind=layer_kind(row.kind),
+                kernel=row.kernel if row.HasField("kernel") else None,
+                fixed_seconds=row.fixed_seconds,
+                seconds_per_mac=row.seconds_per_mac,
+                seconds_per_output=row.seconds_per_output,
+            )
+            for row in message.layers
+        ),
     )
 
 
@@ -239,6 +276,7 @@ def result_from_proto(message: jobs_pb2.Result, source: ArtifactSource) -> Resul
         nearest_budget=_budget_from_proto(nearest) if message.HasField("nearest_budget") else None,
         run_time_seconds=_seconds(message, "run_time") or 0.0,
         embedding=message.embedding,
+        optimism=_optional(message, "optimism"),
         _source=source,
     )
 

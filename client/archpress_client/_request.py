@@ -110,6 +110,8 @@ def _spec_violations(spec: JobSpec) -> Iterator[FieldViolation]:
     if not (isinstance(spec.dataset, str) and spec.dataset):
         yield FieldViolation("spec.dataset", f"is {spec.dataset!r}, must be a name")
     yield from _budget_violations(spec.budget)
+    if spec.latency_table is not None:
+        yield from spec.latency_table.violations()
     yield from _range("spec.seed", spec.seed, 0, _UINT64)
     yield from _range("spec.priority", spec.priority, -100, 100)
     for name in ("max_run_time_seconds", "max_queue_time_seconds"):

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from archpress_client._latency_table import LatencyTable
 from archpress_client._network import Network
 
 
@@ -86,7 +87,8 @@ class Budget:
     max_macs_ratio: float | None = None
     """Fraction of the input network's multiply-accumulates."""
     max_latency_seconds: float | None = None
-    """Median on the worker, one thread, one image."""
+    """For one image: by the specification's latency table, or else the median on the worker with
+    one thread."""
     min_accuracy: float | None = None
     """On the test split, 0 to 1."""
     max_accuracy_drop: float | None = None
@@ -108,6 +110,8 @@ class JobSpec:
     max_run_time_seconds: float | None = None
     max_queue_time_seconds: float | None = None
     priority: int = 0
+    latency_table: LatencyTable | None = None
+    """The caller's own device, which the budget's latency then is about."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -204,12 +208,22 @@ class Result:
     """The budget loosened until this result meets it, where it does not."""
     run_time_seconds: float
     embedding: str
+    optimism: float | None
+    """Mean predicted minus measured accuracy of the candidates, where both are of one kind."""
     _source: ArtifactSource = field(repr=False, compare=False)
 
     @property
     def accuracy(self) -> float:
         """Accuracy of the delivered file on the whole test split."""
         return self.certificate.accuracy
+
+    @property
+    def is_slower(self) -> bool:
+        """Whether the multiply-accumulates fell but the latency measured on the server did not."""
+        old, new = self.certificate.input_latency, self.certificate.latency
+        if old is None or new is None or self.costs_after.macs >= self.costs_before.macs:
+            return False
+        return new.median_seconds >= old.median_seconds
 
     def save(self, path: str | Path) -> None:
         """Write the trained network as an ONNX file, whole and verified or not at all."""

@@ -9,13 +9,15 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from archpress_server.compress.latency_table import LatencyModel
 from archpress_server.compress.types import FieldViolation, Plan, Request, RequestError
 from archpress_trainer.data.dataset import DatasetError
 from archpress_trainer.data.registry import DataSources
-from archpress_trainer.embedding.manifest import MANIFEST_FILE
+from archpress_trainer.embedding.manifest import MANIFEST_FILE, read_manifest
 from archpress_trainer.processes import worker_pool
+from archpress_trainer.space.chain import ChainSpace
 
 if TYPE_CHECKING:
     from archpress_trainer.embedding.interface import Embedding
@@ -48,6 +50,7 @@ class Planner:
         """Give the process so many CPU threads."""
         self._threads = threads
         self._pool: ProcessPoolExecutor | None = None
+        self._latency_models: dict[str, LatencyModel] = {}
 
     async def plan(self, request: Request, folder: Path, max_candidates: int) -> Plan:
         """Return a plan.
@@ -55,7 +58,10 @@ class Planner:
         Raises:
             RequestError: the request cannot be met.
         """
-        answer = await self._run(_plan, request, folder, max_candidates)
+        model = None
+        if request.budget.max_latency_seconds is not None and request.latency_table is None:
+            model = await self._latency_model(folder)
+        answer = await self._run(_plan, request, folder, max_candidates, model)
         if isinstance(answer, _Refusal):
             raise RequestError(answer.violations, answer.metadata)
         assert isinstance(answer, Plan)
@@ -66,6 +72,14 @@ class Planner:
         answer = await self._run(_dataset_facts, sources, name)
         assert answer is None or isinstance(answer, DatasetFacts)
         return answer
+
+    async def _latency_model(self, folder: Path) -> LatencyModel:
+        """Return the model of this machine for an embedding's networks, calibrated once."""
+        space = read_manifest(folder).space
+        if space.digest not in self._latency_models:
+            model: Any = await self._run(_calibrate, space)
+            self._latency_models[space.digest] = model
+        return self._latency_models[space.digest]
 
     def close(self) -> None:
         """Stop the process without waiting for what it does."""
@@ -103,12 +117,21 @@ def _start_process(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _plan(request: Request, folder: Path, max_candidates: int) -> Plan | _Refusal:
+def _calibrate(space: ChainSpace) -> LatencyModel:
+    from archpress_server.compress.latency_model import calibrate
+
+    return calibrate(space)
+
+
+def _plan(
+    request: Request, folder: Path, max_candidates: int, latency_model: LatencyModel | None
+) -> Plan | _Refusal:
     from archpress_server.compress.planning import plan
 
     try:
         written = (folder / MANIFEST_FILE).stat().st_mtime_ns
-        return plan(request, _embedding(folder, written), max_candidates)
+        embedding = _embedding(folder, written)
+        return plan(request, embedding, max_candidates, latency_model=latency_model)
     except RequestError as error:
         return _Refusal(error.violations, error.metadata)
 

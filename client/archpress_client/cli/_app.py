@@ -35,9 +35,8 @@ def compress(
     max_params_ratio: options.MaxParamsRatio = None,
     max_macs: options.MaxMacs = None,
     max_macs_ratio: options.MaxMacsRatio = None,
-    max_latency_seconds: Annotated[
-        float | None, typer.Option(help="Largest median time for one image.")
-    ] = None,
+    max_latency_seconds: options.MaxLatencySeconds = None,
+    latency_table: options.LatencyTableFile = None,
     min_accuracy: options.MinAccuracy = None,
     max_accuracy_drop: Annotated[
         float | None, typer.Option(help="Largest loss of accuracy; 0.01 is one point.")
@@ -69,6 +68,7 @@ def compress(
             max_latency_seconds=max_latency_seconds,
             min_accuracy=min_accuracy,
             max_accuracy_drop=max_accuracy_drop,
+            latency_table=options.read_latency_table(latency_table),
             effort=effort,
             method=method,
             seed=seed,
@@ -89,7 +89,10 @@ def plan(
     max_params_ratio: options.MaxParamsRatio = None,
     max_macs: options.MaxMacs = None,
     max_macs_ratio: options.MaxMacsRatio = None,
+    max_latency_seconds: options.MaxLatencySeconds = None,
+    latency_table: options.LatencyTableFile = None,
     min_accuracy: options.MinAccuracy = None,
+    effort: options.EffortOption = Effort.DRAFT,
     method: options.MethodOption = Method.DEFAULT,
     seed: options.Seed = 0,
     candidates: Annotated[int, typer.Option(help="Most candidates wanted.")] = 8,
@@ -107,7 +110,10 @@ def plan(
             max_params_ratio=max_params_ratio,
             max_macs=max_macs,
             max_macs_ratio=max_macs_ratio,
+            max_latency_seconds=max_latency_seconds,
             min_accuracy=min_accuracy,
+            latency_table=options.read_latency_table(latency_table),
+            effort=effort,
             method=method,
             seed=seed,
             max_candidates=candidates,

@@ -10,6 +10,7 @@ import typer
 
 from archpress_client._client import Client
 from archpress_client._config import Retry, Tls
+from archpress_client._latency_table import LatencyTable
 from archpress_client._network import Network
 from archpress_client._types import Effort, Method
 
@@ -38,6 +39,13 @@ MaxMacs = Annotated[int | None, typer.Option(help="Largest number of multiply-ac
 MaxMacsRatio = Annotated[
     float | None, typer.Option(help="The same as a fraction of the input network's.")
 ]
+MaxLatencySeconds = Annotated[
+    float | None, typer.Option(help="Largest time for one image, on the server or by the table.")
+]
+LatencyTableFile = Annotated[
+    Path | None,
+    typer.Option("--latency-table", metavar="FILE.json", help="Your own device, layer by layer."),
+]
 MinAccuracy = Annotated[float | None, typer.Option(help="Smallest test accuracy, 0 to 1.")]
 EffortOption = Annotated[Effort, typer.Option("--effort", help="How much to train.")]
 MethodOption = Annotated[Method, typer.Option("--method", help="Embedding and objective.")]
@@ -65,6 +73,17 @@ def read_network(argument: str) -> str | Network:
         return Network.load(argument)
     except OSError as error:
         raise typer.BadParameter(f"{argument}: {error.strerror}", param_hint="--network") from None
+
+
+def read_latency_table(path: Path | None) -> LatencyTable | None:
+    """Return the table of a JSON file, if one is given."""
+    if path is None:
+        return None
+    try:
+        return LatencyTable.load(path)
+    except OSError as error:
+        text = f"{path}: {error.strerror}"
+        raise typer.BadParameter(text, param_hint="--latency-table") from None
 
 
 def check_out(path: Path | None) -> None:

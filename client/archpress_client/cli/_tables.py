@@ -78,6 +78,11 @@ def certificate_lines(result: Result) -> list[str]:
             f"latency: {where.runs} runs, batch {where.batch_size}, {where.threads} thread(s), "
             f"{where.cpu_name}"
         )
+    if result.is_slower:
+        lines.append("the multiply-accumulates fell, the latency did NOT")
+    if result.optimism is not None:
+        points = f"{100 * result.optimism:+.2f} points"
+        lines.append(f"predictions for this job's candidates were off by {points} (+ is too high)")
     if not result.budget_met:
         lines.append("the budget is NOT met")
     return lines

@@ -211,8 +211,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INVALID_BUDGET: _ErrorReason.ValueType  # 4
     """INVALID_ARGUMENT: a budget field is out of range [field]."""
     ERROR_REASON_BUDGET_INFEASIBLE: _ErrorReason.ValueType  # 5
-    """INVALID_ARGUMENT: no network in the space can meet the budget [the nearest feasible value under
-    each violated field's name].
+    """INVALID_ARGUMENT: no network in the space can meet the budget; of a job: neither the latency as
+    measured on the worker's machine [the nearest feasible value under each violated field's name;
+    a latency as in JSON, "0.000051s"].
     """
     ERROR_REASON_SHAPE_MISMATCH: _ErrorReason.ValueType  # 6
     """INVALID_ARGUMENT: input shape or classes differ from the data set's [expected, actual]."""
@@ -238,7 +239,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE with RetryInfo: the job store cannot be reached."""
     ERROR_REASON_BUDGET_UNREACHABLE: _ErrorReason.ValueType  # 16
     """Job, FAILED_PRECONDITION: no trained candidate reached the accuracy or latency asked for;
-    Job.result is the best one, with Result.nearest_budget.
+    Job.result is the best one, with Result.nearest_budget [what the result reaches under each
+    missed field's name].
     """
     ERROR_REASON_WORKER_LOST: _ErrorReason.ValueType  # 17
     """Job, ABORTED: the worker was lost in each of the allowed attempts [attempts]."""
@@ -277,8 +279,9 @@ ERROR_REASON_UNKNOWN_NETWORK: ErrorReason.ValueType  # 3
 ERROR_REASON_INVALID_BUDGET: ErrorReason.ValueType  # 4
 """INVALID_ARGUMENT: a budget field is out of range [field]."""
 ERROR_REASON_BUDGET_INFEASIBLE: ErrorReason.ValueType  # 5
-"""INVALID_ARGUMENT: no network in the space can meet the budget [the nearest feasible value under
-each violated field's name].
+"""INVALID_ARGUMENT: no network in the space can meet the budget; of a job: neither the latency as
+measured on the worker's machine [the nearest feasible value under each violated field's name;
+a latency as in JSON, "0.000051s"].
 """
 ERROR_REASON_SHAPE_MISMATCH: ErrorReason.ValueType  # 6
 """INVALID_ARGUMENT: input shape or classes differ from the data set's [expected, actual]."""
@@ -304,7 +307,8 @@ ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 15
 """UNAVAILABLE with RetryInfo: the job store cannot be reached."""
 ERROR_REASON_BUDGET_UNREACHABLE: ErrorReason.ValueType  # 16
 """Job, FAILED_PRECONDITION: no trained candidate reached the accuracy or latency asked for;
-Job.result is the best one, with Result.nearest_budget.
+Job.result is the best one, with Result.nearest_budget [what the result reaches under each
+missed field's name].
 """
 ERROR_REASON_WORKER_LOST: ErrorReason.ValueType  # 17
 """Job, ABORTED: the worker was lost in each of the allowed attempts [attempts]."""
@@ -360,6 +364,7 @@ class JobSpec(_message.Message):
     MAX_RUN_TIME_FIELD_NUMBER: _builtins.int
     MAX_QUEUE_TIME_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    LATENCY_TABLE_FIELD_NUMBER: _builtins.int
     network: _builtins.str
     """A named network, such as "conv-7", "conv-10", "vgg-16-bn" or "resnet-20", built for the data
     set's shape and classes. ServerInfo.networks lists them. Error: UNKNOWN_NETWORK.
@@ -411,6 +416,13 @@ class JobSpec(_message.Message):
         ends FAILED with TIMED_OUT.
         """
 
+    @_builtins.property
+    def latency_table(self) -> Global___LatencyTable:
+        """The caller's own device, which budget.max_latency then is about. Without one max_latency is
+        about the worker's CPU. Errors: INVALID_FIELD for entries that are missing, double, negative or
+        not finite, each by its path, and for a table without max_latency.
+        """
+
     def __init__(
         self,
         *,
@@ -426,16 +438,97 @@ class JobSpec(_message.Message):
         max_run_time: _duration_pb2.Duration | None = ...,
         max_queue_time: _duration_pb2.Duration | None = ...,
         priority: _builtins.int = ...,
+        latency_table: Global___LatencyTable | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "artifact", b"artifact", "budget", b"budget", "max_queue_time", b"max_queue_time", "max_run_time", b"max_run_time", "model", b"model", "network", b"network"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "artifact", b"artifact", "budget", b"budget", "latency_table", b"latency_table", "max_queue_time", b"max_queue_time", "max_run_time", b"max_run_time", "model", b"model", "network", b"network"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "artifact", b"artifact", "budget", b"budget", "dataset", b"dataset", "effort", b"effort", "labels", b"labels", "max_queue_time", b"max_queue_time", "max_run_time", b"max_run_time", "method", b"method", "model", b"model", "network", b"network", "priority", b"priority", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "artifact", b"artifact", "budget", b"budget", "dataset", b"dataset", "effort", b"effort", "labels", b"labels", "latency_table", b"latency_table", "max_queue_time", b"max_queue_time", "max_run_time", b"max_run_time", "method", b"method", "model", b"model", "network", b"network", "priority", b"priority", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_model: _TypeAlias = _typing.Literal["architecture", "network", "artifact"]  # noqa: Y015
     _WhichOneofArgType_model: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_model) -> _WhichOneofReturnType_model | None: ...
 
 Global___JobSpec: _TypeAlias = JobSpec  # noqa: Y015
+
+@_typing.final
+class LatencyTable(_message.Message):
+    """How long layers take on a device that the server does not have.
+
+    A network's latency is the exact sum of fixed_seconds and its layers' seconds, over the layers of
+    the delivered network: without dropout, and without a batch normalization that folds into the
+    layer before it. Every kind of layer that the embedding's networks may have needs a row, DROPOUT
+    alone does not; a layer that the device runs within another one has a row of zeros.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAYERS_FIELD_NUMBER: _builtins.int
+    FIXED_SECONDS_FIELD_NUMBER: _builtins.int
+    fixed_seconds: _builtins.float
+    """What each run takes whatever the network, at least 0."""
+    @_builtins.property
+    def layers(self) -> _containers.RepeatedCompositeFieldContainer[Global___LayerLatency]:
+        """At most 512 rows, one for each kind, or for each kind and kernel."""
+
+    def __init__(
+        self,
+        *,
+        layers: _abc.Iterable[Global___LayerLatency] | None = ...,
+        fixed_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fixed_seconds", b"fixed_seconds", "layers", b"layers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LatencyTable: _TypeAlias = LatencyTable  # noqa: Y015
+
+@_typing.final
+class LayerLatency(_message.Message):
+    """How long layers of a kind take, for one image: a layer's seconds are fixed_seconds +
+    seconds_per_mac * its multiply-accumulates + seconds_per_output * the numbers that it writes.
+
+    Seconds are plain numbers here, since those of a multiply-accumulate are far below a nanosecond.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    KERNEL_FIELD_NUMBER: _builtins.int
+    FIXED_SECONDS_FIELD_NUMBER: _builtins.int
+    SECONDS_PER_MAC_FIELD_NUMBER: _builtins.int
+    SECONDS_PER_OUTPUT_FIELD_NUMBER: _builtins.int
+    kind: _architecture_pb2.LayerKind.ValueType
+    """Required."""
+    kernel: _builtins.int
+    """Side of the window, 1 to 31, for CONVOLUTION, MAX_POOL and AVERAGE_POOL. Unset is every kernel
+    that has no row of its own.
+    """
+    fixed_seconds: _builtins.float
+    """At least 0."""
+    seconds_per_mac: _builtins.float
+    """At least 0."""
+    seconds_per_output: _builtins.float
+    """At least 0."""
+    def __init__(
+        self,
+        *,
+        kind: _architecture_pb2.LayerKind.ValueType = ...,
+        kernel: _builtins.int | None = ...,
+        fixed_seconds: _builtins.float = ...,
+        seconds_per_mac: _builtins.float = ...,
+        seconds_per_output: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_kernel", b"_kernel", "kernel", b"kernel"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kernel", b"_kernel", "fixed_seconds", b"fixed_seconds", "kernel", b"kernel", "kind", b"kind", "seconds_per_mac", b"seconds_per_mac", "seconds_per_output", b"seconds_per_output"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__kernel: _TypeAlias = _typing.Literal["kernel"]  # noqa: Y015
+    _WhichOneofArgType__kernel: _TypeAlias = _typing.Literal["_kernel", b"_kernel"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kernel) -> _WhichOneofReturnType__kernel | None: ...
+
+Global___LayerLatency: _TypeAlias = LayerLatency  # noqa: Y015
 
 @_typing.final
 class Budget(_message.Message):
@@ -469,15 +562,21 @@ class Budget(_message.Message):
     max_macs_ratio: _builtins.float
     """The same as a fraction of the input network's macs, in (0, 1]."""
     min_accuracy: _builtins.float
-    """Smallest accuracy on the test split, in [0, 1]."""
+    """Smallest accuracy on the test split, in [0, 1]. Where the embedding deems it unlikely (under
+    50%) plan and job carry a warning with the probability; where hopeless (under 0.1%) the plan
+    fails with BUDGET_INFEASIBLE, and so does the job, before any training.
+    """
     max_accuracy_drop: _builtins.float
     """Largest loss of accuracy against the input network, in [0, 1]; 0.01 is one point. The input
     network's accuracy is that of the uploaded weights, or else measured by training it.
     """
     @_builtins.property
     def max_latency(self) -> _duration_pb2.Duration:
-        """Largest median latency, positive, measured as in LatencyMeasurement on the worker's machine
-        with one thread and a batch of one.
+        """Largest latency, positive. With JobSpec.latency_table its sum is what counts, exactly and as
+        hard as a size. Without one it is the median measured as in LatencyMeasurement on the worker's
+        machine with one thread and a batch of one: candidates are measured before they are trained,
+        the result in its certificate, where a median over the limit is measured up to three times and
+        the lowest counts. What is measured differs from run to run, and with it the candidates.
         """
 
     def __init__(
@@ -822,6 +921,7 @@ class Result(_message.Message):
     NEAREST_BUDGET_FIELD_NUMBER: _builtins.int
     RUN_TIME_FIELD_NUMBER: _builtins.int
     EMBEDDING_FIELD_NUMBER: _builtins.int
+    OPTIMISM_FIELD_NUMBER: _builtins.int
     artifact: _builtins.str
     """The trained network, `artifacts/{id}`, to be read with DownloadArtifact."""
     accuracy_before: _builtins.float
@@ -834,6 +934,12 @@ class Result(_message.Message):
     """
     embedding: _builtins.str
     """Name of the embedding that was used, as in ServerInfo.embeddings."""
+    optimism: _builtins.float
+    """Mean of predicted minus measured validation accuracy over the candidates of the first round of
+    training: how far this job's predictions were too high. Set only where that round trained with
+    the recipe, images and epochs of the embedding's labels (EmbeddingInfo.fidelity), since else
+    the two differ by that too.
+    """
     @_builtins.property
     def architecture(self) -> _architecture_pb2.Architecture:
         """Its architecture."""
@@ -879,14 +985,20 @@ class Result(_message.Message):
         nearest_budget: Global___Budget | None = ...,
         run_time: _duration_pb2.Duration | None = ...,
         embedding: _builtins.str = ...,
+        optimism: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accuracy_before", b"_accuracy_before", "accuracy_before", b"accuracy_before", "architecture", b"architecture", "certificate", b"certificate", "costs_after", b"costs_after", "costs_before", b"costs_before", "nearest_budget", b"nearest_budget", "predicted_interval", b"predicted_interval", "run_time", b"run_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accuracy_before", b"_accuracy_before", "_optimism", b"_optimism", "accuracy_before", b"accuracy_before", "architecture", b"architecture", "certificate", b"certificate", "costs_after", b"costs_after", "costs_before", b"costs_before", "nearest_budget", b"nearest_budget", "optimism", b"optimism", "predicted_interval", b"predicted_interval", "run_time", b"run_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accuracy_before", b"_accuracy_before", "accuracy_before", b"accuracy_before", "architecture", b"architecture", "artifact", b"artifact", "budget_met", b"budget_met", "certificate", b"certificate", "costs_after", b"costs_after", "costs_before", b"costs_before", "embedding", b"embedding", "nearest_budget", b"nearest_budget", "predicted_accuracy", b"predicted_accuracy", "predicted_interval", b"predicted_interval", "run_time", b"run_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accuracy_before", b"_accuracy_before", "_optimism", b"_optimism", "accuracy_before", b"accuracy_before", "architecture", b"architecture", "artifact", b"artifact", "budget_met", b"budget_met", "certificate", b"certificate", "costs_after", b"costs_after", "costs_before", b"costs_before", "embedding", b"embedding", "nearest_budget", b"nearest_budget", "optimism", b"optimism", "predicted_accuracy", b"predicted_accuracy", "predicted_interval", b"predicted_interval", "run_time", b"run_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accuracy_before: _TypeAlias = _typing.Literal["accuracy_before"]  # noqa: Y015
     _WhichOneofArgType__accuracy_before: _TypeAlias = _typing.Literal["_accuracy_before", b"_accuracy_before"]  # noqa: Y015
+    _WhichOneofReturnType__optimism: _TypeAlias = _typing.Literal["optimism"]  # noqa: Y015
+    _WhichOneofArgType__optimism: _TypeAlias = _typing.Literal["_optimism", b"_optimism"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__accuracy_before) -> _WhichOneofReturnType__accuracy_before | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__optimism) -> _WhichOneofReturnType__optimism | None: ...
 
 Global___Result: _TypeAlias = Result  # noqa: Y015
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from archpress_server.compress.latency_checks import latency_violations
 from archpress_server.compress.types import Budget, FieldViolation, Reason, Request, RequestError
 from archpress_trainer.embedding.manifest import Manifest
 from archpress_trainer.space.chain import ChainSpace
@@ -22,7 +23,7 @@ MAX_INPUT_ACTIVATION_BYTES = 2**30
 
 
 def budget_violations(budget: Budget) -> list[FieldViolation]:
-    """Return every field of a budget that is out of its range, or not yet offered."""
+    """Return every field of a budget that is out of its range."""
     found = []
     counts = (("max_params", budget.max_params), ("max_macs", budget.max_macs))
     for name, number in counts:
@@ -52,15 +53,7 @@ def budget_violations(budget: Budget) -> list[FieldViolation]:
     latency = budget.max_latency_seconds
     if latency is not None and not (math.isfinite(latency) and latency > 0):
         found.append(_invalid("max_latency", f"is {latency:g} s, must be positive"))
-    named = {violation.path for violation in found}
-    later = (("max_latency", latency), ("max_accuracy_drop", budget.max_accuracy_drop))
-    return found + [
-        FieldViolation(
-            f"budget.{name}", "this server does not offer it yet", Reason.NOT_IMPLEMENTED
-        )
-        for name, value in later
-        if value is not None and f"budget.{name}" not in named
-    ]
+    return found
 
 
 def size_budget(budget: Budget, before: Costs) -> SizeBudget:
@@ -98,7 +91,7 @@ def check_request(request: Request, manifest: Manifest) -> None:
     Raises:
         RequestError: with every violation: shape and classes that differ from the data set's,
             budgets out of range, budgets below the smallest network of the space (metadata name
-            the nearest feasible values).
+            the nearest feasible values), bad entries of a latency table.
     """
     large, metadata = _too_large(count(request.architecture))
     found = [*shape_violations(request.architecture, manifest), *large]
@@ -106,6 +99,9 @@ def check_request(request: Request, manifest: Manifest) -> None:
     if not invalid:
         invalid, nearest = _infeasible(request, manifest.space)
         metadata = metadata or nearest
+    slow, fastest = latency_violations(request, manifest.space)
+    invalid += slow
+    metadata |= fastest
     if found or invalid:
         raise RequestError((*found, *invalid), metadata)
 

@@ -13,6 +13,7 @@ from random import Random
 import numpy as np
 import torch
 
+from archpress_server.compress.latency_budget import LatencyLimit
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.embedding.prediction import Prediction
 from archpress_trainer.space.costs import Costs, count
@@ -82,24 +83,38 @@ class Pool:
     """Distinct architectures within a budget and the labelled range, scored as they are added."""
 
     def __init__(
-        self, embedding: Embedding, budget: SizeBudget, *, fit_widths: bool = True
+        self,
+        embedding: Embedding,
+        budget: SizeBudget,
+        *,
+        fit_widths: bool = True,
+        latency: LatencyLimit | None = None,
     ) -> None:
-        """Start empty."""
+        """Start empty; a limit on latency is kept to by its model."""
         self._embedding = embedding
         self._fit_widths = fit_widths
+        self._latency = latency
         self._range = LabelledRange.of(embedding)
-        self._budget = self._range.narrowed(budget) if self._range else budget
+        self._budget = budget
+        if self._range is not None:
+            self._budget = self._range.narrowed(budget)
+            if latency is not None and budget == SizeBudget():
+                self._budget = SizeBudget(max_macs=self._range.max_macs)
         self._scored: dict[str, Scored] = {}
 
     def __len__(self) -> int:
         """Return how many architectures there are."""
         return len(self._scored)
 
-    def add(self, architectures: Iterable[Architecture | None]) -> None:
+    def add(
+        self, architectures: Iterable[Architecture | None], *, as_they_are: bool = False
+    ) -> None:
         """Fit each to the budget and add what is new and holds; the rest is passed over."""
         fresh: dict[str, tuple[Architecture, Costs]] = {}
         for architecture in architectures:
-            fitted = self._fitted(architecture) if architecture else None
+            fitted = architecture
+            if architecture is not None and not as_they_are:
+                fitted = self._fitted(architecture)
             if fitted is None or fitted.digest in self._scored or fitted.digest in fresh:
                 continue
             costs = count(fitted)
@@ -111,21 +126,36 @@ class Pool:
 
     def _fitted(self, architecture: Architecture) -> Architecture | None:
         costs = count(architecture)
-        snug = self._budget.holds(costs) and self._budget.used(costs) >= _SNUG
+        latency = self._latency
+        used = self._budget.used(costs)
+        if latency is not None:
+            used = max(used, latency.used(architecture))
+        snug = self._budget.holds(costs) and _SNUG <= used <= 1
         if snug or not self._fit_widths:
             return architecture
+        if latency is not None:
+            return latency.fit_widths(architecture, self._budget)
         return fit_widths(architecture, self._budget)
 
     def _holds(self, architecture: Architecture, costs: Costs) -> bool:
         near = self._range is None or self._range.holds(costs)
         inside = self._embedding.manifest.space.contains(architecture)
-        return near and inside and self._budget.holds(costs)
+        if not (near and inside and self._budget.holds(costs)):
+            return False
+        return self._latency is None or self._latency.holds(architecture)
 
     def best(self, count: int) -> list[Scored]:
         """Return the architectures of the highest lower bounds, best first."""
         return sorted(
             self._scored.values(), key=lambda s: (-s.prediction.lower, s.architecture.digest)
         )[:count]
+
+    def of(self, architectures: Iterable[Architecture]) -> list[Scored]:
+        """Add architectures as they are and return those that hold."""
+        architectures = list(architectures)
+        self.add(architectures, as_they_are=True)
+        digests = [architecture.digest for architecture in architectures]
+        return [self._scored[digest] for digest in digests if digest in self._scored]
 
     def all(self) -> list[Scored]:
         """Return every architecture."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from archpress_server.compress.types import Effort, Method
-from archpress_trainer.training.recipe import Recipe, paper_recipe
+from archpress_trainer.training.fidelity import Fidelity
+from archpress_trainer.training.recipe import Recipe, paper_recipe, population_recipe
 
 _SHORT_EDGE = 32
 _DRAFT_WORK_MACS = 9e12
@@ -36,6 +37,12 @@ class EffortPlan:
         affordable = int(self.final_work_macs / (macs * images))
         return replace(recipe, epochs=max(_FEWEST_EPOCHS, min(recipe.epochs, affordable)))
 
+    def first_round_is_at(self, fidelity: Fidelity) -> bool:
+        """Return whether the first round trains as labels of this fidelity were trained."""
+        recipe = self.round_recipe
+        label = population_recipe(fidelity.epochs, crop_padding=recipe.crop_padding)
+        return recipe == label and self.round_images == fidelity.train_images
+
 
 def effort_plan(
     effort: Effort, method: Method, dataset: str, input_shape: tuple[int, int, int]
@@ -63,7 +70,8 @@ def effort_plan(
         average_decay=0.995,
         clip_norm=2.0,
     )
-    short = replace(final, name="round", epochs=3, average_decay=0.0, batch_size=64)
+    # As labels are trained, so that predictions and rounds speak of the same accuracy.
+    short = population_recipe(3, crop_padding=final.crop_padding)
     candidates, images = _ROUNDS[effort]
     work = _DRAFT_WORK_MACS if effort is Effort.DRAFT else None
     return EffortPlan(candidates, short, images, final, work)

@@ -6,6 +6,10 @@ import time
 from collections.abc import Callable
 
 from archpress_server.compress.checks import check_request
+from archpress_server.compress.latency_budget import latency_limit
+from archpress_server.compress.latency_screen import propose_within
+from archpress_server.compress.latency_table import LatencyModel
+from archpress_server.compress.reach import floor_warnings
 from archpress_server.compress.search import PlanSettings, Search
 from archpress_server.compress.types import Candidate, Plan, Progress, Request
 from archpress_trainer.embedding.interface import Embedding
@@ -18,23 +22,38 @@ def plan(
     *,
     settings: PlanSettings | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    latency_model: LatencyModel | None = None,
 ) -> Plan:
     """Return candidates for a request, best first, all valid and within the hard budgets.
+
+    Args:
+        request: what to look for.
+        embedding: of the request's data set and method.
+        max_candidates: most candidates wanted.
+        settings: how wide the search is; what the method means by default.
+        on_progress: told of every step.
+        latency_model: of this machine, where the request limits latency without a table of its
+            own; calibrated first where there is none, which takes seconds.
 
     Raises:
         RequestError: the request is invalid or infeasible.
     """
     started = time.perf_counter()
-    check_request(request, embedding.manifest)
-    search = Search(request, embedding, settings, on_progress)
+    manifest = embedding.manifest
+    check_request(request, manifest)
+    limit = latency_limit(request, manifest.space, latency_model)
+    search = Search(request, embedding, settings, on_progress, limit)
     search.run()
+    found = propose_within(search, max_candidates, limit, manifest.space)
+    predicted = [(scored.prediction, scored.costs.macs) for scored in found]
+    hardly = floor_warnings(request, predicted, manifest.fidelity)
     return Plan(
         costs_before=search.costs_before,
         candidates=tuple(
             Candidate(s.architecture, s.costs, s.prediction, rank)
-            for rank, s in enumerate(search.propose(max_candidates), start=1)
+            for rank, s in enumerate(found, start=1)
         ),
-        embedding=embedding.manifest.name,
+        embedding=manifest.name,
         seconds=time.perf_counter() - started,
-        warnings=tuple(search.warnings),
+        warnings=(*search.warnings, *hardly),
     )

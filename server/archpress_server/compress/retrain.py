@@ -27,10 +27,15 @@ from archpress_trainer.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class Trained:
-    """The winner with its trained network, on the CPU and in evaluation mode."""
+    """The winner with its trained network, on the CPU and in evaluation mode.
+
+    `first_round` holds the candidates that the first round trained, best first, with their
+    validation accuracies; it is empty where there was one candidate only.
+    """
 
     candidate: Candidate
     network: Network
+    first_round: tuple[Candidate, ...] = ()
 
 
 def retrain(
@@ -53,8 +58,11 @@ def retrain(
     remaining = list(candidates)[: effort.trained_candidates]
     session.plan_work(remaining)
     index = 0
+    first: list[Candidate] = []
     while len(remaining) > 1:
-        remaining = _round(session, remaining, index)
+        trained = _round(session, remaining, index)
+        first = first or trained
+        remaining = trained[: max(1, len(remaining) // 2)]
         index += 1
     others = [candidate for candidate in candidates if candidate.rank != remaining[0].rank]
     for winner in (*remaining, *others):
@@ -63,12 +71,15 @@ def retrain(
         if result.status is Status.FINISHED:
             chosen = replace(winner, validation_accuracy=result.accuracy, chosen=True)
             observer.candidate(chosen)
-            return Trained(chosen, network.cpu())
+            return Trained(chosen, network.cpu(), tuple(first))
     raise _diverged(candidates)
 
 
 def _round(session: _Session, remaining: list[Candidate], index: int) -> list[Candidate]:
-    """Train each candidate and return the better half, best first; later rounds train longer."""
+    """Train each candidate and return those that did not diverge, best first.
+
+    Later rounds train longer.
+    """
     effort = session.effort
     data = session.data.first(effort.round_images)
     recipe = replace(effort.round_recipe, epochs=effort.round_recipe.epochs * 2**index)
@@ -82,7 +93,7 @@ def _round(session: _Session, remaining: list[Candidate], index: int) -> list[Ca
     if not results:
         raise _diverged(remaining)
     results.sort(key=lambda c: (-(c.validation_accuracy or 0.0), c.rank))
-    return results[: max(1, len(remaining) // 2)]
+    return results
 
 
 def _diverged(candidates: Sequence[Candidate]) -> CompressionError:

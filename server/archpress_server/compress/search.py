@@ -21,10 +21,13 @@ from archpress_server.compress.decode import (
     search_nearby,
 )
 from archpress_server.compress.descent import DescentSettings, descend
+from archpress_server.compress.latency_budget import LatencyLimit
+from archpress_server.compress.latency_checks import fastest_networks
 from archpress_server.compress.types import Method, Phase, Progress, Request
 from archpress_trainer.embedding.codec import OutsideSpaceError
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.space.costs import Costs, count
+from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.widths import SizeBudget
 
 _TOLERATED_LOSS = 0.002
@@ -75,8 +78,9 @@ class Search:
         embedding: Embedding,
         settings: PlanSettings | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        latency: LatencyLimit | None = None,
     ) -> None:
-        """Prepare; the request has been checked."""
+        """Prepare; the request has been checked, `latency` is its limit on that."""
         by_method = PAPER_SETTINGS if request.method is Method.PAPER else PlanSettings()
         self.settings = settings or by_method
         self.costs_before = count(request.architecture)
@@ -85,13 +89,22 @@ class Search:
         self._embedding = embedding
         self._report = on_progress or (lambda _: None)
         self._budget = size_budget(request.budget, self.costs_before)
-        self._pool = Pool(embedding, self._budget, fit_widths=self.settings.search.fit_widths)
+        self._latency = latency
+        self._descended_to = self._budget
+        if latency is not None:
+            self._descended_to = latency.implied(self._budget, embedding.exemplars)
+        self._pool = Pool(
+            embedding,
+            self._budget,
+            fit_widths=self.settings.search.fit_widths,
+            latency=latency,
+        )
         self._proposed: set[str] = set()
 
     def run(self) -> None:
         """Fill the pool; it holds at least one network afterwards where the budget is feasible."""
         points = self._descended()
-        self.warnings += _range_warnings(self._embedding, self._budget, self.costs_before)
+        self.warnings += _range_warnings(self._embedding, self._descended_to, self.costs_before)
         draws = np.random.default_rng(self._request.seed)
         decode_points(self._embedding, points, self._pool, self.settings.search, draws)
         known = sorted(self._embedding.exemplars, key=lambda exemplar: -exemplar.accuracy)
@@ -103,7 +116,10 @@ class Search:
             self.warnings.append(
                 "no decode was valid and in the budget; the search starts from the smallest"
             )
-            self._pool.add(smallest_networks(self._embedding.manifest.space))
+            space = self._embedding.manifest.space
+            self._pool.add(smallest_networks(space))
+            if self._latency is not None:
+                self._pool.of(fastest_networks(space, self._latency.model))
         search_nearby(
             self._embedding,
             self._pool,
@@ -112,18 +128,27 @@ class Search:
             on_round=lambda index: self._report(Progress(Phase.DECODE, index + 1, rounds)),
         )
 
-    def propose(self, number: int) -> list[Scored]:
-        """Return the best networks that were not proposed yet, of different outlines if it can."""
+    def propose(self, number: int, within: LatencyLimit | None = None) -> list[Scored]:
+        """Return the best networks that were not proposed yet, of different outlines if it can.
+
+        They also keep to `within` by its model, where it is given.
+        """
         fresh = [s for s in self._ranked() if s.architecture.digest not in self._proposed]
+        if within is not None:
+            fresh = [scored for scored in fresh if within.holds(scored.architecture)]
         chosen = diverse(fresh, number)
         self._proposed.update(scored.architecture.digest for scored in chosen)
         return chosen
+
+    def scored(self, architectures: list[Architecture]) -> list[Scored]:
+        """Return those of some architectures that the budget allows, as they are."""
+        return self._pool.of(architectures)
 
     def _descended(self) -> torch.Tensor:
         settings = self.settings
         generator = torch.Generator().manual_seed(self._request.seed % 2**63)
         starts, warnings = _starts(
-            self._request, self._embedding, self._budget, settings.starts, generator
+            self._request, self._embedding, self._descended_to, settings.starts, generator
         )
         self.warnings += warnings
         first, last = (math.log10(pull) for pull in _COST_PULLS)
@@ -132,7 +157,7 @@ class Search:
         descent = descend(
             self._embedding,
             starts,
-            self._budget,
+            self._descended_to,
             settings.descent,
             cost_pull=pull,
             on_step=lambda step, loss: self._report(
@@ -147,7 +172,7 @@ class Search:
 
     @property
     def _unbounded(self) -> bool:
-        return self._budget == SizeBudget()
+        return self._budget == SizeBudget() and self._latency is None
 
     def _ranked(self) -> list[Scored]:
         if self._unbounded:

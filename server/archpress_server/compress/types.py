@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from archpress_server.compress.latency_table import LatencyTable
 from archpress_trainer.embedding.prediction import Prediction
 from archpress_trainer.space.costs import Costs
 from archpress_trainer.space.graph import Architecture
@@ -129,6 +130,8 @@ class Request:
     effort: Effort = Effort.DRAFT
     method: Method = Method.DEFAULT
     seed: int = 0
+    latency_table: LatencyTable | None = None
+    """The caller's own device, on which `max_latency_seconds` then holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +218,11 @@ class Compression:
     embedding: str
     budget_met: bool
     seconds: float
+    accuracy_before: float | None = None
+    """Of the input network on the test split, where it was measured."""
+    optimism: float | None = None
+    """Mean predicted minus measured accuracy of the candidates, where they were trained as the
+    embedding's labels were."""
 
 
 class Observer(Protocol):
@@ -226,6 +234,10 @@ class Observer(Protocol):
 
     def candidate(self, candidate: Candidate) -> None:
         """Be told of a candidate that was found, trained or chosen."""
+        ...
+
+    def warning(self, text: str) -> None:
+        """Be told something that the caller should know."""
         ...
 
     def should_stop(self) -> bool:

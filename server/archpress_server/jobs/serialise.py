@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any
 
+from archpress_server.compress.latency_table import LatencyTable, LayerLatency
 from archpress_server.compress.types import (
     Budget,
     Candidate,
@@ -35,6 +36,7 @@ from archpress_server.jobs.model import (
 from archpress_trainer.embedding.prediction import Prediction
 from archpress_trainer.space.costs import Costs
 from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.vocab import LayerKind
 
 Json = dict[str, Any]
 
@@ -66,6 +68,7 @@ def request_to_json(request: Request) -> Json:
         "effort": request.effort,
         "method": request.method,
         "seed": request.seed,
+        "latency_table": request.latency_table and asdict(request.latency_table),
     }
 
 
@@ -78,7 +81,17 @@ def request_from_json(record: Json) -> Request:
         effort=Effort(record["effort"]),
         method=Method(record["method"]),
         seed=record["seed"],
+        latency_table=_latency_table(record.get("latency_table")),
     )
+
+
+def _latency_table(record: Json | None) -> LatencyTable | None:
+    if record is None:
+        return None
+    rows = tuple(
+        LayerLatency(**{**row, "kind": LayerKind(row["kind"])}) for row in record["layers"]
+    )
+    return LatencyTable(rows, record["fixed_seconds"])
 
 
 def spec_to_json(spec: JobSpec) -> Json:

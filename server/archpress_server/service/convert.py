@@ -11,6 +11,7 @@ from archpress_proto.v1 import architecture_pb2 as arch_pb
 from archpress_proto.v1 import artifact_service_pb2 as artifact_pb
 from archpress_proto.v1 import compression_service_pb2 as service_pb
 from archpress_proto.v1 import jobs_pb2 as pb
+from archpress_server.compress.latency_table import LatencyTable, LayerLatency
 from archpress_server.compress.types import (
     Budget,
     Candidate,
@@ -148,6 +149,34 @@ def budget_to_proto(budget: Budget) -> pb.Budget:
     )
 
 
+def layer_latency_from_proto(message: pb.LayerLatency) -> LayerLatency:
+    """Return a row of a latency table, unchecked; its kind must be known."""
+    return LayerLatency(
+        LayerKind(message.kind),
+        message.kernel if message.HasField("kernel") else None,
+        message.fixed_seconds,
+        message.seconds_per_mac,
+        message.seconds_per_output,
+    )
+
+
+def latency_table_to_proto(table: LatencyTable) -> pb.LatencyTable:
+    """Return the message of a latency table."""
+    return pb.LatencyTable(
+        fixed_seconds=table.fixed_seconds,
+        layers=[
+            pb.LayerLatency(
+                kind=arch_pb.LayerKind.Name(int(row.kind)),  # type: ignore[arg-type]
+                kernel=row.kernel,
+                fixed_seconds=row.fixed_seconds,
+                seconds_per_mac=row.seconds_per_mac,
+                seconds_per_output=row.seconds_per_output,
+            )
+            for row in table.layers
+        ],
+    )
+
+
 def spec_to_proto(spec: JobSpec, *, brief: bool = False) -> pb.JobSpec:
     """Return the message of a specification; a brief one leaves the architecture out."""
     request = spec.request
@@ -163,6 +192,8 @@ def spec_to_proto(spec: JobSpec, *, brief: bool = False) -> pb.JobSpec:
     )
     if spec.max_queue_time_seconds is not None:
         message.max_queue_time.CopyFrom(duration(spec.max_queue_time_seconds))
+    if request.latency_table is not None:
+        message.latency_table.CopyFrom(latency_table_to_proto(request.latency_table))
     if spec.network:
         message.network = spec.network
     elif not brief:
@@ -218,6 +249,7 @@ def result_to_proto(result: JobResult, run_seconds: float, *, brief: bool = Fals
         architecture=None if brief else architecture_to_proto(compression.architecture),
         costs_before=costs_to_proto(compression.costs_before),
         costs_after=costs_to_proto(compression.costs_after),
+        accuracy_before=compression.accuracy_before,
         certificate=_certificate(compression.certificate),
         predicted_accuracy=compression.prediction.accuracy,
         predicted_interval=_interval(compression.prediction),
@@ -225,6 +257,7 @@ def result_to_proto(result: JobResult, run_seconds: float, *, brief: bool = Fals
         nearest_budget=None if nearest is None else budget_to_proto(nearest),
         run_time=duration(run_seconds),
         embedding=compression.embedding,
+        optimism=compression.optimism,
     )
 
 

@@ -13,6 +13,8 @@ from archpress_proto.v1 import compression_service_pb2 as service_pb
 from archpress_proto.v1 import jobs_pb2 as pb
 from archpress_server.catalog import Catalog, OfferedEmbedding
 from archpress_server.compress.checks import budget_violations, check_request
+from archpress_server.compress.latency_checks import table_violations
+from archpress_server.compress.latency_table import LatencyTable
 from archpress_server.compress.types import (
     Budget,
     Effort,
@@ -25,7 +27,12 @@ from archpress_server.compress.types import (
 from archpress_server.config import ServerConfig
 from archpress_server.jobs.errors import ArtifactNotFoundError, JobNotFoundError
 from archpress_server.jobs.model import JobSpec, OnDisconnect, Submission
-from archpress_server.service.convert import architecture_from_proto, budget_from_proto, seconds
+from archpress_server.service.convert import (
+    architecture_from_proto,
+    budget_from_proto,
+    layer_latency_from_proto,
+    seconds,
+)
 from archpress_trainer.space.errors import ArchitectureError, Violation
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.named import NAMED, named
@@ -160,11 +167,14 @@ class RequestParser:
         shape = self.catalog.shape_of(message.dataset) if known else None
         architecture = self._model(faults, message, shape)
         budget = _budget(faults, message)
+        table = _latency_table(faults, message)
         spec_limits = self._limits(faults, message)
         _check_labels(faults, message)
         request = None
         if architecture is not None and offered is not None:
-            request = Request(architecture, message.dataset, budget, effort, method, message.seed)
+            request = Request(
+                architecture, message.dataset, budget, effort, method, message.seed, table
+            )
             try:
                 check_request(request, offered.manifest)
             except RequestError as error:
@@ -333,6 +343,25 @@ def _budget(faults: Faults, message: pb.JobSpec) -> Budget:
         key = "feature" if violation.reason is Reason.NOT_IMPLEMENTED else "field"
         faults.add(path, violation.description, violation.reason, **{key: path})
     return budget
+
+
+def _latency_table(faults: Faults, message: pb.JobSpec) -> LatencyTable | None:
+    """Return the table, or None where there is none or one whose entries are at fault already."""
+    if not message.HasField("latency_table"):
+        return None
+    table = message.latency_table
+    known = {i: row for i, row in enumerate(table.layers) if row.kind in _KINDS}
+    for index, entry in enumerate(table.layers):
+        if index not in known:
+            text = "is required" if entry.kind == 0 else f"there is no kind {entry.kind}"
+            faults.add(f"spec.latency_table.layers[{index}].kind", text)
+    rows = {index: layer_latency_from_proto(entry) for index, entry in known.items()}
+    violations = table_violations(table.fixed_seconds, rows)
+    for violation in violations:
+        faults.add(f"spec.{violation.path}", violation.description, violation.reason)
+    if violations or len(known) < len(table.layers):
+        return None
+    return LatencyTable(tuple(rows.values()), table.fixed_seconds)
 
 
 def _check_labels(faults: Faults, message: pb.JobSpec) -> None:

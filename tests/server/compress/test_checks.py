@@ -54,18 +54,6 @@ def test_every_budget_field_out_of_range_is_named() -> None:
     assert "is 0, must be at least 1" in found[0].description
 
 
-@pytest.mark.parametrize(
-    ("budget", "path"),
-    [
-        (Budget(max_latency_seconds=0.01), "budget.max_latency"),
-        (Budget(max_accuracy_drop=0.01), "budget.max_accuracy_drop"),
-    ],
-)
-def test_what_is_not_offered_yet_says_so(budget: Budget, path: str) -> None:
-    (violation,) = budget_violations(budget)
-    assert (violation.path, violation.reason) == (path, Reason.NOT_IMPLEMENTED)
-
-
 def test_not_a_number_is_out_of_range() -> None:
     assert budget_violations(Budget(max_params_ratio=float("nan")))
     assert budget_violations(Budget(min_accuracy=float("nan")))

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from archpress_server.compress import pipeline
+from archpress_server.compress.certify import certify
 from archpress_server.compress.effort import EffortPlan, effort_plan
 from archpress_server.compress.export import INPUT_NAME
-from archpress_server.compress.latency import session
+from archpress_server.compress.latency import Timer, session
 from archpress_server.compress.pipeline import compress
 from archpress_server.compress.types import (
     Budget,
     Candidate,
+    Certificate,
     Compression,
     CompressionError,
     Effort,
@@ -37,7 +41,8 @@ from archpress_trainer.space.layers import (
     relu,
 )
 from archpress_trainer.training.device import Compute
-from archpress_trainer.training.recipe import Recipe, Schedule
+from archpress_trainer.training.fidelity import Fidelity
+from archpress_trainer.training.recipe import Recipe, Schedule, population_recipe
 
 NET = Architecture(
     (1, 12, 12),
@@ -69,12 +74,16 @@ class Recorder:
     stop_in: Phase | None = None
     seen: list[Progress] = field(default_factory=list)
     candidates: list[Candidate] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def progress(self, progress: Progress) -> None:
         self.seen.append(progress)
 
     def candidate(self, candidate: Candidate) -> None:
         self.candidates.append(candidate)
+
+    def warning(self, text: str) -> None:
+        self.warnings.append(text)
 
     def should_stop(self) -> bool:
         return self.stop_in is not None and self.seen[-1].phase is self.stop_in
@@ -131,16 +140,129 @@ def test_it_stops_when_asked(
 def test_a_missed_accuracy_floor_keeps_the_best_model(
     tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute
 ) -> None:
-    request = Request(NET, "tiny", Budget(max_params=200, min_accuracy=1.0))
+    request = Request(NET, "tiny", Budget(max_params=200, min_accuracy=0.97))
     with pytest.raises(CompressionError) as error:
-        run(request, tiny_embedding, tiny_sources, cpu, Recorder())
+        run(request, tiny_embedding, tiny_sources, cpu, recorder := Recorder())
     assert error.value.reason is Reason.BUDGET_UNREACHABLE
+    assert any("probability of about" in warning for warning in recorder.warnings)
     best, nearest = error.value.best, error.value.nearest_budget
     assert best is not None
     assert nearest is not None
     assert not best.budget_met
     assert best.costs_after.params <= 200
-    assert nearest.min_accuracy == best.certificate.accuracy < 1.0
+    assert nearest.min_accuracy == best.certificate.accuracy < 0.97
+
+
+def test_a_drop_is_measured_against_the_input_trained_alike(
+    tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute
+) -> None:
+    recorder = Recorder()
+    loose = Request(NET, "tiny", Budget(max_params=3_000, max_accuracy_drop=1.0))
+    result = run(loose, tiny_embedding, tiny_sources, cpu, recorder)
+    assert result.accuracy_before is not None
+    assert 0.25 < result.accuracy_before <= 1.0
+    assert any(progress.message.startswith("input network") for progress in recorder.seen)
+    tight = replace(loose, budget=Budget(max_params=60, max_accuracy_drop=0.0))
+    with pytest.raises(CompressionError) as error:
+        run(tight, tiny_embedding, tiny_sources, cpu, Recorder())
+    assert error.value.reason is Reason.BUDGET_UNREACHABLE
+    best, nearest = error.value.best, error.value.nearest_budget
+    assert best is not None
+    assert nearest is not None
+    assert best.accuracy_before == result.accuracy_before
+    drop = best.accuracy_before - best.certificate.accuracy
+    assert nearest == replace(tight.budget, max_accuracy_drop=drop)
+
+
+def test_an_input_that_diverges_is_told(
+    tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute
+) -> None:
+    wild = replace(SHORT, final_recipe=Recipe("final", 2, batch_size=16, learning_rate=1e30))
+    request = Request(NET, "tiny", Budget(max_params=3_000, max_accuracy_drop=0.1))
+    with pytest.raises(CompressionError, match="input network diverged") as error:
+        compress(
+            request,
+            load(tiny_embedding),
+            tiny_sources.load("tiny"),
+            Recorder(),
+            threads=1,
+            effort=wild,
+            compute=cpu,
+        )
+    assert error.value.reason is Reason.TRAINING_DIVERGED
+
+
+def test_the_certified_network_keeps_to_the_latency(
+    tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute
+) -> None:
+    most = 2 * Timer.untrained(NET).median_seconds()
+    request = Request(NET, "tiny", Budget(max_params=3_000, max_latency_seconds=most))
+    result = run(request, tiny_embedding, tiny_sources, cpu, Recorder())
+    assert result.certificate.latency.median_seconds <= most
+
+
+def test_a_network_that_certifies_too_slow_gives_way_to_the_next(
+    tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder, certified = Recorder(), []
+
+    def slow(*arguments: Any, **options: Any) -> Certificate:
+        found = certify(*arguments, **options)
+        certified.append(found)
+        latency = replace(found.latency, median_seconds=9.0)
+        return replace(found, latency=latency) if len(certified) <= slow_ones else found
+
+    monkeypatch.setattr(pipeline, "certify", slow)
+    request = Request(NET, "tiny", Budget(max_params=3_000, max_latency_seconds=1.0))
+    slow_ones = 1
+    result = run(request, tiny_embedding, tiny_sources, cpu, recorder)
+    assert len(certified) == 2
+    assert any("next candidate" in warning for warning in recorder.warnings)
+    assert result.certificate == certified[1]
+    certified.clear()
+    slow_ones = 2
+    with pytest.raises(CompressionError) as error:
+        run(request, tiny_embedding, tiny_sources, cpu, Recorder())
+    assert error.value.reason is Reason.BUDGET_UNREACHABLE
+    assert error.value.metadata == {"max_latency": "9.000000000s"}
+    assert error.value.best is not None
+    assert error.value.nearest_budget == replace(request.budget, max_latency_seconds=9.0)
+
+
+def test_optimism_is_told_where_rounds_are_as_labels(
+    tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute
+) -> None:
+    embedding = load(tiny_embedding)
+    fidelity = embedding.manifest.fidelity
+    as_labels = replace(
+        SHORT,
+        round_recipe=population_recipe(fidelity.epochs),
+        round_images=fidelity.train_images,
+        final_recipe=replace(SHORT.final_recipe, epochs=1),
+    )
+    assert as_labels.first_round_is_at(fidelity)
+    assert not SHORT.first_round_is_at(fidelity)
+    recorder = Recorder()
+    request = Request(NET, "tiny", Budget(max_params=3_000))
+    result = compress(
+        request,
+        embedding,
+        tiny_sources.load("tiny"),
+        recorder,
+        threads=1,
+        effort=as_labels,
+        compute=cpu,
+    )
+    trained = [c for c in recorder.candidates if c.validation_accuracy is not None and not c.chosen]
+    differences = [c.prediction.accuracy - (c.validation_accuracy or 0.0) for c in trained]
+    assert len(trained) == 2
+    assert result.optimism == pytest.approx(sum(differences) / 2)
+
+
+def test_a_drafts_rounds_are_as_the_labels_of_fashion_mnist() -> None:
+    draft = effort_plan(Effort.DRAFT, Method.DEFAULT, "fashion-mnist", (1, 28, 28))
+    assert draft.first_round_is_at(Fidelity(12_000, 3))
+    assert not draft.first_round_is_at(Fidelity(6_000, 3))
 
 
 def test_efforts_spend_more_and_the_papers_method_trains_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,10 @@ from archpress_proto.v1 import jobs_pb2 as pb
 from archpress_proto.v1.artifact_service_pb2_grpc import ArtifactServiceStub
 from archpress_server.config import ServerConfig
 from archpress_server.server import Server
-from archpress_server.service.convert import architecture_to_proto
+from archpress_server.service.convert import architecture_to_proto, duration
+from archpress_trainer.space.chain import PRACTICAL_KINDS
 from archpress_trainer.space.named import named
+from archpress_trainer.space.vocab import LayerKind as VocabularyKind
 
 if TYPE_CHECKING:
     from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceAsyncStub
@@ -103,7 +106,28 @@ def no_layers(message: pb.JobSpec) -> None:
     message.architecture.ClearField("layers")
 
 
+def table(
+    *rows: pb.LayerLatency, seconds: float = 1.0, fixed: float = 0.0
+) -> Callable[[pb.JobSpec], None]:
+    """Ask for a latency by a table with a row for each kind of the space, then more rows."""
+
+    def change(message: pb.JobSpec) -> None:
+        kinds = [kind for kind in PRACTICAL_KINDS if kind is not VocabularyKind.DROPOUT]
+        entries = [pb.LayerLatency(kind=arch_pb.LayerKind.ValueType(int(k))) for k in kinds]
+        for entry in entries:
+            entry.fixed_seconds = 1e-6
+        latencies = pb.LatencyTable(layers=[*entries, *rows], fixed_seconds=fixed)
+        message.latency_table.CopyFrom(latencies)
+        if seconds:
+            message.budget.max_latency.CopyFrom(duration(seconds))
+
+    return change
+
+
 A = "spec.architecture"
+T = "spec.latency_table"
+CONV = arch_pb.LAYER_KIND_CONVOLUTION
+GELU = arch_pb.LAYER_KIND_GELU
 INVALID = [
     (layer(0, kernel=0), "INVALID_ARCHITECTURE", f"{A}.layers[0].kernel"),
     (layer(0, kernel=-5), "INVALID_ARCHITECTURE", f"{A}.layers[0].kernel"),
@@ -136,6 +160,44 @@ INVALID = [
         "spec.budget.min_accuracy",
     ),
     (spec(budget=pb.Budget(max_params=3)), "BUDGET_INFEASIBLE", "spec.budget.max_params"),
+    (spec(budget=pb.Budget(max_latency=Duration())), "INVALID_BUDGET", "spec.budget.max_latency"),
+    (table(seconds=-1.0), "INVALID_BUDGET", "spec.budget.max_latency"),
+    (table(seconds=0.0), "INVALID_FIELD", T),
+    (table(seconds=1e-9), "BUDGET_INFEASIBLE", "spec.budget.max_latency"),
+    (table(fixed=-1e-6), "INVALID_FIELD", f"{T}.fixed_seconds"),
+    (table(pb.LayerLatency(kind=0)), "INVALID_FIELD", f"{T}.layers[10].kind"),
+    (
+        table(pb.LayerLatency(kind=arch_pb.LayerKind.ValueType(99))),
+        "INVALID_FIELD",
+        f"{T}.layers[10].kind",
+    ),
+    (
+        table(pb.LayerLatency(kind=GELU, seconds_per_mac=-1.0)),
+        "INVALID_FIELD",
+        f"{T}.layers[10].seconds_per_mac",
+    ),
+    (
+        table(pb.LayerLatency(kind=GELU, seconds_per_output=math.nan)),
+        "INVALID_FIELD",
+        f"{T}.layers[10].seconds_per_output",
+    ),
+    (
+        table(pb.LayerLatency(kind=GELU, fixed_seconds=math.inf)),
+        "INVALID_FIELD",
+        f"{T}.layers[10].fixed_seconds",
+    ),
+    (table(pb.LayerLatency(kind=CONV)), "INVALID_FIELD", f"{T}.layers[10]"),
+    (table(pb.LayerLatency(kind=GELU, kernel=3)), "INVALID_FIELD", f"{T}.layers[10].kernel"),
+    (table(pb.LayerLatency(kind=CONV, kernel=32)), "INVALID_FIELD", f"{T}.layers[10].kernel"),
+    (table(*[pb.LayerLatency(kind=CONV)] * 600), "INVALID_FIELD", f"{T}.layers"),
+    (
+        spec(
+            latency_table=pb.LatencyTable(layers=[pb.LayerLatency(kind=CONV)]),
+            budget=pb.Budget(max_latency=Duration(seconds=1)),
+        ),
+        "INVALID_FIELD",
+        f"{T}.layers",
+    ),
     (spec(effort=17), "INVALID_FIELD", "spec.effort"),
     (spec(method=17), "INVALID_FIELD", "spec.method"),
     (spec(priority=101), "INVALID_FIELD", "spec.priority"),
@@ -187,6 +249,25 @@ async def test_all_faults_come_at_once(stub: CompressionServiceAsyncStub) -> Non
     ]
 
 
+async def test_every_bad_entry_of_a_table_is_named(stub: CompressionServiceAsyncStub) -> None:
+    message = valid()
+    table(
+        pb.LayerLatency(kind=GELU, kernel=3, seconds_per_mac=-1.0),
+        pb.LayerLatency(kind=0),
+        pb.LayerLatency(kind=CONV, kernel=5),
+        pb.LayerLatency(kind=CONV, kernel=5),
+        fixed=math.nan,
+    )(message)
+    _, _, fields, _ = await refusal(stub.CreateJob(service_pb.CreateJobRequest(spec=message)))
+    assert sorted(fields) == [
+        f"{T}.fixed_seconds",
+        f"{T}.layers[10].kernel",
+        f"{T}.layers[10].seconds_per_mac",
+        f"{T}.layers[11].kind",
+        f"{T}.layers[13]",
+    ]
+
+
 async def test_details_fit_into_trailers(stub: CompressionServiceAsyncStub) -> None:
     message = valid()
     for _ in range(400):
@@ -211,6 +292,8 @@ async def test_metadata_help_a_program(stub: CompressionServiceAsyncStub) -> Non
     assert await metadata(layer(0, kernel=MAX)) == limit
     infeasible = await metadata(spec(budget=pb.Budget(max_params=3)))
     assert int(infeasible["max_params"]) > 3
+    # Two layers of a microsecond: a convolution and the classifier.
+    assert await metadata(table(seconds=1e-9)) == {"max_latency": "0.000002000s"}
     assert await metadata(shape(channels=3)) == {
         "expected": "[1, 28, 28]",
         "actual": "[3, 28, 28]",
@@ -223,15 +306,10 @@ async def test_what_is_not_offered_says_so(
     def uploaded(message: pb.JobSpec) -> None:
         message.artifact = f"artifacts/{uuid.uuid4()}"
 
-    for change, path in (
-        (uploaded, "spec.artifact"),
-        (spec(budget=pb.Budget(max_latency=Duration(seconds=1))), "spec.budget.max_latency"),
-        (spec(budget=pb.Budget(max_accuracy_drop=0.01)), "spec.budget.max_accuracy_drop"),
-    ):
-        message = valid()
-        change(message)
-        answer = await refusal(stub.CreateJob(service_pb.CreateJobRequest(spec=message)))
-        assert answer[:3] == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED", [path])
+    message = valid()
+    uploaded(message)
+    answer = await refusal(stub.CreateJob(service_pb.CreateJobRequest(spec=message)))
+    assert answer[:3] == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED", ["spec.artifact"])
 
     message = valid()
     message.method = pb.METHOD_PAPER

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from archpress_proto.v1 import architecture_pb2 as arch_pb
 from archpress_proto.v1 import jobs_pb2 as pb
+from archpress_server.compress.latency_table import LatencyTable, LayerLatency
 from archpress_server.compress.types import (
     Budget,
     Candidate,
@@ -47,6 +48,8 @@ from archpress_server.service.convert import (
     budget_to_proto,
     duration,
     job_to_proto,
+    latency_table_to_proto,
+    layer_latency_from_proto,
     seconds,
     timestamp,
 )
@@ -80,6 +83,22 @@ def sampled(seed: int) -> Architecture:
 architectures = st.integers(0, 10**6).map(sampled) | st.sampled_from(sorted(NAMED)).map(
     lambda name: named(name, (3, 32, 32), 10)
 )
+seconds_each = st.floats(0.0, 1.0)
+tables = st.builds(
+    LatencyTable,
+    layers=st.lists(
+        st.builds(
+            LayerLatency,
+            kind=st.sampled_from(LayerKind),
+            kernel=st.none() | st.integers(1, 31),
+            fixed_seconds=seconds_each,
+            seconds_per_mac=seconds_each,
+            seconds_per_output=seconds_each,
+        ),
+        max_size=3,
+    ).map(tuple),
+    fixed_seconds=seconds_each,
+)
 specs = st.builds(
     JobSpec,
     request=st.builds(
@@ -90,6 +109,7 @@ specs = st.builds(
         effort=st.sampled_from(Effort),
         method=st.sampled_from(Method),
         seed=st.integers(0, 2**64 - 1),
+        latency_table=st.none() | tables,
     ),
     embedding=st.text(),
     network=st.text(),
@@ -112,6 +132,13 @@ def test_architectures_survive_messages(architecture: Architecture) -> None:
 def test_budgets_survive_messages(budget: Budget) -> None:
     wire = pb.Budget.FromString(budget_to_proto(budget).SerializeToString())
     assert budget_from_proto(wire) == budget
+
+
+@given(tables)
+def test_latency_tables_survive_messages(table: LatencyTable) -> None:
+    wire = pb.LatencyTable.FromString(latency_table_to_proto(table).SerializeToString())
+    assert tuple(layer_latency_from_proto(row) for row in wire.layers) == table.layers
+    assert wire.fixed_seconds == table.fixed_seconds
 
 
 def test_a_zero_budget_is_set() -> None:

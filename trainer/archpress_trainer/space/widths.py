@@ -72,6 +72,7 @@ def fit_widths(
     multiple: int = 8,
     smallest: int = 8,
     max_scale: float = 4.0,
+    also: Callable[[Sequence[int]], bool] | None = None,
 ) -> Architecture | None:
     """Return the chain with its widths scaled to use the budget, or None if it cannot.
 
@@ -80,15 +81,17 @@ def fit_widths(
 
     Args:
         architecture: a chain.
-        budget: what must hold; without any limit the chain is returned as it is.
+        budget: what must hold; without it and `also` the chain is returned as it is.
         multiple: widths of the result are multiples of this.
         smallest: narrowest width.
         max_scale: most by which a width may grow.
+        also: a further limit, told the output channels of `free_layers`; it should hold at less if
+            it holds at more.
 
     Raises:
         ValueError: the architecture is no chain.
     """
-    if budget.max_params is None and budget.max_macs is None:
+    if budget == SizeBudget() and also is None:
         return architecture
     places = free_layers(architecture)
     original = [architecture.layers[i].out_channels for i in places]
@@ -99,7 +102,9 @@ def fit_widths(
 
     def fits(widths: Sequence[int]) -> bool:
         costs = costs_at(widths)
-        return costs is not None and budget.allows(*costs)
+        if costs is None or not budget.allows(*costs):
+            return False
+        return also is None or also(widths)
 
     low, high = 0.0, max_scale
     if not fits(scaled(low)):

@@ -1,0 +1,129 @@
+"""`LatencyTable`: how long layers take on the caller's own device, in code and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from archpress_client._errors import FieldViolation, InvalidRequestError
+from archpress_client._network import LayerKind
+
+_NUMBERS = ("fixed_seconds", "seconds_per_mac", "seconds_per_output")
+_ROW = frozenset({"kind", "kernel", *_NUMBERS})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerLatency:
+    """Seconds of layers of a kind: fixed, per multiply-accumulate, per number written."""
+
+    kind: LayerKind
+    kernel: int | None = None
+    """None is every kernel that has no row of its own."""
+    fixed_seconds: float = 0.0
+    seconds_per_mac: float = 0.0
+    seconds_per_output: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatencyTable:
+    """A device, layer by layer; a network's latency is the sum."""
+
+    layers: Sequence[LayerLatency]
+    fixed_seconds: float = 0.0
+    """Of every run, whatever the network."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data, which `from_json` reads."""
+        rows = [{**asdict(row), "kind": row.kind.name} for row in self.layers]
+        return {"fixed_seconds": self.fixed_seconds, "layers": rows}
+
+    @classmethod
+    def from_json(cls, record: object) -> LatencyTable:
+        """Inverse of `to_json`; numbers that are left out are 0.
+
+        Raises:
+            InvalidRequestError: it is no table, with every fault.
+        """
+        faults: list[FieldViolation] = []
+        if not isinstance(record, Mapping) or not isinstance(record.get("layers"), list):
+            raise _refused([FieldViolation("latency_table", "is no object with a list `layers`")])
+        for key in record.keys() - {"layers", "fixed_seconds"}:
+            faults.append(FieldViolation(f"latency_table.{key}", "is unknown"))
+        fixed = _number("latency_table.fixed_seconds", record.get("fixed_seconds", 0.0), faults)
+        rows = []
+        for index, entry in enumerate(record["layers"]):
+            rows.append(_row(f"latency_table.layers[{index}]", entry, faults))
+        if faults:
+            raise _refused(faults)
+        return cls(layers=tuple(rows), fixed_seconds=fixed)
+
+    @classmethod
+    def load(cls, path: str | Path) -> LatencyTable:
+        """Read a table from a JSON file.
+
+        Raises:
+            InvalidRequestError: the file holds no table.
+            OSError: the file cannot be read.
+        """
+        try:
+            record = json.loads(Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise _refused([FieldViolation("latency_table", f"{path}: {error}")]) from error
+        return cls.from_json(record)
+
+    def violations(self) -> Iterator[FieldViolation]:
+        """Yield what the messages cannot carry, or a server refuses whatever its embedding."""
+        path = "spec.latency_table"
+        yield from _negative(f"{path}.fixed_seconds", self.fixed_seconds)
+        for index, row in enumerate(self.layers):
+            for name in _NUMBERS:
+                yield from _negative(f"{path}.layers[{index}].{name}", getattr(row, name))
+            if row.kernel is not None and not 1 <= row.kernel <= 31:
+                text = f"is {row.kernel}, must be 1 to 31"
+                yield FieldViolation(f"{path}.layers[{index}].kernel", text)
+
+
+def _row(path: str, entry: object, faults: list[FieldViolation]) -> LayerLatency:
+    if not isinstance(entry, Mapping):
+        faults.append(FieldViolation(path, "is no object"))
+        return LayerLatency(kind=LayerKind.UNKNOWN)
+    for key in entry.keys() - _ROW:
+        faults.append(FieldViolation(f"{path}.{key}", "is unknown"))
+    name = entry.get("kind")
+    kind = LayerKind.__members__.get(name, LayerKind.UNKNOWN) if isinstance(name, str) else None
+    if not kind:
+        faults.append(FieldViolation(f"{path}.kind", f"is {name!r}, must name a kind of layer"))
+    kernel = entry.get("kernel")
+    if kernel is not None and (isinstance(kernel, bool) or not isinstance(kernel, int)):
+        faults.append(FieldViolation(f"{path}.kernel", f"is {kernel!r}, must be a whole number"))
+        kernel = None
+    fixed, per_mac, per_output = (
+        _number(f"{path}.{field}", entry.get(field, 0.0), faults) for field in _NUMBERS
+    )
+    return LayerLatency(
+        kind=kind or LayerKind.UNKNOWN,
+        kernel=kernel,
+        fixed_seconds=fixed,
+        seconds_per_mac=per_mac,
+        seconds_per_output=per_output,
+    )
+
+
+def _number(path: str, value: object, faults: list[FieldViolation]) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    faults.append(FieldViolation(path, f"is {value!r}, must be a number"))
+    return 0.0
+
+
+def _negative(path: str, value: float) -> Iterator[FieldViolation]:
+    if not (isfinite(value) and value >= 0):
+        yield FieldViolation(path, f"is {value}, must be 0 or more and finite")
+
+
+def _refused(faults: list[FieldViolation]) -> InvalidRequestError:
+    return InvalidRequestError.of(faults, reason="INVALID_FIELD")

@@ -1,0 +1,72 @@
+"""The input network's accuracy, by the same training as the result's."""
+
+from __future__ import annotations
+
+import torch
+
+from archpress_server.compress.certify import onnx_accuracy
+from archpress_server.compress.effort import EffortPlan
+from archpress_server.compress.export import to_onnx
+from archpress_server.compress.types import (
+    CompressionError,
+    Observer,
+    Phase,
+    Progress,
+    Reason,
+    StoppedError,
+)
+from archpress_trainer.data.dataset import LabelledImages, TrainingData
+from archpress_trainer.space.build import build
+from archpress_trainer.space.costs import count
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.training.device import Compute
+from archpress_trainer.training.loop import Status, Step, train
+
+
+def input_accuracy(
+    architecture: Architecture,
+    data: TrainingData,
+    test: LabelledImages,
+    effort: EffortPlan,
+    seed: int,
+    compute: Compute,
+    observer: Observer,
+    *,
+    threads: int,
+) -> float:
+    """Return the accuracy of a network on the test split, trained by the effort's final recipe.
+
+    Raises:
+        StoppedError: the observer asked to stop.
+        CompressionError: the training diverged.
+    """
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    network = build(architecture, generator)
+    recipe = effort.recipe_for(count(architecture).macs, len(data.train))
+
+    def observe(step: Step) -> bool:
+        if observer.should_stop():
+            return False
+        observer.progress(
+            Progress(
+                Phase.RETRAIN,
+                step=1000 * step.step // step.total_steps,
+                total_steps=1000,
+                loss=step.loss,
+                accuracy=step.accuracy,
+                message=f"input network, epoch {step.epoch} of {recipe.epochs}",
+            )
+        )
+        return True
+
+    result = train(network, data.to(compute.device), recipe, generator, compute, observer=observe)
+    if result.status is Status.STOPPED:
+        raise StoppedError("stopped while training the input network")
+    if result.status is Status.DIVERGED:
+        raise CompressionError(
+            Reason.TRAINING_DIVERGED,
+            f"the input network diverged in training, max_accuracy_drop has no base: "
+            f"{result.message}",
+            metadata={"candidates": "0"},
+        )
+    return onnx_accuracy(to_onnx(network.cpu().eval(), data.normalisation), test, threads)

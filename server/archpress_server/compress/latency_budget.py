@@ -1,0 +1,106 @@
+"""`LatencyLimit`: a limit on latency as the search sees it, by a table or by a fitted model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from archpress_server.compress.latency import Timer
+from archpress_server.compress.latency_checks import fastest_networks, infeasible_latency
+from archpress_server.compress.latency_model import calibrate
+from archpress_server.compress.latency_table import LatencyModel, WidthLatency, network_seconds
+from archpress_server.compress.types import Request, RequestError
+from archpress_trainer.embedding.interface import Exemplar
+from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.widths import SizeBudget, fit_widths
+
+_NEAR = 2.0
+_FASTEST_MEASURED = 3
+_FEASIBLE_MARGIN = 1.25
+"""How far over the fastest measurement the limit lies that is named as feasible: times vary."""
+
+
+@dataclass(frozen=True)
+class LatencyLimit:
+    """Most seconds that a network may take by a model.
+
+    `exact` says that the model's word is final, as a table's is; else networks are measured before
+    they are proposed.
+    """
+
+    limit_seconds: float
+    model: LatencyModel
+    exact: bool
+
+    def seconds(self, architecture: Architecture) -> float:
+        """Return what the model gives a network."""
+        return network_seconds(self.model, architecture)
+
+    def holds(self, architecture: Architecture) -> bool:
+        """Return whether a network keeps to the limit by the model."""
+        return self.seconds(architecture) <= self.limit_seconds
+
+    def used(self, architecture: Architecture) -> float:
+        """Return the share of the limit that a network uses by the model."""
+        return self.seconds(architecture) / self.limit_seconds
+
+    def fit_widths(self, architecture: Architecture, budget: SizeBudget) -> Architecture | None:
+        """Return the chain with its widths scaled to use the limit and a budget, None if none do.
+
+        Raises:
+            ValueError: the architecture is no chain.
+        """
+        seconds_at = WidthLatency(architecture, self.model)
+        return fit_widths(
+            architecture, budget, also=lambda widths: seconds_at(widths) <= self.limit_seconds
+        )
+
+    def implied(self, budget: SizeBudget, exemplars: Sequence[Exemplar]) -> SizeBudget:
+        """Return a budget whose MACs are also at most what the limit usually allows.
+
+        Descent knows expected MACs, not times: the networks of the population whose times are
+        within a factor of two of the limit say how many MACs go into it.
+        """
+        timed = [(self.seconds(e.architecture), e.costs.macs) for e in exemplars]
+        near = [
+            macs * self.limit_seconds / seconds
+            for seconds, macs in timed
+            if self.limit_seconds / _NEAR <= seconds <= self.limit_seconds * _NEAR
+        ]
+        if not near:
+            return budget
+        macs = max(1, round(median(near)))
+        most = macs if budget.max_macs is None else min(macs, budget.max_macs)
+        return SizeBudget(budget.max_params, most)
+
+
+def latency_limit(
+    request: Request, space: ChainSpace, measured: LatencyModel | None = None
+) -> LatencyLimit | None:
+    """Return the request's limit on latency, None without one.
+
+    Args:
+        request: checked; with a table of the caller's device, which then is exact, or without.
+        space: of the embedding.
+        measured: a calibrated model of this machine; without one and without a table it is
+            calibrated now, which takes seconds.
+
+    Raises:
+        RequestError: no network of the space keeps to it; metadata name the nearest feasible limit.
+    """
+    most = request.budget.max_latency_seconds
+    if most is None:
+        return None
+    if request.latency_table is not None:
+        return LatencyLimit(most, request.latency_table, exact=True)
+    limit = LatencyLimit(most, measured or calibrate(space), exact=False)
+    fastest = min(
+        Timer.untrained(network).median_seconds()
+        for network in fastest_networks(space, limit.model)[:_FASTEST_MEASURED]
+    )
+    if fastest > most:
+        violation, metadata = infeasible_latency(most, fastest * _FEASIBLE_MARGIN)
+        raise RequestError((violation,), metadata)
+    return limit

@@ -1,0 +1,150 @@
+"""`LayerWork` and `LatencyTable`: what a layer does when a network runs, and how long that takes.
+
+A delivered network has no dropout and no batch norm that folds into the layer before it, so neither
+takes time here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from archpress_trainer.space.costs import folds_into_input, layer_macs
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.shapes import elements
+from archpress_trainer.space.vocab import WEIGHTED, WINDOWED, LayerKind
+
+
+@dataclass(frozen=True, slots=True)
+class LayerWork:
+    """One layer of a delivered network: what decides how long it takes for one image.
+
+    `kernel` is 0 for kinds without a window; `outputs` counts the numbers that it writes.
+    """
+
+    kind: LayerKind
+    kernel: int
+    in_channels: int
+    out_channels: int
+    macs: int
+    outputs: int
+
+
+class LatencyModel(Protocol):
+    """Tells how long networks take, layer by layer."""
+
+    @property
+    def fixed_seconds(self) -> float:
+        """Seconds that every run takes, whatever the network."""
+        ...
+
+    def layer_seconds(self, work: LayerWork) -> float:
+        """Return the seconds of one layer."""
+        ...
+
+
+def network_seconds(model: LatencyModel, architecture: Architecture) -> float:
+    """Return the seconds that a model gives a network: its fixed ones and those of each layer."""
+    return model.fixed_seconds + sum(model.layer_seconds(w) for w in works(architecture))
+
+
+def works(architecture: Architecture) -> list[LayerWork]:
+    """Return the layers that take time once the network is delivered."""
+    return [layer_work(architecture, index) for index in timed_layers(architecture)]
+
+
+def timed_layers(architecture: Architecture) -> list[int]:
+    """Return the places of the layers that are left in a delivered network."""
+    return [
+        index
+        for index, layer in enumerate(architecture.layers)
+        if layer.kind is not LayerKind.DROPOUT and not folds_into_input(architecture, index)
+    ]
+
+
+def layer_work(architecture: Architecture, index: int) -> LayerWork:
+    """Return what one layer does."""
+    layer = architecture.layers[index]
+    before, after = architecture.input_shapes(index)[0], architecture.shapes[index]
+    kernel = layer.kernel if layer.kind in WINDOWED else 0
+    macs = layer_macs(layer, before, after)
+    return LayerWork(layer.kind, kernel, before[0], after[0], macs, elements(after))
+
+
+class WidthLatency:
+    """Seconds of a chain as a function of the widths of its free layers, as `WidthCosts` is."""
+
+    def __init__(self, architecture: Architecture, model: LatencyModel) -> None:
+        """Work out each timed layer's work per channel; the architecture must be a chain."""
+        self._model = model
+        self._first = architecture.input_shape[0]
+        self._last = architecture.classes
+        self._layers: list[tuple[LayerKind, int, int, float, int]] = []
+        timed = set(timed_layers(architecture))
+        place = 0
+        for index, layer in enumerate(architecture.layers):
+            if index in timed:
+                work = layer_work(architecture, index)
+                per_pair = work.macs / (work.in_channels * work.out_channels)
+                positions = work.outputs // work.out_channels
+                self._layers.append((work.kind, work.kernel, place, per_pair, positions))
+            place += layer.kind in WEIGHTED
+
+    def __call__(self, widths: Sequence[int]) -> float:
+        """Return the seconds at these output channels of all weighted layers but the last."""
+        channels = [self._first, *widths, self._last]
+        total = self._model.fixed_seconds
+        for kind, kernel, place, per_pair, positions in self._layers:
+            before = channels[place]
+            after = channels[place + 1] if kind in WEIGHTED else before
+            macs = round(per_pair * before * after)
+            work = LayerWork(kind, kernel, before, after, macs, positions * after)
+            total += self._model.layer_seconds(work)
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class LayerLatency:
+    """How long layers of a kind take on a device, in seconds.
+
+    `kernel` None is for every kernel that has no row of its own.
+    """
+
+    kind: LayerKind
+    kernel: int | None = None
+    fixed_seconds: float = 0.0
+    seconds_per_mac: float = 0.0
+    seconds_per_output: float = 0.0
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """A caller's own device, layer by layer; a network's latency is the exact sum."""
+
+    layers: tuple[LayerLatency, ...]
+    fixed_seconds: float = 0.0
+
+    def layer_seconds(self, work: LayerWork) -> float:
+        """Return the seconds of one layer.
+
+        Raises:
+            KeyError: the table has no row for its kind and kernel.
+        """
+        row = self.row(work.kind, work.kernel)
+        if row is None:
+            raise KeyError(f"{work.kind.name} of kernel {work.kernel}")
+        return (
+            row.fixed_seconds
+            + row.seconds_per_mac * work.macs
+            + row.seconds_per_output * work.outputs
+        )
+
+    def row(self, kind: LayerKind, kernel: int) -> LayerLatency | None:
+        """Return the row for layers of a kind and kernel, None if there is none."""
+        return self._rows.get((kind, kernel)) or self._rows.get((kind, None))
+
+    @cached_property
+    def _rows(self) -> dict[tuple[LayerKind, int | None], LayerLatency]:
+        return {(row.kind, row.kernel): row for row in self.layers}
