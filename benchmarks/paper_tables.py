@@ -23,6 +23,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from input_network import input_network
+from json_lines import JsonLines
+
 from archpress_server.compress.effort import effort_plan
 from archpress_server.compress.pipeline import compress
 from archpress_server.compress.types import (
@@ -43,8 +46,6 @@ from archpress_trainer.embedding.manifest import ArtifactError
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.named import named
 from archpress_trainer.training.device import best_compute
-from input_network import input_network
-from json_lines import JsonLines
 
 INPUT, OURS = "input", "ours"
 

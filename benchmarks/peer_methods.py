@@ -13,6 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
+from input_network import InputNetwork
+from pruning import pruned
+from removal_policy import PolicySettings, RemovalSearch
 
 from archpress_server.compress.effort import EffortPlan
 from archpress_server.compress.planning import plan
@@ -27,10 +30,6 @@ from archpress_trainer.space.widths import SizeBudget, fit_widths
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.loop import Status, train
 from archpress_trainer.training.recipe import Recipe, population_recipe
-from distil import train_with_teacher
-from input_network import InputNetwork
-from pruning import pruned
-from removal_policy import PolicySettings, RemovalSearch
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,10 @@ class Outcome:
     once_work: float = 0.0
     networks_trained: int = 1
 
+
+_TEACHER_SHARE = 0.9
+_TEMPERATURE = 4.0
+"""How distillation weighs the teacher: the values that its literature compares methods at."""
 
 Method = Callable[[Comparison, int, int], Outcome]
 """Makes a network of at most so many parameters, with a seed."""
@@ -243,22 +246,19 @@ def _finished(
     epochs = max(1, int(work / (macs * images)))
     recipe = replace(comparison.recipe, epochs=epochs)
     generator = torch.Generator().manual_seed(seed)
+    teacher = None
+    teacher_work = once_work = 0.0
     if distil:
-        source = comparison.source
-        teacher = copy.deepcopy(source.network)
-        validation = train_with_teacher(
-            network, teacher, comparison.data, recipe, generator, comparison.compute
-        )
-        teacher_work = float(count(source.network.architecture).macs * images * epochs)
-        once_work = source.work
-    else:
-        result = train(network, comparison.data, recipe, generator, comparison.compute)
-        validation = result.accuracy if result.status is Status.FINISHED else None
-        teacher_work = once_work = 0.0
+        # A copy, since the training moves it.
+        teacher = copy.deepcopy(comparison.source.network).to(comparison.compute.device)
+        recipe = replace(recipe, distil_weight=_TEACHER_SHARE, distil_temperature=_TEMPERATURE)
+        teacher_work = float(count(teacher.architecture).macs * images * epochs)
+        once_work = comparison.source.work
+    result = train(network, comparison.data, recipe, generator, comparison.compute, teacher=teacher)
     return Outcome(
         network.cpu(),
         epochs,
-        validation,
+        result.accuracy if result.status is Status.FINISHED else None,
         float(macs * images * epochs),
         teacher_work=teacher_work,
         once_work=once_work,

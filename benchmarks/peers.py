@@ -31,6 +31,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from input_network import EXACT, InputNetwork, input_network
+from json_lines import JsonLines
+from peer_methods import METHODS, Comparison
+from pruning import torch_pruning
 
 from archpress_server.compress.effort import effort_plan
 from archpress_server.compress.types import Effort, Method
@@ -42,10 +46,6 @@ from archpress_trainer.space.costs import count
 from archpress_trainer.space.named import named
 from archpress_trainer.training.device import best_compute
 from archpress_trainer.training.loop import accuracy
-from input_network import EXACT, InputNetwork, input_network
-from json_lines import JsonLines
-from peer_methods import METHODS, Comparison
-from pruning import torch_pruning
 
 _TARGETS = (93_000, 50_000, 20_000)
 
