@@ -1,0 +1,86 @@
+"""The trained input network of a comparison, kept in a file so that it is trained once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from archpress_trainer.data.dataset import LabelledImages, TrainingData
+from archpress_trainer.space.build import Network, build
+from archpress_trainer.space.costs import count
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.training.device import Compute
+from archpress_trainer.training.loop import Status, accuracy, train
+from archpress_trainer.training.recipe import Recipe
+
+EXACT = Compute(torch.device("cpu"), bfloat16=False)
+"""How test accuracies are measured."""
+
+
+@dataclass(frozen=True)
+class InputNetwork:
+    """A trained network, on the CPU and in evaluation mode, and what its training gave and cost.
+
+    `work` is the multiply-accumulates of the training's forward passes.
+    """
+
+    network: Network
+    validation: float
+    test: float
+    work: float
+    seconds: float
+
+
+def input_network(
+    cache: Path,
+    architecture: Architecture,
+    data: TrainingData,
+    test: LabelledImages,
+    recipe: Recipe,
+    seed: int,
+    compute: Compute,
+) -> InputNetwork:
+    """Return the network as trained by a recipe, from the cache if it holds that.
+
+    Args:
+        cache: the file that keeps the weights; it is written if it holds another training.
+        architecture: of the network.
+        data: on `compute.device` already.
+        test: on the CPU; read once, after the training.
+        recipe: how to train.
+        seed: of the initial weights and the order of images.
+        compute: where to train.
+    """
+    images = len(data.train)
+    what = json.dumps([architecture.digest, recipe.to_json(), images, seed])
+    network = build(architecture, torch.Generator().manual_seed(seed))
+    work = float(count(architecture).macs * images * recipe.epochs)
+    if cache.exists():
+        with safe_open(cache, "pt") as file:
+            facts = file.metadata()
+            if facts["what"] == what:
+                network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+                measured = json.loads(facts["measured"])
+                return InputNetwork(network.eval(), work=work, **measured)
+    generator = torch.Generator().manual_seed(seed)
+    result = train(network, data, recipe, generator, compute)
+    if result.status is not Status.FINISHED:
+        raise RuntimeError(f"the training of the input network ended so: {result.message}")
+    network.to(EXACT.device)
+    measured = {
+        "validation": result.accuracy,
+        "test": accuracy(network, test, data.normalisation, EXACT),
+        "seconds": result.seconds,
+    }
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {name: value.contiguous() for name, value in network.state_dict().items()},
+        cache,
+        {"what": what, "measured": json.dumps(measured)},
+    )
+    return InputNetwork(network, work=work, **measured)

@@ -1,0 +1,248 @@
+"""The paper's tables 1 and 2, measured here: ours at the paper's size, and the input network.
+
+For each row of table 1 the input network is trained by our final recipe, and `compress` gets the
+size that the paper's result has as its budget. Table 2 has the paper's rivals on CIFAR-10, as it
+printed them; ours there is the row `cifar10` of table 1. Accuracies are those of the test split:
+the certificate's for ours, read once after the training for the input network.
+
+A row whose data or embedding is not at hand stays empty, with the reason in the output. So does one
+that needs a GPU (CONV-10 costs 20 times what CONV-7 does), unless `--images` asks for a reduced
+fidelity, which every line of the output then states. Every measurement is a line of the output as
+soon as it is there; run again, the program goes on where it was.
+
+    python benchmarks/paper_tables.py --rows fashion-mnist \
+        --output benchmarks/results/paper_tables.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from input_network import input_network
+from json_lines import JsonLines
+
+from archpress_server.compress.effort import effort_plan
+from archpress_server.compress.pipeline import compress
+from archpress_server.compress.types import (
+    Budget,
+    Candidate,
+    CompressionError,
+    Effort,
+    Method,
+    Progress,
+    Request,
+)
+from archpress_trainer.data.dataset import DatasetError, ImageDataset
+from archpress_trainer.data.registry import DataSources
+from archpress_trainer.embedding.artifact import load
+from archpress_trainer.embedding.bundled import artifact_folder
+from archpress_trainer.embedding.interface import Embedding
+from archpress_trainer.embedding.manifest import ArtifactError
+from archpress_trainer.space.costs import count
+from archpress_trainer.space.named import named
+from archpress_trainer.training.device import best_compute
+
+INPUT, OURS = "input", "ours"
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """A row of table 1: accuracies in percent, as printed."""
+
+    network: str
+    input_accuracy: float
+    input_params: int
+    accuracy: float
+    params: int
+    needs_gpu: bool
+
+
+TABLE_1: Mapping[str, PaperRow] = {
+    "fashion-mnist": PaperRow("conv-7", 91.46, 708_000, 92.44, 93_000, False),
+    "cifar10": PaperRow("conv-10", 92.35, 24_400_000, 92.31, 1_200_000, True),
+    "cifar100": PaperRow("conv-10", 70.95, 24_400_000, 69.63, 5_400_000, True),
+    "svhn": PaperRow("conv-10", 96.02, 24_400_000, 95.39, 2_785_000, True),
+}
+"""What the paper printed; sizes of its results follow from its compression rates."""
+
+TABLE_2 = (
+    ("Romero et al. (2014), distillation", 91.33, 1_200_000),
+    ("Molchanov et al. (2016), pruning", 91.06, 2_300_000),
+    ("Ashok et al. (2018), policy gradient", 92.05, 1_700_000),
+    ("the paper", 92.31, 1_200_000),
+)
+"""Name, accuracy in percent and parameters on CIFAR-10, as printed."""
+
+
+class EmptyRowError(Exception):
+    """A row that cannot be measured here; the message says why."""
+
+
+def main() -> None:
+    """Measure what is missing in the output."""
+    options = _options()
+    lines = JsonLines(options.output)
+    for name in options.rows:
+        try:
+            _Row(name, lines, options).measure()
+        except EmptyRowError as reason:
+            record = {"row": name, "status": "empty", "reason": str(reason)}
+            if not lines.holds(record):
+                lines.add(record)
+            print(f"{name}: {reason}", flush=True)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rows", nargs="+", choices=tuple(TABLE_1), default=tuple(TABLE_1))
+    parser.add_argument("--effort", type=Effort, choices=tuple(Effort), default=Effort.STANDARD)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--images", type=int, help="training images, for a reduced fidelity")
+    parser.add_argument("--epochs", type=int, help="of both final trainings, likewise")
+    parser.add_argument(
+        "--data", nargs="+", default=[], metavar="NAME=PATH", help="an .npz or a folder of images"
+    )
+    parser.add_argument("--embedding", nargs="+", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--download", action="store_true", help="data sets that are not at hand")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--output", type=Path, required=True)
+    return parser.parse_args()
+
+
+class _Row:
+    """Measures one row; everything it needs is there once it is built."""
+
+    def __init__(self, name: str, lines: JsonLines, options: argparse.Namespace) -> None:
+        self._name = name
+        self._lines = lines
+        self._options = options
+        self._paper = TABLE_1[name]
+        self._compute = best_compute()
+        on_gpu = self._compute.device.type == "cuda"
+        if self._paper.needs_gpu and not on_gpu and options.images is None:
+            raise EmptyRowError(f"{self._paper.network} needs a GPU, and there is none")
+        self._embedding = _embedding(name, options)
+        self._dataset = _dataset(name, options)
+        self._architecture = named(
+            self._paper.network, self._dataset.input_shape, self._dataset.classes
+        )
+        plan = effort_plan(options.effort, Method.DEFAULT, name, self._dataset.input_shape)
+        if options.epochs is not None:
+            plan = replace(plan, final_recipe=replace(plan.final_recipe, epochs=options.epochs))
+        self._plan = plan
+        self._fidelity = {
+            "effort": options.effort.value,
+            "images": self._dataset.training_count,
+            "epochs": plan.final_recipe.epochs,
+            "reduced": options.images is not None or options.epochs is not None,
+        }
+
+    def measure(self) -> None:
+        """Add every line that is missing."""
+        for seed in range(self._options.seeds):
+            for what, measured in ((OURS, self._ours), (INPUT, self._input)):
+                key = {"row": self._name, "what": what, "seed": seed, **self._fidelity}
+                if self._lines.holds(key):
+                    continue
+                record = {"status": "measured", **measured(seed)}
+                self._lines.add({**key, **record, "device": str(self._compute.device)})
+                print(key, record, flush=True)
+
+    def _ours(self, seed: int) -> dict[str, Any]:
+        request = Request(
+            self._architecture,
+            self._name,
+            Budget(max_params=self._paper.params),
+            self._options.effort,
+            seed=seed,
+        )
+        started = time.perf_counter()
+        try:
+            result = compress(
+                request,
+                self._embedding,
+                self._dataset,
+                _Silent(),
+                threads=self._options.threads,
+                effort=self._plan,
+                compute=self._compute,
+            )
+        except CompressionError as error:
+            return {"status": "failed", "reason": f"{error.reason}: {error}"}
+        certificate = result.certificate
+        return {
+            "params": certificate.costs.params,
+            "macs": certificate.costs.macs,
+            "accuracy": certificate.accuracy,
+            "validation": result.validation_accuracy,
+            "predicted": result.prediction.accuracy,
+            "embedding": result.embedding,
+            "seconds": round(time.perf_counter() - started, 1),
+        }
+
+    def _input(self, seed: int) -> dict[str, Any]:
+        trained = input_network(
+            self._options.output.with_suffix(f".{self._name}-{seed}.safetensors"),
+            self._architecture,
+            self._dataset.split().to(self._compute.device),
+            self._dataset.test(),
+            self._plan.final_recipe,
+            seed,
+            self._compute,
+        )
+        costs = count(self._architecture)
+        return {
+            "params": costs.params,
+            "macs": costs.macs,
+            "accuracy": trained.test,
+            "validation": trained.validation,
+            "seconds": round(trained.seconds, 1),
+        }
+
+
+class _Silent:
+    """Shows nothing and never stops the work."""
+
+    def progress(self, progress: Progress) -> None:
+        """Nothing is shown."""
+
+    def candidate(self, candidate: Candidate) -> None:
+        """Nothing is shown."""
+
+    def should_stop(self) -> bool:
+        """Never."""
+        return False
+
+
+def _embedding(name: str, options: argparse.Namespace) -> Embedding:
+    try:
+        return load(artifact_folder(_pairs(options.embedding).get(name, name)))
+    except ArtifactError as error:
+        raise EmptyRowError(f"there is no embedding for {name}: {error}") from None
+
+
+def _dataset(name: str, options: argparse.Namespace) -> ImageDataset:
+    files = {key: Path(value) for key, value in _pairs(options.data).items()}
+    try:
+        dataset = DataSources(files=files, download=options.download).load(name)
+    except DatasetError as error:
+        raise EmptyRowError(str(error)) from None
+    return replace(
+        dataset,
+        train_images=dataset.train_images[: options.images],
+        train_labels=dataset.train_labels[: options.images],
+    )
+
+
+def _pairs(values: list[str]) -> dict[str, str]:
+    pairs = [value.partition("=") for value in values]
+    return {name: path for name, _, path in pairs}
+
+
+if __name__ == "__main__":
+    main()

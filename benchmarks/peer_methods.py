@@ -1,0 +1,265 @@
+"""The methods that `peers.py` compares: each makes a trained network within a budget.
+
+All of them may spend the same work on training for a target: multiply-accumulates of the forward
+passes, of everything that a method trains for it, short trainings of a search included. Counted
+apart are passes of the teacher and what is done once for all targets: the training of the input
+network, the labels of the embedding's population.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from input_network import InputNetwork
+from pruning import pruned
+from removal_policy import PolicySettings, RemovalSearch
+
+from archpress_server.compress.effort import EffortPlan
+from archpress_server.compress.planning import plan
+from archpress_server.compress.retrain import retrain
+from archpress_server.compress.types import Budget, Candidate, Progress, Request
+from archpress_trainer.data.dataset import TrainingData
+from archpress_trainer.embedding.interface import Embedding
+from archpress_trainer.space.build import Network, build
+from archpress_trainer.space.costs import count
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.widths import SizeBudget, fit_widths
+from archpress_trainer.training.device import Compute
+from archpress_trainer.training.loop import Status, train
+from archpress_trainer.training.recipe import Recipe, population_recipe
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What all methods get.
+
+    `recipe` trains every final network, for as many epochs as `work` allows; `our_search_share` and
+    `policy_search_share` of the work go into the short trainings of the two methods that search.
+    """
+
+    data: TrainingData
+    compute: Compute
+    recipe: Recipe
+    work: float
+    source: InputNetwork
+    embedding: Embedding
+    candidates: int = 4
+    our_search_share: float = 1 / 3
+    policy_search_share: float = 1 / 2
+    student_images: int = 6_000
+    student_validation: int = 2_000
+    policies: PolicySettings = field(default_factory=PolicySettings)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A trained network and what it took; `validation` is None where the training diverged.
+
+    `search_work` is the part of `work` that other networks were trained with.
+    """
+
+    network: Network
+    epochs: int
+    validation: float | None
+    work: float
+    search_work: float = 0.0
+    teacher_work: float = 0.0
+    once_work: float = 0.0
+    networks_trained: int = 1
+
+
+_TEACHER_SHARE = 0.9
+_TEMPERATURE = 4.0
+"""How distillation weighs the teacher: the values that its literature compares methods at."""
+
+Method = Callable[[Comparison, int, int], Outcome]
+"""Makes a network of at most so many parameters, with a seed."""
+
+
+def width_scaling(comparison: Comparison, max_params: int, seed: int) -> Outcome:
+    """Train the input network, all widths scaled alike, from scratch."""
+    network = build(_scaled(comparison, max_params), torch.Generator().manual_seed(seed))
+    return _finished(comparison, network, comparison.work, seed)
+
+
+def distillation(comparison: Comparison, max_params: int, seed: int) -> Outcome:
+    """Train the same scaled network with the input network's logits as a second target."""
+    network = build(_scaled(comparison, max_params), torch.Generator().manual_seed(seed))
+    return _finished(comparison, network, comparison.work, seed, distil=True)
+
+
+def pruning(comparison: Comparison, max_params: int, seed: int) -> Outcome:
+    """Prune all layers of the input network by the same share and go on training."""
+    return _pruning(comparison, max_params, seed, everywhere=False)
+
+
+def global_pruning(comparison: Comparison, max_params: int, seed: int) -> Outcome:
+    """Prune the input network where channels matter least and go on training."""
+    return _pruning(comparison, max_params, seed, everywhere=True)
+
+
+def layer_removal(comparison: Comparison, max_params: int, seed: int) -> Outcome:
+    """Search by N2N's policies, then train the best student with the input network's logits."""
+    source = comparison.source
+    data = comparison.data.first(comparison.student_images)
+    data = replace(data, validation=data.validation.first(comparison.student_validation))
+    generator = torch.Generator().manual_seed(seed)
+    recipe = replace(population_recipe(1), crop_padding=comparison.recipe.crop_padding)
+
+    def measure(architecture: Architecture) -> float:
+        network = build(architecture, generator)
+        result = train(network, data, recipe, generator, comparison.compute)
+        return result.accuracy
+
+    search = RemovalSearch(
+        source.network.architecture,
+        source.validation,
+        max_params,
+        comparison.work * comparison.policy_search_share,
+        len(data.train),
+        measure,
+        generator,
+        comparison.policies,
+    )
+    student = search.run()
+    network = build(student.architecture, generator)
+    left = comparison.work - search.spent
+    outcome = _finished(comparison, network, left, seed, distil=True)
+    return replace(
+        outcome,
+        work=outcome.work + search.spent,
+        search_work=search.spent,
+        networks_trained=1 + search.trained,
+    )
+
+
+def ours(comparison: Comparison, max_params: int, seed: int) -> Outcome:
+    """Plan in the embedding, halve the candidates by short trainings, train the winner."""
+    request = Request(
+        comparison.source.network.architecture,
+        comparison.embedding.manifest.dataset,
+        Budget(max_params=max_params),
+        seed=seed,
+    )
+    found = plan(request, comparison.embedding, comparison.candidates)
+    effort = _effort(comparison, found.candidates)
+    watcher = _Trainings()
+    trained = retrain(found.candidates, comparison.data, effort, seed, comparison.compute, watcher)
+    images = len(comparison.data.first(effort.round_images).train)
+    search_work, number, alive, length = 0.0, 0, len(found.candidates), 1
+    while alive > 1:
+        macs = [c.costs.macs for c in watcher.trained[number : number + alive]]
+        search_work += float(sum(macs) * images * effort.round_recipe.epochs * length)
+        number, alive, length = number + alive, max(1, alive // 2), 2 * length
+    macs_of_winner = trained.candidate.costs.macs
+    epochs = effort.recipe_for(macs_of_winner, len(comparison.data.train)).epochs
+    exemplars = comparison.embedding.exemplars
+    fidelity = comparison.embedding.manifest.fidelity
+    passes = fidelity.train_images * fidelity.epochs * fidelity.seeds
+    return Outcome(
+        trained.network,
+        epochs,
+        trained.candidate.validation_accuracy,
+        search_work + float(macs_of_winner * len(comparison.data.train) * epochs),
+        search_work=search_work,
+        once_work=float(sum(exemplar.costs.macs for exemplar in exemplars) * passes),
+        networks_trained=number + 1,
+    )
+
+
+METHODS: Mapping[str, Method] = {
+    "ours": ours,
+    "pruning": pruning,
+    "global-pruning": global_pruning,
+    "distillation": distillation,
+    "layer-removal": layer_removal,
+    "width-scaling": width_scaling,
+}
+
+
+class _Trainings:
+    """Keeps the candidates of the rounds in the order in which they were trained."""
+
+    def __init__(self) -> None:
+        self.trained: list[Candidate] = []
+
+    def progress(self, progress: Progress) -> None:
+        """Nothing is shown."""
+
+    def candidate(self, candidate: Candidate) -> None:
+        """Keep one that was trained in a round."""
+        if not candidate.chosen:
+            self.trained.append(candidate)
+
+    def should_stop(self) -> bool:
+        """Never."""
+        return False
+
+
+def _effort(comparison: Comparison, candidates: tuple[Candidate, ...]) -> EffortPlan:
+    """Return rounds and a final training that spend the work between them."""
+    short = replace(comparison.recipe, name="round", epochs=3, average_decay=0.0, batch_size=64)
+    macs = sum(candidate.costs.macs for candidate in candidates) / len(candidates)
+    passes, alive, length = 0, len(candidates), 1
+    while alive > 1:
+        passes += alive * length * short.epochs
+        alive, length = max(1, alive // 2), 2 * length
+    images = len(comparison.data.train)
+    if passes:
+        search = comparison.work * comparison.our_search_share
+        images = min(images, max(short.batch_size, int(search / (passes * macs))))
+    return EffortPlan(
+        len(candidates),
+        short,
+        images,
+        replace(comparison.recipe, epochs=_NO_BOUND),
+        comparison.work - passes * macs * images,
+    )
+
+
+_NO_BOUND = 10_000
+
+
+def _scaled(comparison: Comparison, max_params: int) -> Architecture:
+    architecture = comparison.source.network.architecture
+    scaled = fit_widths(architecture, SizeBudget(max_params), multiple=1, smallest=1)
+    if scaled is None:
+        raise ValueError(f"the input network cannot be scaled to {max_params} parameters")
+    return scaled
+
+
+def _pruning(comparison: Comparison, max_params: int, seed: int, *, everywhere: bool) -> Outcome:
+    network = pruned(comparison.source.network, max_params, everywhere=everywhere)
+    outcome = _finished(comparison, network, comparison.work, seed)
+    return replace(outcome, once_work=comparison.source.work)
+
+
+def _finished(
+    comparison: Comparison, network: Network, work: float, seed: int, *, distil: bool = False
+) -> Outcome:
+    """Train a network with what work is left; the recipe is the same for all."""
+    macs = count(network.architecture).macs
+    images = len(comparison.data.train)
+    epochs = max(1, int(work / (macs * images)))
+    recipe = replace(comparison.recipe, epochs=epochs)
+    generator = torch.Generator().manual_seed(seed)
+    teacher = None
+    teacher_work = once_work = 0.0
+    if distil:
+        # A copy, since the training moves it.
+        teacher = copy.deepcopy(comparison.source.network).to(comparison.compute.device)
+        recipe = replace(recipe, distil_weight=_TEACHER_SHARE, distil_temperature=_TEMPERATURE)
+        teacher_work = float(count(teacher.architecture).macs * images * epochs)
+        once_work = comparison.source.work
+    result = train(network, comparison.data, recipe, generator, comparison.compute, teacher=teacher)
+    return Outcome(
+        network.cpu(),
+        epochs,
+        result.accuracy if result.status is Status.FINISHED else None,
+        float(macs * images * epochs),
+        teacher_work=teacher_work,
+        once_work=once_work,
+    )

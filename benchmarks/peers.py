@@ -1,0 +1,165 @@
+"""Ours beside other ways to a small network: the same input network, data and training compute.
+
+Methods: `ours`; structured pruning by Torch-Pruning and further training (`pruning` takes the same
+share of every layer, `global-pruning` takes channels where they matter least); `distillation` into
+the input network with all widths scaled alike; N2N's `layer-removal` by policy gradient (the
+paper's strongest rival in table 2); `width-scaling`, the scaled network trained from scratch.
+
+Each gets the same final recipe with its one-cycle schedule, which for pruning means to rewind the
+learning rate; that beats fine-tuning at a small one (Renda et al. 2020). The schedule is as long as
+the work allows: a network of half the multiply-accumulates gets twice the epochs. What counts as
+work is said in `peer_methods.py`. Decisions use validation images; the test split is read once for
+each network, for the number that is reported.
+
+Every (method, target, seed) is a line of the output as soon as it is there; run again, the program
+goes on where it was. The input network is kept beside the output, in a file that is not committed.
+
+Prediction: ours is ahead most at the smallest target, where proportions matter most; distillation
+and what a pruned network inherits are worth half a point over training from scratch.
+
+    python benchmarks/peers.py --output benchmarks/results/peers.jsonl
+    python benchmarks/peers.py --work 1e11 --images 6000 --input-epochs 1 --seeds 1 \
+        --targets 50000 --output /tmp/peers.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from input_network import EXACT, InputNetwork, input_network
+from json_lines import JsonLines
+from peer_methods import METHODS, Comparison
+from pruning import torch_pruning
+
+from archpress_server.compress.effort import effort_plan
+from archpress_server.compress.types import Effort, Method
+from archpress_trainer.data.dataset import LabelledImages
+from archpress_trainer.data.registry import DataSources
+from archpress_trainer.embedding.artifact import load
+from archpress_trainer.embedding.bundled import artifact_folder
+from archpress_trainer.space.costs import count
+from archpress_trainer.space.named import named
+from archpress_trainer.training.device import best_compute
+from archpress_trainer.training.loop import accuracy
+
+_TARGETS = (93_000, 50_000, 20_000)
+
+
+def main() -> None:
+    """Measure what is missing in the output."""
+    options = _options()
+    if any("pruning" in name for name in options.methods):
+        torch_pruning()
+    comparison, test = _prepare(options)
+    data = comparison.data
+    settings = {
+        "dataset": options.dataset,
+        "network": options.network,
+        "images": len(data.train),
+        "work": comparison.work,
+        "recipe": replace(comparison.recipe, epochs=0).to_json(),
+        "input_epochs": comparison.recipe.epochs,
+    }
+    lines = JsonLines(options.output)
+    others = [record for record in lines.records if record["settings"] != settings]
+    if others:
+        raise SystemExit(f"{options.output} was begun with other settings: {others[0]['settings']}")
+    _add_input(lines, settings, comparison.source)
+    for seed in range(options.seeds):
+        for target in options.targets:
+            for method in options.methods:
+                key = {"method": method, "target": target, "seed": seed}
+                if lines.holds(key):
+                    continue
+                record = _measured(comparison, test, method, target, seed)
+                lines.add({**key, **record, "settings": settings})
+                print(method, target, seed, record, flush=True)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--dataset", default="fashion-mnist")
+    parser.add_argument("--network", default="conv-7")
+    parser.add_argument("--embedding", help="a folder; the bundled one by default")
+    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=tuple(METHODS))
+    parser.add_argument("--targets", nargs="+", type=int, default=_TARGETS, metavar="PARAMS")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "--work", type=float, default=9e12, help="multiply-accumulates for each network"
+    )
+    parser.add_argument("--work-scale", type=float, default=1.0, help="a factor on --work")
+    parser.add_argument("--images", type=int, help="training images; all by default")
+    parser.add_argument("--input-epochs", type=int, help="of the input network's training")
+    parser.add_argument("--output", type=Path, required=True)
+    return parser.parse_args()
+
+
+def _prepare(options: argparse.Namespace) -> tuple[Comparison, LabelledImages]:
+    compute = best_compute()
+    dataset = DataSources(download=False).load(options.dataset)
+    test = dataset.test()
+    data = dataset.split().first(options.images).to(compute.device)
+    architecture = named(options.network, dataset.input_shape, dataset.classes)
+    plan = effort_plan(Effort.STANDARD, Method.DEFAULT, options.dataset, dataset.input_shape)
+    recipe = replace(plan.final_recipe, name="final")
+    if options.input_epochs is not None:
+        recipe = replace(recipe, epochs=options.input_epochs)
+    cache = options.output.with_suffix(".input.safetensors")
+    source = input_network(cache, architecture, data, test, recipe, 0, compute)
+    embedding = load(artifact_folder(options.embedding or options.dataset))
+    work = options.work * options.work_scale
+    return Comparison(data, compute, recipe, work, source, embedding), test
+
+
+def _add_input(lines: JsonLines, settings: dict[str, Any], source: InputNetwork) -> None:
+    key = {"method": "input", "target": None, "seed": 0}
+    if lines.holds(key):
+        return
+    costs = count(source.network.architecture)
+    record = {
+        "params": costs.params,
+        "macs": costs.macs,
+        "epochs": settings["input_epochs"],
+        "validation": source.validation,
+        "test": source.test,
+        "work": source.work,
+        "seconds": round(source.seconds, 1),
+    }
+    lines.add({**key, **record, "settings": settings})
+    print("input", record, flush=True)
+
+
+def _measured(
+    comparison: Comparison, test: LabelledImages, method: str, target: int, seed: int
+) -> dict[str, Any]:
+    started = time.perf_counter()
+    outcome = METHODS[method](comparison, target, seed)
+    network = outcome.network
+    costs = count(network.architecture)
+    if costs.params > target:
+        raise RuntimeError(f"{method} gave {costs.params} parameters for {target}")
+    found = outcome.validation is not None
+    return {
+        "params": costs.params,
+        "macs": costs.macs,
+        "epochs": outcome.epochs,
+        "validation": outcome.validation,
+        "test": accuracy(network, test, comparison.data.normalisation, EXACT) if found else None,
+        "work": outcome.work,
+        "search_work": outcome.search_work,
+        "teacher_work": outcome.teacher_work,
+        "once_work": outcome.once_work,
+        "networks_trained": outcome.networks_trained,
+        "seconds": round(time.perf_counter() - started, 1),
+        "device": str(comparison.compute.device),
+        "torch": torch.__version__,
+    }
+
+
+if __name__ == "__main__":
+    main()
