@@ -214,6 +214,9 @@ class _Silent:
     def candidate(self, candidate: Candidate) -> None:
         """Nothing is shown."""
 
+    def warning(self, text: str) -> None:
+        """Nothing is shown."""
+
     def should_stop(self) -> bool:
         """Never."""
         return False

@@ -194,6 +194,9 @@ class _Trainings:
         if not candidate.chosen:
             self.trained.append(candidate)
 
+    def warning(self, text: str) -> None:
+        """Nothing is shown."""
+
     def should_stop(self) -> bool:
         """Never."""
         return False

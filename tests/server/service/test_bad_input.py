@@ -165,7 +165,11 @@ INVALID = [
     (table(seconds=0.0), "INVALID_FIELD", T),
     (table(seconds=1e-9), "BUDGET_INFEASIBLE", "spec.budget.max_latency"),
     (table(fixed=-1e-6), "INVALID_FIELD", f"{T}.fixed_seconds"),
-    (table(pb.LayerLatency(kind=0)), "INVALID_FIELD", f"{T}.layers[10].kind"),
+    (
+        table(pb.LayerLatency(kind=arch_pb.LAYER_KIND_UNSPECIFIED)),
+        "INVALID_FIELD",
+        f"{T}.layers[10].kind",
+    ),
     (
         table(pb.LayerLatency(kind=arch_pb.LayerKind.ValueType(99))),
         "INVALID_FIELD",
@@ -253,7 +257,7 @@ async def test_every_bad_entry_of_a_table_is_named(stub: CompressionServiceAsync
     message = valid()
     table(
         pb.LayerLatency(kind=GELU, kernel=3, seconds_per_mac=-1.0),
-        pb.LayerLatency(kind=0),
+        pb.LayerLatency(kind=arch_pb.LAYER_KIND_UNSPECIFIED),
         pb.LayerLatency(kind=CONV, kernel=5),
         pb.LayerLatency(kind=CONV, kernel=5),
         fixed=math.nan,
