@@ -49,6 +49,7 @@ from archpress_client._types import (
     Costs,
     Effort,
     Failure,
+    FrontModel,
     Interval,
     Job,
     JobSpec,
@@ -58,6 +59,7 @@ from archpress_client._types import (
     Phase,
     Plan,
     Progress,
+    QuantizedModel,
     Result,
 )
 
@@ -81,6 +83,7 @@ __all__ = [
     "Event",
     "Failure",
     "FieldViolation",
+    "FrontModel",
     "GapEvent",
     "HeartbeatEvent",
     "Interval",
@@ -107,6 +110,7 @@ __all__ = [
     "Plan",
     "Progress",
     "ProgressEvent",
+    "QuantizedModel",
     "QuotaExceededError",
     "RequestTimeoutError",
     "Result",

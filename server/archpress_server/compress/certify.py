@@ -8,6 +8,7 @@ import math
 import numpy as np
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 
 from archpress_server.compress.export import INPUT_NAME, OPSET
 from archpress_server.compress.latency import measure_latency, session
@@ -61,7 +62,7 @@ def certify(
         f"{costs.deployed_params} and {costs.macs}",
     )
     _demand(budget.holds(costs), "budget", f"{costs.params} parameters, {costs.macs} MACs")
-    logits = _run(model, test, threads)
+    logits = run_model(model, test, threads)
     reference = predict(
         network,
         test.images,
@@ -111,12 +112,13 @@ def wilson_interval(share: float, trials: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def _run(model: bytes, test: LabelledImages, threads: int) -> np.ndarray:
+def run_model(model: bytes, images: LabelledImages, threads: int) -> NDArray[np.float32]:
+    """Return the logits of an ONNX model by ONNX Runtime."""
     runner = session(model, threads)
     parts = []
-    for start in range(0, len(test), _BATCH):
-        images = test.images[start : start + _BATCH].numpy().astype(np.float32) / 255
-        parts.append(runner.run(None, {INPUT_NAME: images})[0])
+    for start in range(0, len(images), _BATCH):
+        batch = images.images[start : start + _BATCH].numpy().astype(np.float32) / 255
+        parts.append(runner.run(None, {INPUT_NAME: batch})[0])
     return np.concatenate(parts)
 
 

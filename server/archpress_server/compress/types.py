@@ -121,7 +121,11 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to compress, for which data set, down to what."""
+    """What to compress, for which data set, down to what.
+
+    `pareto_models` is the most models of different sizes that are wanted, the budget being that of
+    the largest; `int8` asks for a quantized copy of the result.
+    """
 
     architecture: Architecture
     dataset: str
@@ -129,6 +133,8 @@ class Request:
     effort: Effort = Effort.DRAFT
     method: Method = Method.DEFAULT
     seed: int = 0
+    pareto_models: int = 1
+    int8: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +208,43 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True)
+class FrontModel:
+    """One of the trained networks of different sizes, as ONNX bytes."""
+
+    model: bytes
+    architecture: Architecture
+    costs: Costs
+    prediction: Prediction
+    validation_accuracy: float
+    certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedModel:
+    """A network with 8-bit weights and activations as ONNX bytes, and what they were found to be.
+
+    `argmax_agreement` is that with the float model over the test split.
+    """
+
+    model: bytes
+    sha256: str
+    size_bytes: int
+    calibration_images: int
+    test_images: int
+    accuracy: float
+    accuracy_lower: float
+    accuracy_upper: float
+    argmax_agreement: float
+    latency: Latency
+    onnxruntime_version: str
+
+
+@dataclass(frozen=True, slots=True)
 class Compression:
-    """The result: the trained network as ONNX bytes and everything known about it."""
+    """The result: the trained network as ONNX bytes and everything known about it.
+
+    `front` holds the models of all sizes, the result first, where several were asked for.
+    """
 
     model: bytes
     architecture: Architecture
@@ -215,6 +256,8 @@ class Compression:
     embedding: str
     budget_met: bool
     seconds: float
+    front: tuple[FrontModel, ...] = ()
+    int8: QuantizedModel | None = None
 
 
 class Observer(Protocol):
@@ -226,6 +269,10 @@ class Observer(Protocol):
 
     def candidate(self, candidate: Candidate) -> None:
         """Be told of a candidate that was found, trained or chosen."""
+        ...
+
+    def warning(self, text: str) -> None:
+        """Be told that something is odd, though the compression goes on."""
         ...
 
     def should_stop(self) -> bool:

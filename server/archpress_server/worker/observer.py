@@ -10,7 +10,7 @@ from typing import TypeVar
 from archpress_server.compress.types import Candidate, Progress
 from archpress_server.jobs.errors import DatabaseUnavailableError
 from archpress_server.jobs.leases import Leases
-from archpress_server.jobs.model import LogLine
+from archpress_server.jobs.model import LogLine, Severity
 
 _PROGRESS_SECONDS = 0.25
 _RETRY_SECONDS = 1.0
@@ -72,9 +72,10 @@ class JobObserver:
         self.flush()
         self._append(candidate)
 
-    def log(self, line: LogLine) -> None:
-        """Write a line for people."""
-        self._append(line)
+    def warning(self, text: str) -> None:
+        """Write a line for people that something is odd."""
+        self.flush()
+        self._append(LogLine(Severity.WARNING, text))
 
     def should_stop(self) -> bool:
         """Return whether the job should end early."""

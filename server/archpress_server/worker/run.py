@@ -18,7 +18,7 @@ from archpress_server.compress.types import (
 from archpress_server.config import ServerConfig
 from archpress_server.jobs.errors import JobNotFoundError, StaleAttemptError
 from archpress_server.jobs.leases import Leases
-from archpress_server.jobs.model import INTERNAL, JobError, JobRecord, JobSpec, LogLine, Severity
+from archpress_server.jobs.model import INTERNAL, JobError, JobRecord, JobSpec
 from archpress_server.logs import log_unexpected
 from archpress_server.worker.observer import JobObserver, patiently
 from archpress_trainer.data.dataset import DatasetError
@@ -87,7 +87,7 @@ def _compress(spec: JobSpec, config: ServerConfig, observer: JobObserver) -> Com
         ) from error
     if dataset.fingerprint != offered.manifest.dataset_fingerprint:
         text = f"{request.dataset} is not the data that {offered.manifest.name} was fitted on"
-        observer.log(LogLine(Severity.WARNING, text))
+        observer.warning(text)
     return compress(
         request, load(offered.folder), dataset, observer, threads=config.threads_per_worker
     )
