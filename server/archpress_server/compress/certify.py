@@ -109,7 +109,8 @@ def wilson_interval(share: float, trials: int) -> tuple[float, float]:
         * math.sqrt(share * (1 - share) / trials + square / (4 * trials**2))
         / (1 + square / trials)
     )
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # Rounding must not leave the share itself outside.
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def run_model(model: bytes, images: LabelledImages, threads: int) -> NDArray[np.float32]:
