@@ -87,8 +87,9 @@ def compress(
     trained = retrain_sizes(ladder, data, effort, request.seed, compute, observer)
     front = undominated(trained, size_of(request.budget))
     if len(front) < len(trained):
+        dropped = len(trained) - len(front)
         observer.warning(
-            f"{len(trained) - len(front)} models are left out: smaller ones are as good"
+            f"{dropped} of {len(trained)} models are left out, since smaller ones are as good"
         )
     budget = size_budget(request.budget, ladder.costs_before)
     models, int8 = _deliver(request, front, dataset, data, budget, observer, threads)

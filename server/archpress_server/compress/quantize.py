@@ -20,7 +20,7 @@ from onnxruntime.quantization import (
 )
 
 from archpress_server.compress.certify import run_model, wilson_interval
-from archpress_server.compress.export import INPUT_NAME
+from archpress_server.compress.export import INPUT_NAME, NORMALISE_NODES
 from archpress_server.compress.latency import measure_latency
 from archpress_server.compress.types import Certificate, QuantizedModel
 from archpress_trainer.data.dataset import LabelledImages
@@ -36,12 +36,14 @@ def quantize(model: bytes, train: LabelledImages) -> bytes:
     """Return a float ONNX model with 8-bit weights and activations.
 
     The ranges of the activations are those over the first `CALIBRATION_IMAGES` training images
-    (docs/adr/0012-int8.md). Input and output stay float32.
+    (docs/adr/0012-int8.md). Input, normalisation and output stay float32.
     """
     images = train.first(CALIBRATION_IMAGES).images.numpy()
     with tempfile.TemporaryDirectory() as folder:
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
-        quant_pre_process(onnx.load_from_string(model), prepared, skip_symbolic_shape=True)
+        quant_pre_process(
+            onnx.load_from_string(model), prepared, skip_optimization=True, skip_symbolic_shape=True
+        )
         quantize_static(
             prepared,
             quantized,
@@ -50,6 +52,7 @@ def quantize(model: bytes, train: LabelledImages) -> bytes:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            nodes_to_exclude=list(NORMALISE_NODES),
             calibrate_method=CalibrationMethod.MinMax,
         )
         return quantized.read_bytes()
