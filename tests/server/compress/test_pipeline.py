@@ -140,7 +140,7 @@ def test_it_stops_when_asked(
 def test_a_missed_accuracy_floor_keeps_the_best_model(
     tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute
 ) -> None:
-    request = Request(NET, "tiny", Budget(max_params=200, min_accuracy=0.97))
+    request = Request(NET, "tiny", Budget(max_params=200, min_accuracy=0.96))
     with pytest.raises(CompressionError) as error:
         run(request, tiny_embedding, tiny_sources, cpu, recorder := Recorder())
     assert error.value.reason is Reason.BUDGET_UNREACHABLE
@@ -150,7 +150,7 @@ def test_a_missed_accuracy_floor_keeps_the_best_model(
     assert nearest is not None
     assert not best.budget_met
     assert best.costs_after.params <= 200
-    assert nearest.min_accuracy == best.certificate.accuracy < 0.97
+    assert nearest.min_accuracy == best.certificate.accuracy < 0.96
 
 
 def test_a_drop_is_measured_against_the_input_trained_alike(
