@@ -277,6 +277,23 @@ def test_a_failed_job_carries_its_result_and_its_reason(failed_job: JobRecord) -
     assert message.result.nearest_budget.min_accuracy == 0.9
     assert message.spec.architecture.classes == 10
     assert not message.result.HasField("accuracy_before")
+    assert not message.result.HasField("optimism")
+
+
+def test_a_result_carries_what_was_measured_beside_it(failed_job: JobRecord) -> None:
+    assert failed_job.result is not None
+    measured = replace(failed_job.result.compression, accuracy_before=0.0, optimism=-0.01)
+    job = replace(failed_job, result=replace(failed_job.result, compression=measured))
+    message = job_to_proto(job).result
+    assert message.HasField("accuracy_before")
+    assert (message.accuracy_before, message.optimism) == (0.0, -0.01)
+
+
+def test_a_table_is_echoed(submission: Submission) -> None:
+    table = LatencyTable((LayerLatency(LayerKind.CONVOLUTION, 3, 1e-6),), 1e-5)
+    spec = replace(submission.spec, request=replace(submission.spec.request, latency_table=table))
+    message = job_to_proto(JobRecord("", State.QUEUED, spec, 0.0)).spec.latency_table
+    assert (message.fixed_seconds, message.layers[0].kernel) == (1e-5, 3)
 
 
 def test_a_brief_job_has_no_architectures(failed_job: JobRecord) -> None:
