@@ -1,10 +1,10 @@
 """Does the search find better networks than its rivals, for the same number of trainings?
 
 Every way of `rivals.py` spends six trainings on each of twelve targets. A training is a label's, in
-fidelity and recipe; the best of the six by validation accuracy is trained longer from two seeds,
-and the mean of these on the test split is the result of a way on a target. Ways are compared over
-the targets, pairwise, by Wilcoxon's signed-rank test with the alternative that ours is better. The
-ablations are our search with one ingredient left out.
+fidelity and recipe; the best of the six by validation accuracy is trained longer by the same
+recipe, from two seeds, and the mean of these on the test split is the result of a way on a target.
+Ways are compared over the targets, pairwise, by Wilcoxon's signed-rank test with the alternative
+that ours is better. The ablations are our search with one ingredient left out.
 
 Prediction: ours is above every rival, the most above random search (several points) and the paper's
 method, the least above local search from the input network and screening with fitted widths. Of the
@@ -33,8 +33,6 @@ import torch
 from rivals import ABLATIONS, OURS, RIVALS, WAYS, Problem
 from scipy.stats import wilcoxon
 
-from archpress_server.compress.effort import effort_plan
-from archpress_server.compress.types import Effort, Method
 from archpress_trainer.data.dataset import TrainingData
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.artifact import load, save
@@ -111,8 +109,7 @@ class Bench:
         self._test = dataset.test().to(self._compute.device)
         crop = 4 if dataset.input_shape[1] >= 32 else 0
         self._label = population_recipe(fidelity.epochs, crop_padding=crop)
-        effort = effort_plan(Effort.STANDARD, Method.DEFAULT, settings.dataset, dataset.input_shape)
-        self._final = replace(effort.final_recipe, epochs=settings.epochs)
+        self._final = replace(self._label, epochs=settings.epochs)
 
     def cell(self, cell: Cell) -> dict[str, Any]:
         """Spend the trainings of a cell and return its line."""

@@ -20,7 +20,9 @@ class EffortPlan:
     `final_work_macs` bounds the winner's training to so many multiply-accumulates of forward
     passes by fewer epochs, so that a draft takes minutes whatever the network; None is no bound.
     Each round trains the remaining candidates by `round_recipe` on `round_images` images, twice as
-    long as the round before, and keeps the better half (successive halving).
+    long as the round before, and keeps the better half (successive halving). With `teaches` the
+    input network is trained by the same recipe first, where its weights are not given, and teaches
+    the winner.
     """
 
     trained_candidates: int
@@ -28,6 +30,7 @@ class EffortPlan:
     round_images: int | None
     final_recipe: Recipe
     final_work_macs: float | None = None
+    teaches: bool = False
 
     def recipe_for(self, macs: int, images: int) -> Recipe:
         """Return the final recipe for a network of these MACs on so many training images."""

@@ -21,6 +21,7 @@ from archpress_server.compress.types import (
 )
 from archpress_trainer.data.dataset import TrainingData
 from archpress_trainer.embedding.interface import Embedding
+from archpress_trainer.space.build import Network
 from archpress_trainer.space.costs import Costs
 from archpress_trainer.training.device import Compute
 
@@ -86,8 +87,9 @@ def retrain_sizes(
     seed: int,
     compute: Compute,
     observer: Observer,
+    teacher: Network | None = None,
 ) -> tuple[Trained, ...]:
-    """Return the winner of each size, trained in full, the largest first.
+    """Return the winner of each size, trained in full, the largest first, by a teacher if given.
 
     A size whose trainings all diverge is left out with a warning.
 
@@ -105,7 +107,7 @@ def retrain_sizes(
         name = _name(index, len(works))
         part = _Part(observer, name, begin, works[index] / total, started)
         try:
-            trained.append(retrain(candidates, data, effort, seed, compute, part))
+            trained.append(retrain(candidates, data, effort, seed, compute, part, teacher))
         except CompressionError as error:
             failure = error
             if name:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from archpress_server.compress.delivery import Delivery
 from archpress_server.compress.effort import EffortPlan, effort_plan
 from archpress_server.compress.front import plan_sizes, retrain_sizes, size_of, undominated
-from archpress_server.compress.input_net import input_accuracy
+from archpress_server.compress.input_net import input_accuracy, train_input
 from archpress_server.compress.optimism import optimism
 from archpress_server.compress.retrain import Trained, retrain
 from archpress_server.compress.types import (
@@ -25,6 +25,7 @@ from archpress_server.compress.types import (
 from archpress_server.compress.verdict import judge, slower_warning, too_slow
 from archpress_trainer.data.dataset import ImageDataset
 from archpress_trainer.embedding.interface import Embedding
+from archpress_trainer.space.build import Network
 from archpress_trainer.training.device import Compute, best_compute
 
 
@@ -37,6 +38,7 @@ def compress(
     threads: int,
     effort: EffortPlan | None = None,
     compute: Compute | None = None,
+    input_network: Network | None = None,
 ) -> Compression:
     """Return a smaller, trained and certified network for a request.
 
@@ -48,6 +50,8 @@ def compress(
         threads: of ONNX Runtime while certifying.
         effort: replaces what the request's effort means.
         compute: where to train; the best there is by default.
+        input_network: the request's network with trained weights, on the CPU in evaluation mode;
+            it is trained here where the effort or the budget needs it and it is not given.
 
     Raises:
         RequestError: the request is invalid or infeasible; nothing was done.
@@ -75,18 +79,12 @@ def compress(
             observer.candidate(candidate)
     data, seed = dataset.split(), request.seed
     before = None
-    if request.budget.max_accuracy_drop is not None:
-        before = input_accuracy(
-            request.architecture,
-            data,
-            dataset.test(),
-            effort,
-            seed,
-            compute,
-            observer,
-            threads=threads,
-        )
-    trained = retrain_sizes(ladder, data, effort, seed, compute, observer)
+    if input_network is None and (effort.teaches or request.budget.max_accuracy_drop is not None):
+        input_network = train_input(request.architecture, data, effort, seed, compute, observer)
+    if input_network is not None:
+        before = input_accuracy(input_network, data, dataset.test(), threads=threads)
+    teacher = input_network if effort.teaches else None
+    trained = retrain_sizes(ladder, data, effort, seed, compute, observer, teacher)
     size = size_of(request.budget)
     front = undominated(trained, size)
     if len(front) < len(trained):
@@ -99,7 +97,7 @@ def compress(
     next_best = _next_best(best, ladder.sizes[0])
     if too_slow(first, request) and next_best is not None:
         observer.warning("the network measured over max_latency; the next candidate is trained")
-        other = retrain([next_best], data, effort, seed, compute, observer)
+        other = retrain([next_best], data, effort, seed, compute, observer, teacher)
         first, best = min(
             ((first, best), (delivery.certified(other), other)),
             key=lambda pair: (too_slow(pair[0], request), -pair[0].validation_accuracy),

@@ -58,7 +58,7 @@ def manifest(embedding: Embedding) -> Manifest:
 
 
 def asking(seconds: float, table: LatencyTable | None = TABLE, **budget: int) -> Request:
-    limits = Budget(max_latency_seconds=seconds, **budget)  # type: ignore[arg-type]
+    limits = Budget(max_latency_seconds=seconds, **budget)
     return Request(NET, "tiny", limits, latency_table=table)
 
 
