@@ -268,7 +268,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="searches for each way and target")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--images", type=int, default=24_000, help="of the final training")
-    parser.add_argument("--epochs", type=int, default=6, help="of the final training")
+    parser.add_argument("--epochs", type=int, default=4, help="of the final training")
     parser.add_argument(
         "--paper", type=Path, help="artifact of the paper's model; fitted if absent"
     )

@@ -87,6 +87,6 @@ _EPOCHS = {
 }
 _ROUNDS: dict[Effort, tuple[int, int | None]] = {
     Effort.DRAFT: (4, 12_000),
-    Effort.STANDARD: (8, 25_000),
+    Effort.STANDARD: (8, 12_000),
     Effort.FULL: (12, None),
 }
