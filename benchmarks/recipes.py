@@ -136,6 +136,7 @@ class Bench:
             "change": run.change,
             "size": run.size,
             "params": count(run.network).params,
+            "epochs": recipe.epochs,
             "seed": run.seed,
             "validation": round(result.accuracy, 5),
             "seconds": round(result.seconds, 2),
@@ -213,7 +214,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", help="limits on parameters")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--images", type=int)
     parser.add_argument("--seconds", type=float, help="start no training after so long")
     options = parser.parse_args()

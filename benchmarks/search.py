@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterable
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -199,22 +200,31 @@ def paper_embedding(folder: Path, place: str, iterations: int) -> None:
     save(embedding, folder)
 
 
+Results = dict[tuple[str, str, int], float]
+"""Test accuracy in percent by way, target and seed."""
+
+
 def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
     """Compare every way with ours over the targets that both have."""
-    results = {
+    results: Results = {
         (line["method"], line["target"]["name"], line["seed"]): 100 * mean(line["final"]["test"])
         if line["final"]["test"]
         else 0.0
         for line in lines
     }
     return {
-        "rivals": {name: _against(results, name) for name in RIVALS},
-        "ablations": {name: _against(results, name) for name in ABLATIONS},
+        "rivals": _table(results, RIVALS),
+        "ablations": _table(results, ABLATIONS),
         "optimism_points": _optimism(lines),
     }
 
 
-def _against(results: dict[tuple[str, str, int], float], name: str) -> dict[str, Any]:
+def _table(results: Results, names: Iterable[str]) -> dict[str, Any]:
+    found = {name: _against(results, name) for name in names}
+    return {name: row for name, row in found.items() if row}
+
+
+def _against(results: Results, name: str) -> dict[str, Any]:
     """Return by how many points ours is better than a way, and how sure that is."""
     pairs = [
         (results[OURS, target, seed], other)
@@ -223,7 +233,7 @@ def _against(results: dict[tuple[str, str, int], float], name: str) -> dict[str,
     ]
     differences = [ours - other for ours, other in pairs]
     if len(differences) < 2:
-        return {"n": len(differences)}
+        return {}
     test = wilcoxon(differences, alternative="greater", zero_method="zsplit")
     return {
         "n": len(differences),

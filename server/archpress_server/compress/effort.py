@@ -63,26 +63,29 @@ def effort_plan(
             )
         return EffortPlan(1, recipe, None, recipe)
     small = input_shape[1] < _SHORT_EDGE
+    teaches = effort is not Effort.DRAFT
     final = Recipe(
         name=f"final-{effort.value}",
         epochs=_EPOCHS[effort][0 if small else 1],
         batch_size=128,
-        learning_rate=0.2,
+        learning_rate=0.1 if small and teaches else 0.2,
         weight_decay=2e-4,
         crop_padding=0 if small else 4,
         average_decay=0.995,
         clip_norm=2.0,
+        distil_weight=0.9,
+        distil_temperature=4.0,
     )
     # As labels are trained, so that predictions and rounds speak of the same accuracy.
     short = population_recipe(3, crop_padding=final.crop_padding)
     candidates, images = _ROUNDS[effort]
     work = _DRAFT_WORK_MACS if effort is Effort.DRAFT else None
-    return EffortPlan(candidates, short, images, final, work)
+    return EffortPlan(candidates, short, images, final, work, teaches)
 
 
 _EPOCHS = {
     Effort.DRAFT: (16, 16),
-    Effort.STANDARD: (30, 60),
+    Effort.STANDARD: (20, 60),
     Effort.FULL: (50, 150),
 }
 _ROUNDS: dict[Effort, tuple[int, int | None]] = {
