@@ -32,24 +32,26 @@ from archpress_trainer.space.costs import count
 
 @dataclass(frozen=True)
 class Delivery:
-    """Turns what was trained for a request into certified files, with so many threads."""
+    """Turns what was trained for a request into `files` certified files, with so many threads."""
 
     request: Request
     dataset: ImageDataset
     data: TrainingData
     observer: Observer
     threads: int
+    files: int
 
-    def certified(self, trained: Trained) -> FrontModel:
-        """Return a trained network as ONNX with its certificate.
+    def certified(self, trained: Trained, place: int = 0) -> FrontModel:
+        """Return a trained network as ONNX with its certificate; it is the file at a place.
 
         Raises:
             CompressionError: a check of the certificate failed.
             StoppedError: the observer asked to stop.
         """
-        self._begin(Phase.EXPORT)
+        if place == 0:
+            self._begin(Phase.EXPORT, 0)
         model = to_onnx(trained.network, self.data.normalisation)
-        self._begin(Phase.CERTIFY)
+        self._begin(Phase.CERTIFY, place)
         measured = self.request.latency_table is None
         limit = self.request.budget.max_latency_seconds if measured else None
         certificate = certify(
@@ -77,9 +79,8 @@ class Delivery:
         Raises:
             StoppedError: the observer asked to stop.
         """
-        self._begin(Phase.EXPORT)
+        self._begin(Phase.CERTIFY, self.files - 1)
         copy = quantize(model.model, self.data.train)
-        self._begin(Phase.CERTIFY)
         result = certify_quantized(
             copy,
             model.model,
@@ -99,7 +100,7 @@ class Delivery:
         untrained = build(self.request.architecture, generator).eval()
         return to_onnx(untrained, self.data.normalisation)
 
-    def _begin(self, phase: Phase) -> None:
+    def _begin(self, phase: Phase, place: int) -> None:
         if self.observer.should_stop():
             raise StoppedError("stopped on request")
-        self.observer.progress(Progress(phase, total_steps=1))
+        self.observer.progress(Progress(phase, place, self.files))

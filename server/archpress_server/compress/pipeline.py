@@ -91,7 +91,8 @@ def compress(
         observer.warning(
             f"{len(trained) - len(front)} models are left out: smaller ones are as good"
         )
-    delivery = Delivery(request, dataset, data, observer, threads)
+    files = len(front) + request.int8
+    delivery = Delivery(request, dataset, data, observer, threads, files)
     best = front[0]
     first = delivery.certified(best)
     next_best = _next_best(best, ladder.sizes[0])
@@ -103,9 +104,9 @@ def compress(
             key=lambda pair: (too_slow(pair[0], request), -pair[0].validation_accuracy),
         )
     smaller = [one for one in front[1:] if size(one.candidate.costs) < size(first.costs)]
-    models = (first, *(delivery.certified(one) for one in smaller))
+    models = (first, *(delivery.certified(one, i) for i, one in enumerate(smaller, start=1)))
     int8 = delivery.quantized(first) if request.int8 else None
-    observer.progress(Progress(Phase.CERTIFY, step=1, total_steps=1, message="certified"))
+    observer.progress(Progress(Phase.CERTIFY, files, files, message="certified"))
     result = Compression(
         model=first.model,
         architecture=first.architecture,

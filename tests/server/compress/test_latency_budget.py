@@ -94,7 +94,7 @@ def test_a_looser_latency_gives_better_networks(embedding: Embedding) -> None:
 
 def test_a_latency_below_the_fastest_network_names_the_nearest(manifest: Manifest) -> None:
     with pytest.raises(RequestError) as error:
-        check_request(asking(5e-6), manifest)
+        check_request(asking(3e-6), manifest)
     assert error.value.reason is Reason.BUDGET_INFEASIBLE
     assert error.value.violations[0].path == "budget.max_latency"
     nearest = error.value.metadata["max_latency"]
@@ -103,7 +103,7 @@ def test_a_latency_below_the_fastest_network_names_the_nearest(manifest: Manifes
 
 def test_infeasible_sizes_and_latencies_come_together(manifest: Manifest) -> None:
     with pytest.raises(RequestError) as error:
-        check_request(asking(5e-6, max_params=3), manifest)
+        check_request(asking(3e-6, max_params=3), manifest)
     assert set(error.value.metadata) == {"max_params", "max_latency"}
 
 
