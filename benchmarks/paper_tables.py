@@ -25,16 +25,15 @@ from typing import Any
 
 from input_network import input_network
 from json_lines import JsonLines
+from quiet import Quiet
 
 from archpress_server.compress.effort import effort_plan
 from archpress_server.compress.pipeline import compress
 from archpress_server.compress.types import (
     Budget,
-    Candidate,
     CompressionError,
     Effort,
     Method,
-    Progress,
     Request,
 )
 from archpress_trainer.data.dataset import DatasetError, ImageDataset
@@ -167,7 +166,7 @@ class _Row:
                 request,
                 self._embedding,
                 self._dataset,
-                _Silent(),
+                Quiet(),
                 threads=self._options.threads,
                 effort=self._plan,
                 compute=self._compute,
@@ -203,23 +202,6 @@ class _Row:
             "validation": trained.validation,
             "seconds": round(trained.seconds, 1),
         }
-
-
-class _Silent:
-    """Shows nothing and never stops the work."""
-
-    def progress(self, progress: Progress) -> None:
-        """Nothing is shown."""
-
-    def candidate(self, candidate: Candidate) -> None:
-        """Nothing is shown."""
-
-    def warning(self, text: str) -> None:
-        """Nothing is shown."""
-
-    def should_stop(self) -> bool:
-        """Never."""
-        return False
 
 
 def _embedding(name: str, options: argparse.Namespace) -> Embedding:

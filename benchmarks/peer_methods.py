@@ -9,18 +9,20 @@ network, the labels of the embedding's population.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
 from input_network import InputNetwork
 from pruning import pruned
+from quiet import Quiet
 from removal_policy import PolicySettings, RemovalSearch
 
 from archpress_server.compress.effort import EffortPlan
 from archpress_server.compress.planning import plan
 from archpress_server.compress.retrain import retrain
-from archpress_server.compress.types import Budget, Candidate, Progress, Request
+from archpress_server.compress.types import Budget, Candidate, Request
 from archpress_trainer.data.dataset import TrainingData
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.space.build import Network, build
@@ -29,20 +31,22 @@ from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.widths import SizeBudget, fit_widths
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.loop import Status, train
-from archpress_trainer.training.recipe import Recipe, population_recipe
+from archpress_trainer.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class Comparison:
     """What all methods get.
 
-    `recipe` trains every final network, for as many epochs as `work` allows; `our_search_share` and
+    `recipe` trains every final network, for as many epochs as `work` allows, `round_recipe` what a
+    search tries; `our_search_share` and
     `policy_search_share` of the work go into the short trainings of the two methods that search.
     """
 
     data: TrainingData
     compute: Compute
     recipe: Recipe
+    round_recipe: Recipe
     work: float
     source: InputNetwork
     embedding: Embedding
@@ -107,7 +111,7 @@ def layer_removal(comparison: Comparison, max_params: int, seed: int) -> Outcome
     data = comparison.data.first(comparison.student_images)
     data = replace(data, validation=data.validation.first(comparison.student_validation))
     generator = torch.Generator().manual_seed(seed)
-    recipe = replace(population_recipe(1), crop_padding=comparison.recipe.crop_padding)
+    recipe = replace(comparison.round_recipe, epochs=1)
 
     def measure(architecture: Architecture) -> float:
         network = build(architecture, generator)
@@ -146,14 +150,9 @@ def ours(comparison: Comparison, max_params: int, seed: int) -> Outcome:
     )
     found = plan(request, comparison.embedding, comparison.candidates)
     effort = _effort(comparison, found.candidates)
-    watcher = _Trainings()
-    trained = retrain(found.candidates, comparison.data, effort, seed, comparison.compute, watcher)
     images = len(comparison.data.first(effort.round_images).train)
-    search_work, number, alive, length = 0.0, 0, len(found.candidates), 1
-    while alive > 1:
-        macs = [c.costs.macs for c in watcher.trained[number : number + alive]]
-        search_work += float(sum(macs) * images * effort.round_recipe.epochs * length)
-        number, alive, length = number + alive, max(1, alive // 2), 2 * length
+    rounds = _Trainings(images, effort.round_recipe.epochs)
+    trained = retrain(found.candidates, comparison.data, effort, seed, comparison.compute, rounds)
     macs_of_winner = trained.candidate.costs.macs
     epochs = effort.recipe_for(macs_of_winner, len(comparison.data.train)).epochs
     exemplars = comparison.embedding.exemplars
@@ -163,10 +162,10 @@ def ours(comparison: Comparison, max_params: int, seed: int) -> Outcome:
         trained.network,
         epochs,
         trained.candidate.validation_accuracy,
-        search_work + float(macs_of_winner * len(comparison.data.train) * epochs),
-        search_work=search_work,
+        rounds.work + float(macs_of_winner * len(comparison.data.train) * epochs),
+        search_work=rounds.work,
         once_work=float(sum(exemplar.costs.macs for exemplar in exemplars) * passes),
-        networks_trained=number + 1,
+        networks_trained=rounds.number + 1,
     )
 
 
@@ -180,31 +179,28 @@ METHODS: Mapping[str, Method] = {
 }
 
 
-class _Trainings:
-    """Keeps the candidates of the rounds in the order in which they were trained."""
+class _Trainings(Quiet):
+    """Counts what the rounds trained, in multiply-accumulates."""
 
-    def __init__(self) -> None:
-        self.trained: list[Candidate] = []
-
-    def progress(self, progress: Progress) -> None:
-        """Nothing is shown."""
+    def __init__(self, images: int, epochs: int) -> None:
+        self.work = 0.0
+        self.number = 0
+        self._passes = images * epochs
+        self._rounds: Counter[int] = Counter()
 
     def candidate(self, candidate: Candidate) -> None:
-        """Keep one that was trained in a round."""
+        """Add one that was trained in a round, each of which is twice as long as the last."""
         if not candidate.chosen:
-            self.trained.append(candidate)
-
-    def warning(self, text: str) -> None:
-        """Nothing is shown."""
-
-    def should_stop(self) -> bool:
-        """Never."""
-        return False
+            self.work += float(
+                candidate.costs.macs * self._passes * 2 ** self._rounds[candidate.rank]
+            )
+            self.number += 1
+            self._rounds[candidate.rank] += 1
 
 
 def _effort(comparison: Comparison, candidates: tuple[Candidate, ...]) -> EffortPlan:
     """Return rounds and a final training that spend the work between them."""
-    short = replace(comparison.recipe, name="round", epochs=3, average_decay=0.0, batch_size=64)
+    short = comparison.round_recipe
     macs = sum(candidate.costs.macs for candidate in candidates) / len(candidates)
     passes, alive, length = 0, len(candidates), 1
     while alive > 1:

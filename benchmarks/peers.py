@@ -113,7 +113,7 @@ def _prepare(options: argparse.Namespace) -> tuple[Comparison, LabelledImages]:
     source = input_network(cache, architecture, data, test, recipe, 0, compute)
     embedding = load(artifact_folder(options.embedding or options.dataset))
     work = options.work * options.work_scale
-    return Comparison(data, compute, recipe, work, source, embedding), test
+    return Comparison(data, compute, recipe, plan.round_recipe, work, source, embedding), test
 
 
 def _add_input(lines: JsonLines, settings: dict[str, Any], source: InputNetwork) -> None:

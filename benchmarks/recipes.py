@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -44,7 +45,7 @@ from archpress_trainer.training.recipe import Recipe
 NETWORKS = {"fashion-mnist": "conv-7", "cifar10": "conv-10"}
 SIZES = {"fashion-mnist": (93_000, 50_000, 20_000), "cifar10": (400_000, 100_000)}
 
-SOFT = {"distil_weight": 0.9, "distil_temperature": 4.0}
+SOFT: dict[str, Any] = {"distil_weight": 0.9, "distil_temperature": 4.0}
 CHANGES: dict[str, dict[str, Any]] = {
     "as it is": {},
     "half the epochs": {"epochs": 0.5},
@@ -67,6 +68,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "teacher, shifts of 2": SOFT | {"crop_padding": 2},
     "teacher, squares of 6": SOFT | {"erase": 6},
     "teacher, shifts of 2, squares of 6": SOFT | {"crop_padding": 2, "erase": 6},
+    "teacher, shifts of 1": SOFT | {"crop_padding": 1},
+    "teacher, decay 1e-3": SOFT | {"weight_decay": 1e-3},
+    "teacher, half the rate": SOFT | {"learning_rate": 0.1},
     "teacher, twice the epochs": SOFT | {"epochs": 2.0},
     "teacher, shifts of 2, squares of 6, twice the epochs": SOFT
     | {"crop_padding": 2, "erase": 6, "epochs": 2.0},
@@ -123,9 +127,7 @@ class Bench:
 
     def run(self, run: Run) -> dict[str, Any]:
         """Train once and return the line."""
-        changes = dict(CHANGES[run.change])
-        changes["epochs"] = max(1, round(self.recipe.epochs * changes.get("epochs", 1)))
-        recipe: Recipe = replace(self.recipe, **changes)
+        recipe = changed(self.recipe, run.change)
         generator = torch.Generator().manual_seed(run.seed)
         network = build(run.network, generator)
         teacher = self._teacher if recipe.distil_weight else None
@@ -134,10 +136,18 @@ class Bench:
             "change": run.change,
             "size": run.size,
             "params": count(run.network).params,
+            "epochs": recipe.epochs,
             "seed": run.seed,
             "validation": round(result.accuracy, 5),
             "seconds": round(result.seconds, 2),
         }
+
+
+def changed(recipe: Recipe, change: str) -> Recipe:
+    """Return a recipe with one of the changes."""
+    values = dict(CHANGES[change])
+    values["epochs"] = max(1, round(recipe.epochs * values.get("epochs", 1)))
+    return replace(recipe, **values)
 
 
 @lru_cache(maxsize=1)
@@ -154,7 +164,7 @@ def _start() -> None:
     keep_freed_memory()
 
 
-def networks(dataset: str) -> dict[int, Architecture]:
+def networks(dataset: str, sizes: Sequence[int]) -> dict[int, Architecture]:
     """Return the best plan of the server for each size, without training any."""
     embedding = load(artifact_folder(dataset))
     space = embedding.manifest.space
@@ -163,7 +173,7 @@ def networks(dataset: str) -> dict[int, Architecture]:
         size: plan(Request(network, dataset, Budget(max_params=size)), embedding, 1)
         .candidates[0]
         .architecture
-        for size in SIZES[dataset]
+        for size in sizes
     }
 
 
@@ -201,9 +211,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="an .npz, for a data set that is not installed")
     parser.add_argument("--output", type=Path, required=True, help="JSON lines")
     parser.add_argument("--changes", nargs="+", default=list(CHANGES), choices=list(CHANGES))
+    parser.add_argument("--sizes", type=int, nargs="+", help="limits on parameters")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--images", type=int)
     parser.add_argument("--seconds", type=float, help="start no training after so long")
     options = parser.parse_args()
@@ -220,7 +231,7 @@ def main() -> None:
         print("teacher", Bench(settings).teach(settings.teacher), flush=True)
     lines = _read(options.output)
     done = {(line["change"], line["size"], line["seed"]) for line in lines}
-    planned = networks(options.dataset)
+    planned = networks(options.dataset, options.sizes or SIZES[options.dataset])
     runs = [
         Run(change, size, network, seed)
         for seed in range(options.seeds)

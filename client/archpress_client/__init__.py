@@ -50,6 +50,7 @@ from archpress_client._types import (
     Costs,
     Effort,
     Failure,
+    FrontModel,
     Interval,
     Job,
     JobSpec,
@@ -59,6 +60,7 @@ from archpress_client._types import (
     Phase,
     Plan,
     Progress,
+    QuantizedModel,
     Result,
 )
 
@@ -82,6 +84,7 @@ __all__ = [
     "Event",
     "Failure",
     "FieldViolation",
+    "FrontModel",
     "GapEvent",
     "HeartbeatEvent",
     "Interval",
@@ -110,6 +113,7 @@ __all__ = [
     "Plan",
     "Progress",
     "ProgressEvent",
+    "QuantizedModel",
     "QuotaExceededError",
     "RequestTimeoutError",
     "Result",

@@ -86,6 +86,8 @@ class Client:
         max_run_time_seconds: float | None = None,
         max_queue_time_seconds: float | None = None,
         priority: int = 0,
+        pareto_models: int = 1,
+        int8: bool = False,
         request_id: str | None = None,
     ) -> JobHandle:
         """Create a job and return its handle.
@@ -109,6 +111,9 @@ class Client:
             max_run_time_seconds: Longest time of work before the job fails.
             max_queue_time_seconds: Longest wait for a worker before the job fails.
             priority: -100 to 100; higher runs earlier.
+            pareto_models: Most models of different sizes, 1 to 8, as `result.front`; each size has
+                0.6 of the parameters of the one before, the budget being that of the largest.
+            int8: Whether to deliver the result with 8-bit weights and activations too.
             request_id: A UUID of version 4. Repeating a request with it returns the same job.
 
         Raises:
@@ -134,6 +139,8 @@ class Client:
             max_queue_time_seconds=max_queue_time_seconds,
             priority=priority,
             latency_table=latency_table,
+            pareto_models=pareto_models,
+            int8=int8,
         )
         request = _request.create_job(spec, request_id)
         message = self._transport.call(lambda stubs: stubs.compression.CreateJob, request)

@@ -22,6 +22,7 @@ from archpress_client._types import (
     Costs,
     Effort,
     Failure,
+    FrontModel,
     Interval,
     Job,
     JobSpec,
@@ -31,6 +32,7 @@ from archpress_client._types import (
     Phase,
     Plan,
     Progress,
+    QuantizedModel,
     Result,
 )
 from archpress_proto.v1 import (
@@ -114,6 +116,8 @@ def spec_to_proto(spec: JobSpec) -> jobs_pb2.JobSpec:
         seed=spec.seed,
         labels=dict(spec.labels),
         priority=spec.priority,
+        pareto_models=spec.pareto_models,
+        int8=spec.int8,
     )
     if isinstance(spec.network, Network):
         message.architecture.CopyFrom(network_to_proto(spec.network))
@@ -150,6 +154,8 @@ def spec_from_proto(message: jobs_pb2.JobSpec) -> JobSpec:
         max_queue_time_seconds=_seconds(message, "max_queue_time"),
         priority=message.priority,
         latency_table=_latency_table(table) if message.HasField("latency_table") else None,
+        pareto_models=max(1, message.pareto_models),
+        int8=message.int8,
     )
 
 
@@ -277,6 +283,37 @@ def result_from_proto(message: jobs_pb2.Result, source: ArtifactSource) -> Resul
         run_time_seconds=_seconds(message, "run_time") or 0.0,
         embedding=message.embedding,
         optimism=_optional(message, "optimism"),
+        front=tuple(_front_model(model, source) for model in message.front),
+        int8=_quantized(message.int8, source) if message.HasField("int8") else None,
+        _source=source,
+    )
+
+
+def _front_model(message: jobs_pb2.FrontModel, source: ArtifactSource) -> FrontModel:
+    return FrontModel(
+        artifact=message.artifact,
+        network=network_from_proto(message.architecture),
+        costs=costs_from_proto(message.costs),
+        certificate=_certificate(message.certificate),
+        predicted_accuracy=message.predicted_accuracy,
+        predicted_interval=_interval(message.predicted_interval),
+        validation_accuracy=message.validation_accuracy,
+        _source=source,
+    )
+
+
+def _quantized(message: jobs_pb2.QuantizedModel, source: ArtifactSource) -> QuantizedModel:
+    return QuantizedModel(
+        artifact=message.artifact,
+        sha256=message.sha256,
+        size_bytes=message.size_bytes,
+        calibration_images=message.calibration_images,
+        test_images=message.test_images,
+        accuracy=message.accuracy,
+        accuracy_interval=_interval(message.accuracy_interval),
+        argmax_agreement=message.argmax_agreement,
+        latency=_latency(message.latency) if message.HasField("latency") else None,
+        onnxruntime_version=message.onnxruntime_version,
         _source=source,
     )
 

@@ -114,6 +114,9 @@ def _spec_violations(spec: JobSpec) -> Iterator[FieldViolation]:
         yield from spec.latency_table.violations()
     yield from _range("spec.seed", spec.seed, 0, _UINT64)
     yield from _range("spec.priority", spec.priority, -100, 100)
+    yield from _range("spec.pareto_models", spec.pareto_models, 0, 8)
+    if not isinstance(spec.int8, bool):
+        yield FieldViolation("spec.int8", f"is {spec.int8!r}, must be True or False")
     for name in ("max_run_time_seconds", "max_queue_time_seconds"):
         field = f"spec.{name.removesuffix('_seconds')}"
         yield from _span(field, getattr(spec, name), 1.0)

@@ -112,6 +112,10 @@ class JobSpec:
     priority: int = 0
     latency_table: LatencyTable | None = None
     """The caller's own device, which the budget's latency then is about."""
+    pareto_models: int = 1
+    """Most models of different sizes, 1 to 8; the budget is that of the largest."""
+    int8: bool = False
+    """Whether the result is wanted with 8-bit weights and activations too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,6 +195,63 @@ class ArtifactSource(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FrontModel:
+    """One of a job's trained networks of different sizes."""
+
+    artifact: str
+    network: Network
+    costs: Costs
+    certificate: Certificate
+    predicted_accuracy: float
+    predicted_interval: Interval
+    validation_accuracy: float
+    """After training; each model of a front is better than every smaller one."""
+    _source: ArtifactSource = field(repr=False, compare=False)
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy of the delivered file on the whole test split."""
+        return self.certificate.accuracy
+
+    def save(self, path: str | Path) -> None:
+        """Write the network as an ONNX file, whole and verified or not at all."""
+        self._source.save(self.artifact, Path(path), self.certificate.sha256)
+
+    def model_bytes(self) -> bytes:
+        """Return the network as the verified bytes of an ONNX file."""
+        return self._source.read(self.artifact, self.certificate.sha256)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuantizedModel:
+    """A result with 8-bit weights and activations, and what was measured on its bytes."""
+
+    artifact: str
+    sha256: str
+    size_bytes: int
+    calibration_images: int
+    """Training images that gave the ranges of the activations."""
+    test_images: int
+    accuracy: float
+    """On the whole test split."""
+    accuracy_interval: Interval
+    """95% interval for this many images."""
+    argmax_agreement: float
+    """Fraction of images for which the float model chooses the same class."""
+    latency: Latency | None
+    onnxruntime_version: str
+    _source: ArtifactSource = field(repr=False, compare=False)
+
+    def save(self, path: str | Path) -> None:
+        """Write the network as an ONNX file, whole and verified or not at all."""
+        self._source.save(self.artifact, Path(path), self.sha256)
+
+    def model_bytes(self) -> bytes:
+        """Return the network as the verified bytes of an ONNX file."""
+        return self._source.read(self.artifact, self.sha256)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
     """What a job delivers."""
 
@@ -210,6 +271,9 @@ class Result:
     embedding: str
     optimism: float | None
     """Mean predicted minus measured accuracy of the candidates, where both are of one kind."""
+    front: tuple[FrontModel, ...] = ()
+    """The models of all sizes, largest first, this result among them; empty unless asked for."""
+    int8: QuantizedModel | None = None
     _source: ArtifactSource = field(repr=False, compare=False)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,9 @@ from archpress_server.catalog import load_catalog
 from archpress_server.compress.types import (
     Certificate,
     Compression,
+    FrontModel,
     Latency,
+    QuantizedModel,
     Request,
 )
 from archpress_server.config import ServerConfig
@@ -126,6 +129,41 @@ def compression(submission: Submission) -> Compression:
         budget_met=True,
         seconds=1.5,
     )
+
+
+@pytest.fixture
+def with_all(compression: Compression) -> Compression:
+    """A result with a front of two and an INT8 copy."""
+    first = FrontModel(
+        model=compression.model,
+        architecture=compression.architecture,
+        costs=compression.costs_after,
+        prediction=compression.prediction,
+        validation_accuracy=compression.validation_accuracy,
+        certificate=compression.certificate,
+    )
+    smaller = named("resnet-20", (1, 28, 28), 10)
+    second = replace(
+        first,
+        model=b"smaller",
+        architecture=smaller,
+        costs=count(smaller),
+        validation_accuracy=0.9,
+    )
+    int8 = QuantizedModel(
+        model=b"int8",
+        sha256="1" * 64,
+        size_bytes=4,
+        calibration_images=1_000,
+        test_images=10_000,
+        accuracy=0.905,
+        accuracy_lower=0.9,
+        accuracy_upper=0.91,
+        argmax_agreement=0.99,
+        latency=compression.certificate.latency,
+        onnxruntime_version="1.20",
+    )
+    return replace(compression, front=(first, second), int8=int8)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from archpress_client._types import Effort, JobState, Method, Result
 from archpress_client.cli import _options as options
 from archpress_client.cli import _tables
 from archpress_client.cli._errors import INTERRUPTED, reported
+from archpress_client.cli._files import save_all
 from archpress_client.cli._json import to_plain
 from archpress_client.cli._live import Live
 
@@ -48,6 +49,10 @@ def compress(
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="A mark for `jobs`.")
     ] = None,
     max_run_time_seconds: Annotated[float | None, typer.Option(help="Longest work.")] = None,
+    pareto: Annotated[
+        int, typer.Option(metavar="N", help="Most models of different sizes, 1 to 8.")
+    ] = 1,
+    int8: Annotated[bool, typer.Option("--int8", help="Deliver the result in 8 bits too.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")] = False,
     out: options.Out = None,
     server: options.Server = options.DEFAULT_SERVER,
@@ -74,6 +79,8 @@ def compress(
             seed=seed,
             labels=options.read_labels(label or []),
             max_run_time_seconds=max_run_time_seconds,
+            pareto_models=pareto,
+            int8=int8,
         )
         if detach:
             _print_json({"job": job.name}) if as_json else typer.echo(job.name)
@@ -179,7 +186,12 @@ def cancel(
 @app.command()
 def download(
     name: options.JobName,
-    out: Annotated[Path, typer.Option(help="File to write the trained network to (ONNX).")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="File to write the trained network to (ONNX); others of the job go beside."
+        ),
+    ],
     server: options.Server = options.DEFAULT_SERVER,
     insecure: options.Insecure = False,
     ca: options.Ca = None,
@@ -227,17 +239,17 @@ def _follow(job: JobHandle, out: Path | None, as_json: bool) -> None:
 
 
 def _deliver(name: str, result: Result, out: Path | None, as_json: bool) -> None:
-    if out is not None:
-        result.save(out)
+    files = [] if out is None else save_all(result, out)
     if as_json:
-        path = None if out is None else str(out)
-        _print_json({"job": name, "result": to_plain(result), "out": path})
+        paths = [str(path) for path in files]
+        record = {"job": name, "result": to_plain(result), "out": paths[0] if paths else None}
+        _print_json({**record, "files": paths})
         return
     _tables.show_result(Console(), result)
     if out is None:
         typer.echo(f"get the network: archpress download {name} --out small.onnx")
-    else:
-        typer.echo(f"wrote {out}")
+    for path in files:
+        typer.echo(f"wrote {path}")
 
 
 def _print_json(record: dict[str, object]) -> None:

@@ -51,7 +51,10 @@ EffortOption = Annotated[Effort, typer.Option("--effort", help="How much to trai
 MethodOption = Annotated[Method, typer.Option("--method", help="Embedding and objective.")]
 Seed = Annotated[int, typer.Option(help="Seed of all random choices.")]
 JobName = Annotated[str, typer.Argument(metavar="NAME", help="jobs/{id}, or just the id.")]
-Out = Annotated[Path | None, typer.Option(help="File to write the trained network to (ONNX).")]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="File to write the trained network to (ONNX); others of the job go beside."),
+]
 
 
 def connect(server: str, insecure: bool, ca: Path | None) -> Client:

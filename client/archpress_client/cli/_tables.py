@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from archpress_client._info import ServerInfo
-from archpress_client._types import Job, Plan, Result
+from archpress_client._types import FrontModel, Job, Plan, QuantizedModel, Result
 from archpress_client.cli import _format
 
 
@@ -57,6 +57,11 @@ def show_result(console: Console, result: Result) -> None:
     console.print(table)
     for line in certificate_lines(result):
         console.print(escape(line), highlight=False, soft_wrap=True)
+    if result.front:
+        console.print()
+        console.print(_front_table(result.front))
+    if result.int8 is not None:
+        console.print(int8_line(result.int8), highlight=False, soft_wrap=True)
 
 
 def certificate_lines(result: Result) -> list[str]:
@@ -86,6 +91,34 @@ def certificate_lines(result: Result) -> list[str]:
     if not result.budget_met:
         lines.append("the budget is NOT met")
     return lines
+
+
+def int8_line(model: QuantizedModel) -> str:
+    """Return what was measured on the bytes of a quantized model, in one line."""
+    time = "" if model.latency is None else f", latency {_format.latency(model.latency)}"
+    return (
+        f"INT8: accuracy {_format.percent(model.accuracy)}, "
+        f"95% interval {_format.interval(model.accuracy_interval)}, "
+        f"{_format.size(model.size_bytes)}{time}, the float model's class for "
+        f"{_format.percent(model.argmax_agreement)} of the test images"
+    )
+
+
+def _front_table(front: Iterable[FrontModel]) -> Table:
+    table = _table("front", "parameters", "MACs", "accuracy", "95% interval", "file", "latency")
+    for place, model in enumerate(front, start=1):
+        proof = model.certificate
+        band = proof.accuracy_interval
+        table.add_row(
+            str(place),
+            _format.count(model.costs.params),
+            _format.count(model.costs.macs),
+            _format.percent(model.accuracy),
+            "-" if band is None else _format.interval(band),
+            _format.size(proof.size_bytes),
+            "-" if proof.latency is None else _format.latency(proof.latency),
+        )
+    return table
 
 
 def show_plan(console: Console, plan: Plan) -> None:

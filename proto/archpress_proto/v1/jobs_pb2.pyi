@@ -365,6 +365,8 @@ class JobSpec(_message.Message):
     MAX_QUEUE_TIME_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     LATENCY_TABLE_FIELD_NUMBER: _builtins.int
+    PARETO_MODELS_FIELD_NUMBER: _builtins.int
+    INT8_FIELD_NUMBER: _builtins.int
     network: _builtins.str
     """A named network, such as "conv-7", "conv-10", "vgg-16-bn" or "resnet-20", built for the data
     set's shape and classes. ServerInfo.networks lists them. Error: UNKNOWN_NETWORK.
@@ -388,6 +390,14 @@ class JobSpec(_message.Message):
     """
     priority: _builtins.int
     """-100 to 100; higher runs earlier, equal priorities in order of creation. Unset is 0."""
+    pareto_models: _builtins.int
+    """Number of trained models of different sizes that are wanted at most, 0 to 8; 0 and 1 both mean
+    one result. The budget is that of the largest; each further size has 0.6 of the parameters of
+    the one before (of the MACs where only they are limited). Sizes that the space has no network
+    for are left out. The models are in Result.front. Training time grows with their number.
+    """
+    int8: _builtins.bool
+    """Whether to deliver the result a second time with 8-bit weights and activations, as Result.int8."""
     @_builtins.property
     def architecture(self) -> _architecture_pb2.Architecture:
         """A network without weights. Errors: INVALID_ARCHITECTURE, LIMIT_EXCEEDED, SHAPE_MISMATCH."""
@@ -439,10 +449,12 @@ class JobSpec(_message.Message):
         max_queue_time: _duration_pb2.Duration | None = ...,
         priority: _builtins.int = ...,
         latency_table: Global___LatencyTable | None = ...,
+        pareto_models: _builtins.int = ...,
+        int8: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "artifact", b"artifact", "budget", b"budget", "latency_table", b"latency_table", "max_queue_time", b"max_queue_time", "max_run_time", b"max_run_time", "model", b"model", "network", b"network"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "artifact", b"artifact", "budget", b"budget", "dataset", b"dataset", "effort", b"effort", "labels", b"labels", "latency_table", b"latency_table", "max_queue_time", b"max_queue_time", "max_run_time", b"max_run_time", "method", b"method", "model", b"model", "network", b"network", "priority", b"priority", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "artifact", b"artifact", "budget", b"budget", "dataset", b"dataset", "effort", b"effort", "int8", b"int8", "labels", b"labels", "latency_table", b"latency_table", "max_queue_time", b"max_queue_time", "max_run_time", b"max_run_time", "method", b"method", "model", b"model", "network", b"network", "pareto_models", b"pareto_models", "priority", b"priority", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_model: _TypeAlias = _typing.Literal["architecture", "network", "artifact"]  # noqa: Y015
     _WhichOneofArgType_model: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
@@ -726,7 +738,9 @@ class Candidate(_message.Message):
     validation_accuracy: _builtins.float
     """Accuracy on the validation split, where the candidate was trained."""
     chosen: _builtins.bool
-    """Whether this candidate became, or is to become, the result."""
+    """Whether this candidate became, or is to become, the result; with pareto_models there is one of
+    each size.
+    """
     rank: _builtins.int
     """Place in the order in which candidates are tried, from 1. The order follows the lower end of
     the prediction, without a budget the size, and puts networks of different outline first. Each
@@ -904,6 +918,128 @@ class Certificate(_message.Message):
 Global___Certificate: _TypeAlias = Certificate  # noqa: Y015
 
 @_typing.final
+class FrontModel(_message.Message):
+    """One of a job's trained models of different sizes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARTIFACT_FIELD_NUMBER: _builtins.int
+    ARCHITECTURE_FIELD_NUMBER: _builtins.int
+    COSTS_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    PREDICTED_ACCURACY_FIELD_NUMBER: _builtins.int
+    PREDICTED_INTERVAL_FIELD_NUMBER: _builtins.int
+    VALIDATION_ACCURACY_FIELD_NUMBER: _builtins.int
+    artifact: _builtins.str
+    """The trained network, `artifacts/{id}`."""
+    predicted_accuracy: _builtins.float
+    """What the embedding predicted for it before it was trained."""
+    validation_accuracy: _builtins.float
+    """Accuracy on the validation split after training, by which models were left out."""
+    @_builtins.property
+    def architecture(self) -> _architecture_pb2.Architecture:
+        """Its architecture."""
+
+    @_builtins.property
+    def costs(self) -> _architecture_pb2.Costs:
+        """Its costs."""
+
+    @_builtins.property
+    def certificate(self) -> Global___Certificate:
+        """Measurements on its bytes."""
+
+    @_builtins.property
+    def predicted_interval(self) -> Global___Interval:
+        """90% interval of that prediction."""
+
+    def __init__(
+        self,
+        *,
+        artifact: _builtins.str = ...,
+        architecture: _architecture_pb2.Architecture | None = ...,
+        costs: _architecture_pb2.Costs | None = ...,
+        certificate: Global___Certificate | None = ...,
+        predicted_accuracy: _builtins.float = ...,
+        predicted_interval: Global___Interval | None = ...,
+        validation_accuracy: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "certificate", b"certificate", "costs", b"costs", "predicted_interval", b"predicted_interval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "artifact", b"artifact", "certificate", b"certificate", "costs", b"costs", "predicted_accuracy", b"predicted_accuracy", "predicted_interval", b"predicted_interval", "validation_accuracy", b"validation_accuracy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FrontModel: _TypeAlias = FrontModel  # noqa: Y015
+
+@_typing.final
+class QuantizedModel(_message.Message):
+    """A network with 8-bit weights and activations, and what was measured on its bytes.
+
+    It is the result's float model after static quantization with ONNX Runtime, in the form of
+    QuantizeLinear and DequantizeLinear nodes: input and output are the same. The ranges of the
+    activations come from training images. Where it loses more than 0.005 of accuracy against the
+    float model, or is not faster, a WARNING in the job's log says so.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARTIFACT_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    CALIBRATION_IMAGES_FIELD_NUMBER: _builtins.int
+    TEST_IMAGES_FIELD_NUMBER: _builtins.int
+    ACCURACY_FIELD_NUMBER: _builtins.int
+    ACCURACY_INTERVAL_FIELD_NUMBER: _builtins.int
+    ARGMAX_AGREEMENT_FIELD_NUMBER: _builtins.int
+    LATENCY_FIELD_NUMBER: _builtins.int
+    ONNXRUNTIME_VERSION_FIELD_NUMBER: _builtins.int
+    artifact: _builtins.str
+    """The file, `artifacts/{id}`."""
+    sha256: _builtins.str
+    """SHA-256 of the file, 64 lower-case hexadecimal digits."""
+    size_bytes: _builtins.int
+    """Size of the file."""
+    calibration_images: _builtins.int
+    """Training images that gave the ranges of the activations."""
+    test_images: _builtins.int
+    """Images of the test split that were run, which is all of them."""
+    accuracy: _builtins.float
+    """Accuracy on the test split, by ONNX Runtime."""
+    argmax_agreement: _builtins.float
+    """Fraction of test images for which the float model chooses the same class."""
+    onnxruntime_version: _builtins.str
+    """Version of ONNX Runtime that quantized and measured."""
+    @_builtins.property
+    def accuracy_interval(self) -> Global___Interval:
+        """95% Wilson interval of the accuracy for this many images."""
+
+    @_builtins.property
+    def latency(self) -> Global___LatencyMeasurement:
+        """Latency of this model, in the same process as the certificate's."""
+
+    def __init__(
+        self,
+        *,
+        artifact: _builtins.str = ...,
+        sha256: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        calibration_images: _builtins.int = ...,
+        test_images: _builtins.int = ...,
+        accuracy: _builtins.float = ...,
+        accuracy_interval: Global___Interval | None = ...,
+        argmax_agreement: _builtins.float = ...,
+        latency: Global___LatencyMeasurement | None = ...,
+        onnxruntime_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy_interval", b"accuracy_interval", "latency", b"latency"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "accuracy_interval", b"accuracy_interval", "argmax_agreement", b"argmax_agreement", "artifact", b"artifact", "calibration_images", b"calibration_images", "latency", b"latency", "onnxruntime_version", b"onnxruntime_version", "sha256", b"sha256", "size_bytes", b"size_bytes", "test_images", b"test_images"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuantizedModel: _TypeAlias = QuantizedModel  # noqa: Y015
+
+@_typing.final
 class Result(_message.Message):
     """What a job delivers."""
 
@@ -922,6 +1058,8 @@ class Result(_message.Message):
     RUN_TIME_FIELD_NUMBER: _builtins.int
     EMBEDDING_FIELD_NUMBER: _builtins.int
     OPTIMISM_FIELD_NUMBER: _builtins.int
+    FRONT_FIELD_NUMBER: _builtins.int
+    INT8_FIELD_NUMBER: _builtins.int
     artifact: _builtins.str
     """The trained network, `artifacts/{id}`, to be read with DownloadArtifact."""
     accuracy_before: _builtins.float
@@ -970,6 +1108,18 @@ class Result(_message.Message):
     def run_time(self) -> _duration_pb2.Duration:
         """Time in RUNNING, over all attempts."""
 
+    @_builtins.property
+    def front(self) -> _containers.RepeatedCompositeFieldContainer[Global___FrontModel]:
+        """With pareto_models above 1: the models of all sizes, largest first. Each is more accurate on the
+        validation split than every smaller one; a model that was not is left out, so that there may be
+        fewer than asked for. The first is the result itself, with the same artifact. An accuracy or
+        latency asked for holds for the result alone.
+        """
+
+    @_builtins.property
+    def int8(self) -> Global___QuantizedModel:
+        """With int8: the result with 8-bit weights and activations."""
+
     def __init__(
         self,
         *,
@@ -986,10 +1136,12 @@ class Result(_message.Message):
         run_time: _duration_pb2.Duration | None = ...,
         embedding: _builtins.str = ...,
         optimism: _builtins.float | None = ...,
+        front: _abc.Iterable[Global___FrontModel] | None = ...,
+        int8: Global___QuantizedModel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accuracy_before", b"_accuracy_before", "_optimism", b"_optimism", "accuracy_before", b"accuracy_before", "architecture", b"architecture", "certificate", b"certificate", "costs_after", b"costs_after", "costs_before", b"costs_before", "nearest_budget", b"nearest_budget", "optimism", b"optimism", "predicted_interval", b"predicted_interval", "run_time", b"run_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accuracy_before", b"_accuracy_before", "_optimism", b"_optimism", "accuracy_before", b"accuracy_before", "architecture", b"architecture", "certificate", b"certificate", "costs_after", b"costs_after", "costs_before", b"costs_before", "int8", b"int8", "nearest_budget", b"nearest_budget", "optimism", b"optimism", "predicted_interval", b"predicted_interval", "run_time", b"run_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accuracy_before", b"_accuracy_before", "_optimism", b"_optimism", "accuracy_before", b"accuracy_before", "architecture", b"architecture", "artifact", b"artifact", "budget_met", b"budget_met", "certificate", b"certificate", "costs_after", b"costs_after", "costs_before", b"costs_before", "embedding", b"embedding", "nearest_budget", b"nearest_budget", "optimism", b"optimism", "predicted_accuracy", b"predicted_accuracy", "predicted_interval", b"predicted_interval", "run_time", b"run_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accuracy_before", b"_accuracy_before", "_optimism", b"_optimism", "accuracy_before", b"accuracy_before", "architecture", b"architecture", "artifact", b"artifact", "budget_met", b"budget_met", "certificate", b"certificate", "costs_after", b"costs_after", "costs_before", b"costs_before", "embedding", b"embedding", "front", b"front", "int8", b"int8", "nearest_budget", b"nearest_budget", "optimism", b"optimism", "predicted_accuracy", b"predicted_accuracy", "predicted_interval", b"predicted_interval", "run_time", b"run_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accuracy_before: _TypeAlias = _typing.Literal["accuracy_before"]  # noqa: Y015
     _WhichOneofArgType__accuracy_before: _TypeAlias = _typing.Literal["_accuracy_before", b"_accuracy_before"]  # noqa: Y015

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 
 from archpress_server.compress.export import INPUT_NAME, OPSET
 from archpress_server.compress.latency import measure_latency, session
@@ -64,7 +65,7 @@ def certify(
         f"{costs.deployed_params} and {costs.macs}",
     )
     _demand(budget.holds(costs), "budget", f"{costs.params} parameters, {costs.macs} MACs")
-    logits = _logits(model, test, threads)
+    logits = run_model(model, test, threads)
     reference = predict(
         network,
         test.images,
@@ -111,24 +112,26 @@ def wilson_interval(share: float, trials: int) -> tuple[float, float]:
         * math.sqrt(share * (1 - share) / trials + square / (4 * trials**2))
         / (1 + square / trials)
     )
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # Rounding must not leave the share itself outside.
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def onnx_accuracy(model: bytes, test: LabelledImages, threads: int) -> float:
     """Return a model's accuracy over all test images, by ONNX Runtime."""
-    return _accuracy(_logits(model, test, threads), test)
+    return _accuracy(run_model(model, test, threads), test)
 
 
-def _accuracy(logits: np.ndarray, test: LabelledImages) -> float:
+def _accuracy(logits: NDArray[np.float32], test: LabelledImages) -> float:
     return float((logits.argmax(axis=1) == test.labels.numpy()).mean())
 
 
-def _logits(model: bytes, test: LabelledImages, threads: int) -> np.ndarray:
+def run_model(model: bytes, images: LabelledImages, threads: int) -> NDArray[np.float32]:
+    """Return the logits of an ONNX model by ONNX Runtime."""
     runner = session(model, threads)
     parts = []
-    for start in range(0, len(test), _BATCH):
-        images = test.images[start : start + _BATCH].numpy().astype(np.float32) / 255
-        parts.append(runner.run(None, {INPUT_NAME: images})[0])
+    for start in range(0, len(images), _BATCH):
+        batch = images.images[start : start + _BATCH].numpy().astype(np.float32) / 255
+        parts.append(runner.run(None, {INPUT_NAME: batch})[0])
     return np.concatenate(parts)
 
 

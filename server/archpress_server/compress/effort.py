@@ -20,7 +20,9 @@ class EffortPlan:
     `final_work_macs` bounds the winner's training to so many multiply-accumulates of forward
     passes by fewer epochs, so that a draft takes minutes whatever the network; None is no bound.
     Each round trains the remaining candidates by `round_recipe` on `round_images` images, twice as
-    long as the round before, and keeps the better half (successive halving).
+    long as the round before, and keeps the better half (successive halving). With `teaches` the
+    input network is trained by the same recipe first, where its weights are not given, and teaches
+    the winner.
     """
 
     trained_candidates: int
@@ -28,6 +30,7 @@ class EffortPlan:
     round_images: int | None
     final_recipe: Recipe
     final_work_macs: float | None = None
+    teaches: bool = False
 
     def recipe_for(self, macs: int, images: int) -> Recipe:
         """Return the final recipe for a network of these MACs on so many training images."""
@@ -60,30 +63,33 @@ def effort_plan(
             )
         return EffortPlan(1, recipe, None, recipe)
     small = input_shape[1] < _SHORT_EDGE
+    teaches = effort is not Effort.DRAFT
     final = Recipe(
         name=f"final-{effort.value}",
         epochs=_EPOCHS[effort][0 if small else 1],
         batch_size=128,
-        learning_rate=0.2,
+        learning_rate=0.1 if small and teaches else 0.2,
         weight_decay=2e-4,
         crop_padding=0 if small else 4,
         average_decay=0.995,
         clip_norm=2.0,
+        distil_weight=0.9,
+        distil_temperature=4.0,
     )
     # As labels are trained, so that predictions and rounds speak of the same accuracy.
     short = population_recipe(3, crop_padding=final.crop_padding)
     candidates, images = _ROUNDS[effort]
     work = _DRAFT_WORK_MACS if effort is Effort.DRAFT else None
-    return EffortPlan(candidates, short, images, final, work)
+    return EffortPlan(candidates, short, images, final, work, teaches)
 
 
 _EPOCHS = {
     Effort.DRAFT: (16, 16),
-    Effort.STANDARD: (30, 60),
+    Effort.STANDARD: (20, 60),
     Effort.FULL: (50, 150),
 }
 _ROUNDS: dict[Effort, tuple[int, int | None]] = {
     Effort.DRAFT: (4, 12_000),
-    Effort.STANDARD: (8, 25_000),
+    Effort.STANDARD: (8, 12_000),
     Effort.FULL: (12, None),
 }

@@ -26,6 +26,8 @@ OPSET = 18
 IR_VERSION = 9
 INPUT_NAME = "images"
 OUTPUT_NAME = "logits"
+NORMALISE_NODES = ("normalise.scaled", "normalise.out")
+"""The first two nodes of every file."""
 
 
 def to_onnx(network: Network, normalisation: Normalisation) -> bytes:
@@ -86,8 +88,9 @@ class _Writer:
         mean = np.array(normalisation.mean, dtype=np.float64).reshape(1, -1, 1, 1)
         scale = self._constant("normalise.scale", 1 / std)
         shift = self._constant("normalise.shift", -mean / std)
-        scaled = self._node("Mul", "normalise.scaled", [INPUT_NAME, scale])
-        return self._node("Add", "normalise.out", [scaled, shift])
+        multiplied, added = NORMALISE_NODES
+        scaled = self._node("Mul", multiplied, [INPUT_NAME, scale])
+        return self._node("Add", added, [scaled, shift])
 
     def layer(self, index: int, layer: Layer, inputs: list[str]) -> str:
         """Write one layer and return the name of its output."""

@@ -1,4 +1,4 @@
-"""The input network's accuracy, by the same training as the result's."""
+"""The input network, trained as the result is: what it reaches, and a teacher for the result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from archpress_server.compress.types import (
     StoppedError,
 )
 from archpress_trainer.data.dataset import LabelledImages, TrainingData
-from archpress_trainer.space.build import build
+from archpress_trainer.space.build import Network, build
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.training.device import Compute
@@ -24,17 +24,21 @@ from archpress_trainer.training.loop import Status, Step, train
 
 
 def input_accuracy(
+    network: Network, data: TrainingData, test: LabelledImages, *, threads: int
+) -> float:
+    """Return the accuracy of a trained network on the test split, by ONNX Runtime."""
+    return onnx_accuracy(to_onnx(network, data.normalisation), test, threads)
+
+
+def train_input(
     architecture: Architecture,
     data: TrainingData,
-    test: LabelledImages,
     effort: EffortPlan,
     seed: int,
     compute: Compute,
     observer: Observer,
-    *,
-    threads: int,
-) -> float:
-    """Return the accuracy of a network on the test split, trained by the effort's final recipe.
+) -> Network:
+    """Return a network trained by the effort's final recipe, on the CPU in evaluation mode.
 
     Raises:
         StoppedError: the observer asked to stop.
@@ -65,8 +69,7 @@ def input_accuracy(
     if result.status is Status.DIVERGED:
         raise CompressionError(
             Reason.TRAINING_DIVERGED,
-            f"the input network diverged in training, max_accuracy_drop has no base: "
-            f"{result.message}",
+            f"the input network diverged in training: {result.message}",
             metadata={"candidates": "0"},
         )
-    return onnx_accuracy(to_onnx(network.cpu().eval(), data.normalisation), test, threads)
+    return network.cpu().eval()

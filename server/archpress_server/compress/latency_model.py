@@ -95,9 +95,11 @@ def _fit(
     """Fit non-negative rates by least squares on relative errors, reweighted against outliers."""
     classes = sorted({_class(work, block) for layers in networks for work in layers}, key=repr)
     rows = np.array([_features(layers, classes, block) for layers in networks])
-    scale = np.maximum(rows.max(axis=0), 1e-12)
-    relative = rows / scale / np.array(seconds)[:, None]
-    ridge = _RIDGE * np.linalg.norm(relative, axis=0).mean() * np.eye(len(scale))
+    relative = rows / np.array(seconds)[:, None]
+    # Columns of one norm, so that the ridge is alike for all of them.
+    scale = np.maximum(np.linalg.norm(relative, axis=0), 1e-12)
+    relative /= scale
+    ridge = _RIDGE * np.eye(len(scale))
     weight = np.ones(len(rows))
     found: NDArray[np.float64] = np.zeros(len(scale))
     errors = weight

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
-import torch
-
-from archpress_server.compress.certify import certify
-from archpress_server.compress.checks import size_budget
+from archpress_server.compress.delivery import Delivery
 from archpress_server.compress.effort import EffortPlan, effort_plan
-from archpress_server.compress.export import to_onnx
-from archpress_server.compress.input_net import input_accuracy
+from archpress_server.compress.front import plan_sizes, retrain_sizes, size_of, undominated
+from archpress_server.compress.input_net import input_accuracy, train_input
 from archpress_server.compress.optimism import optimism
-from archpress_server.compress.planning import plan
 from archpress_server.compress.retrain import Trained, retrain
 from archpress_server.compress.types import (
     Candidate,
@@ -22,16 +17,15 @@ from archpress_server.compress.types import (
     CompressionError,
     Observer,
     Phase,
-    Plan,
     Progress,
     Reason,
     Request,
     StoppedError,
 )
 from archpress_server.compress.verdict import judge, slower_warning, too_slow
-from archpress_trainer.data.dataset import ImageDataset, TrainingData
+from archpress_trainer.data.dataset import ImageDataset
 from archpress_trainer.embedding.interface import Embedding
-from archpress_trainer.space.build import build
+from archpress_trainer.space.build import Network
 from archpress_trainer.training.device import Compute, best_compute
 
 
@@ -44,6 +38,7 @@ def compress(
     threads: int,
     effort: EffortPlan | None = None,
     compute: Compute | None = None,
+    input_network: Network | None = None,
 ) -> Compression:
     """Return a smaller, trained and certified network for a request.
 
@@ -55,6 +50,8 @@ def compress(
         threads: of ONNX Runtime while certifying.
         effort: replaces what the request's effort means.
         compute: where to train; the best there is by default.
+        input_network: the request's network with trained weights, on the CPU in evaluation mode;
+            it is trained here where the effort or the budget needs it and it is not given.
 
     Raises:
         RequestError: the request is invalid or infeasible; nothing was done.
@@ -68,105 +65,74 @@ def compress(
         request.effort, request.method, request.dataset, dataset.input_shape
     )
     observer.progress(Progress(Phase.VALIDATE, message=f"embedding {embedding.manifest.name}"))
-    found = plan(request, embedding, effort.trained_candidates, on_progress=_Watched(observer))
-    if not found.candidates:
+    ladder = plan_sizes(
+        request, embedding, effort.trained_candidates, on_progress=_Watched(observer)
+    )
+    if not ladder.sizes:
         raise CompressionError(
             Reason.BUDGET_UNREACHABLE, "the embedding's decodes gave no valid candidate"
         )
-    for warning in found.warnings:
+    for warning in ladder.warnings:
         observer.warning(warning)
-    for candidate in found.candidates:
-        observer.candidate(candidate)
+    for candidates in ladder.sizes:
+        for candidate in candidates:
+            observer.candidate(candidate)
     data, seed = dataset.split(), request.seed
     before = None
-    if request.budget.max_accuracy_drop is not None:
-        before = input_accuracy(
-            request.architecture,
-            data,
-            dataset.test(),
-            effort,
-            seed,
-            compute,
-            observer,
-            threads=threads,
+    if input_network is None and (effort.teaches or request.budget.max_accuracy_drop is not None):
+        input_network = train_input(request.architecture, data, effort, seed, compute, observer)
+    if input_network is not None:
+        before = input_accuracy(input_network, data, dataset.test(), threads=threads)
+    teacher = input_network if effort.teaches else None
+    trained = retrain_sizes(ladder, data, effort, seed, compute, observer, teacher)
+    size = size_of(request.budget)
+    front = undominated(trained, size)
+    if len(front) < len(trained):
+        observer.warning(
+            f"{len(trained) - len(front)} models are left out: smaller ones are as good"
         )
-    delivery = _Delivery(request, embedding, dataset, data, observer, threads, started)
-    trained = retrain(found.candidates, data, effort, seed, compute, observer)
-    result = delivery.certified(trained, found)
-    next_best = _next_best(trained, found.candidates)
-    if too_slow(result, request) and next_best is not None:
+    files = len(front) + request.int8
+    delivery = Delivery(request, dataset, data, observer, threads, files)
+    best = front[0]
+    first = delivery.certified(best)
+    next_best = _next_best(best, ladder.sizes[0])
+    if too_slow(first, request) and next_best is not None:
         observer.warning("the network measured over max_latency; the next candidate is trained")
-        other = retrain([next_best], data, effort, seed, compute, observer)
-        result = min(
-            (result, delivery.certified(other, found)),
-            key=lambda r: (too_slow(r, request), -r.validation_accuracy),
+        other = retrain([next_best], data, effort, seed, compute, observer, teacher)
+        first, best = min(
+            ((first, best), (delivery.certified(other), other)),
+            key=lambda pair: (too_slow(pair[0], request), -pair[0].validation_accuracy),
         )
+    smaller = [one for one in front[1:] if size(one.candidate.costs) < size(first.costs)]
+    models = (first, *(delivery.certified(one, i) for i, one in enumerate(smaller, start=1)))
+    int8 = delivery.quantized(first) if request.int8 else None
+    observer.progress(Progress(Phase.CERTIFY, files, files, message="certified"))
+    result = Compression(
+        model=first.model,
+        architecture=first.architecture,
+        costs_before=ladder.costs_before,
+        costs_after=first.costs,
+        prediction=first.prediction,
+        validation_accuracy=first.validation_accuracy,
+        certificate=first.certificate,
+        embedding=embedding.manifest.name,
+        budget_met=True,
+        seconds=time.perf_counter() - started,
+        accuracy_before=before,
+        optimism=optimism(best.first_round, effort, embedding.manifest.fidelity),
+        front=models if request.pareto_models > 1 else (),
+        int8=int8,
+    )
     slower = slower_warning(result)
     if slower is not None:
         observer.warning(slower)
-    return judge(
-        replace(
-            result,
-            accuracy_before=before,
-            optimism=optimism(trained.first_round, effort, embedding.manifest.fidelity),
-            seconds=time.perf_counter() - started,
-        ),
-        request,
-    )
+    return judge(result, request)
 
 
 def _next_best(trained: Trained, candidates: Sequence[Candidate]) -> Candidate | None:
     """Return the best candidate that was not chosen: of the first round, else by rank."""
     ranked = [*trained.first_round, *candidates]
     return next((c for c in ranked if c.rank != trained.candidate.rank), None)
-
-
-@dataclass(frozen=True)
-class _Delivery:
-    """Writes and certifies what was trained."""
-
-    request: Request
-    embedding: Embedding
-    dataset: ImageDataset
-    data: TrainingData
-    observer: Observer
-    threads: int
-    started: float
-
-    def certified(self, trained: Trained, found: Plan) -> Compression:
-        """Return the certified result of a training, before it is judged."""
-        request, observer = self.request, self.observer
-        observer.progress(Progress(Phase.EXPORT, total_steps=1))
-        model = to_onnx(trained.network, self.data.normalisation)
-        generator = torch.Generator().manual_seed(request.seed % 2**63)
-        untrained = build(request.architecture, generator).eval()
-        input_model = to_onnx(untrained, self.data.normalisation)
-        _stop_if_asked(observer)
-        observer.progress(Progress(Phase.CERTIFY, total_steps=1))
-        measured = request.latency_table is None
-        certificate = certify(
-            model,
-            trained.network,
-            input_model,
-            self.dataset.test(),
-            self.data.normalisation,
-            size_budget(request.budget, found.costs_before),
-            threads=self.threads,
-            max_latency_seconds=request.budget.max_latency_seconds if measured else None,
-        )
-        observer.progress(Progress(Phase.CERTIFY, step=1, total_steps=1, message="certified"))
-        return Compression(
-            model=model,
-            architecture=trained.network.architecture,
-            costs_before=found.costs_before,
-            costs_after=certificate.costs,
-            prediction=trained.candidate.prediction,
-            validation_accuracy=trained.candidate.validation_accuracy or 0.0,
-            certificate=certificate,
-            embedding=self.embedding.manifest.name,
-            budget_met=True,
-            seconds=time.perf_counter() - self.started,
-        )
 
 
 class _Watched:

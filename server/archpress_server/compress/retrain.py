@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import torch
@@ -45,10 +46,12 @@ def retrain(
     seed: int,
     compute: Compute,
     observer: Observer,
+    teacher: Network | None = None,
 ) -> Trained:
     """Return the best of the candidates, trained by the effort's final recipe.
 
-    Decisions use validation images only. The observer hears of every candidate that was trained.
+    A teacher, which stays as it is, helps in the final training. Decisions use validation images
+    only. The observer hears of every candidate that was trained.
 
     Raises:
         StoppedError: the observer asked to stop.
@@ -65,9 +68,10 @@ def retrain(
         remaining = trained[: max(1, len(remaining) // 2)]
         index += 1
     others = [candidate for candidate in candidates if candidate.rank != remaining[0].rank]
+    taught = None if teacher is None else deepcopy(teacher).to(compute.device)
     for winner in (*remaining, *others):
         recipe = effort.recipe_for(winner.costs.macs, len(session.data.train))
-        network, result = session.run(winner, recipe, session.data)
+        network, result = session.run(winner, recipe, session.data, taught)
         if result.status is Status.FINISHED:
             chosen = replace(winner, validation_accuracy=result.accuracy, chosen=True)
             observer.candidate(chosen)
@@ -137,7 +141,11 @@ class _Session:
         self._total = mean * (rounds * short + final)
 
     def run(
-        self, candidate: Candidate, recipe: Recipe, data: TrainingData
+        self,
+        candidate: Candidate,
+        recipe: Recipe,
+        data: TrainingData,
+        teacher: Network | None = None,
     ) -> tuple[Network, TrainResult]:
         """Train one candidate; equal candidates and recipes get equal seeds."""
         generator = torch.Generator().manual_seed((self._seed * 31 + candidate.rank) % 2**63)
@@ -153,7 +161,14 @@ class _Session:
             return True
 
         result = train(
-            network, data, recipe, generator, self._compute, observer=observe, evaluate_every=1
+            network,
+            data,
+            recipe,
+            generator,
+            self._compute,
+            teacher=teacher,
+            observer=observe,
+            evaluate_every=1,
         )
         if result.status is Status.STOPPED:
             raise StoppedError("stopped while training")

@@ -122,7 +122,11 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to compress, for which data set, down to what."""
+    """What to compress, for which data set, down to what.
+
+    `pareto_models` is the most models of different sizes that are wanted, the budget being that of
+    the largest; `int8` asks for a quantized copy of the result.
+    """
 
     architecture: Architecture
     dataset: str
@@ -132,6 +136,8 @@ class Request:
     seed: int = 0
     latency_table: LatencyTable | None = None
     """The caller's own device, on which `max_latency_seconds` then holds."""
+    pareto_models: int = 1
+    int8: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +211,43 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True)
+class FrontModel:
+    """One of the trained networks of different sizes, as ONNX bytes."""
+
+    model: bytes
+    architecture: Architecture
+    costs: Costs
+    prediction: Prediction
+    validation_accuracy: float
+    certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedModel:
+    """A network with 8-bit weights and activations as ONNX bytes, and what they were found to be.
+
+    `argmax_agreement` is that with the float model over the test split.
+    """
+
+    model: bytes
+    sha256: str
+    size_bytes: int
+    calibration_images: int
+    test_images: int
+    accuracy: float
+    accuracy_lower: float
+    accuracy_upper: float
+    argmax_agreement: float
+    latency: Latency
+    onnxruntime_version: str
+
+
+@dataclass(frozen=True, slots=True)
 class Compression:
-    """The result: the trained network as ONNX bytes and everything known about it."""
+    """The result: the trained network as ONNX bytes and everything known about it.
+
+    `front` holds the models of all sizes, the result first, where several were asked for.
+    """
 
     model: bytes
     architecture: Architecture
@@ -223,6 +264,8 @@ class Compression:
     optimism: float | None = None
     """Mean predicted minus measured accuracy of the candidates, where they were trained as the
     embedding's labels were."""
+    front: tuple[FrontModel, ...] = ()
+    int8: QuantizedModel | None = None
 
 
 class Observer(Protocol):

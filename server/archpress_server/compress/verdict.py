@@ -6,7 +6,14 @@ import math
 from dataclasses import dataclass, replace
 
 from archpress_server.compress.latency_table import network_seconds
-from archpress_server.compress.types import Budget, Compression, CompressionError, Reason, Request
+from archpress_server.compress.types import (
+    Budget,
+    Compression,
+    CompressionError,
+    FrontModel,
+    Reason,
+    Request,
+)
 
 _MAX_LATENCY = "max_latency"
 
@@ -42,7 +49,7 @@ def judge(result: Compression, request: Request) -> Compression:
     )
 
 
-def too_slow(result: Compression, request: Request) -> bool:
+def too_slow(result: Compression | FrontModel, request: Request) -> bool:
     """Return whether a result's latency is over the limit, if there is one."""
     most = request.budget.max_latency_seconds
     return most is not None and _latency_seconds(result, request) > most
@@ -61,7 +68,7 @@ def slower_warning(result: Compression) -> str | None:
     )
 
 
-def _latency_seconds(result: Compression, request: Request) -> float:
+def _latency_seconds(result: Compression | FrontModel, request: Request) -> float:
     """Return the latency that a limit is about: of the caller's device, or as certified here."""
     if request.latency_table is not None:
         return network_seconds(request.latency_table, result.architecture)

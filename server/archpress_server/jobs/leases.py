@@ -33,6 +33,8 @@ from archpress_server.jobs.serialise import (
     result_to_json,
 )
 from archpress_server.jobs.store import JobStore
+from archpress_trainer.space.costs import Costs
+from archpress_trainer.space.graph import Architecture
 
 
 class Signal(Enum):
@@ -214,27 +216,46 @@ class Leases:
             if error is not None:
                 values["error"] = dumps(error_to_json(error))
             if compression is not None:
-                artifact = self._insert_artifact(connection, job, compression)
-                bare = replace(compression, model=b"")
-                values["result"] = dumps(result_to_json(JobResult(artifact, bare, nearest_budget)))
+                result = self._store_files(connection, job, compression)
+                result = replace(result, nearest_budget=nearest_budget)
+                values["result"] = dumps(result_to_json(result))
             return self._change(connection, row, **values)
 
-    def _insert_artifact(
+    def _store_files(
         self, connection: sa.Connection, job: str, compression: Compression
-    ) -> str:
-        artifact = new_id()
-        connection.execute(
-            artifacts.insert().values(
-                id=artifact,
-                job=job,
-                sha256=self.store.files.put(compression.model),
-                size_bytes=len(compression.model),
-                architecture=dumps(compression.architecture.to_json()),
-                costs=dumps(asdict(compression.costs_after)),
-                create_time=self.store.clock(),
+    ) -> JobResult:
+        """Store each file of a compression as an artifact and return what refers to them."""
+
+        def store(model: bytes, architecture: Architecture, costs: Costs) -> str:
+            artifact = new_id()
+            connection.execute(
+                artifacts.insert().values(
+                    id=artifact,
+                    job=job,
+                    sha256=self.store.files.put(model),
+                    size_bytes=len(model),
+                    architecture=dumps(architecture.to_json()),
+                    costs=dumps(asdict(costs)),
+                    create_time=self.store.clock(),
+                )
             )
+            return artifact
+
+        architecture, costs = compression.architecture, compression.costs_after
+        int8 = compression.int8
+        artifact = store(compression.model, architecture, costs)
+        smaller = [store(m.model, m.architecture, m.costs) for m in compression.front[1:]]
+        return JobResult(
+            artifact,
+            replace(
+                compression,
+                model=b"",
+                front=tuple(replace(model, model=b"") for model in compression.front),
+                int8=int8 and replace(int8, model=b""),
+            ),
+            front=(artifact, *smaller) if compression.front else (),
+            int8="" if int8 is None else store(int8.model, architecture, costs),
         )
-        return artifact
 
     def _append(
         self, connection: sa.Connection, row: Row, payload: Progress | Candidate | LogLine

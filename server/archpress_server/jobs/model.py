@@ -86,11 +86,17 @@ class JobError:
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """What a job delivers; the compression is without its bytes, which the artifact holds."""
+    """What a job delivers; the compression is without its bytes, which the artifacts hold.
+
+    `artifact` is that of the result, `front` are those of `compression.front` in its order, the
+    result's first, and `int8` is that of the quantized model, empty if there is none.
+    """
 
     artifact: str
     compression: Compression
     nearest_budget: Budget | None = None
+    front: tuple[str, ...] = ()
+    int8: str = ""
 
 
 @dataclass(frozen=True, slots=True)

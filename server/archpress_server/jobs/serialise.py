@@ -15,10 +15,12 @@ from archpress_server.compress.types import (
     Certificate,
     Compression,
     Effort,
+    FrontModel,
     Latency,
     Method,
     Phase,
     Progress,
+    QuantizedModel,
     Request,
 )
 from archpress_server.jobs.model import (
@@ -62,12 +64,9 @@ def submission_digest(submission: Submission) -> str:
 def request_to_json(request: Request) -> Json:
     """Return plain JSON data."""
     return {
+        **_shallow(request),
         "architecture": request.architecture.to_json(),
-        "dataset": request.dataset,
         "budget": asdict(request.budget),
-        "effort": request.effort,
-        "method": request.method,
-        "seed": request.seed,
         "latency_table": request.latency_table and asdict(request.latency_table),
     }
 
@@ -75,13 +74,14 @@ def request_to_json(request: Request) -> Json:
 def request_from_json(record: Json) -> Request:
     """Inverse of `request_to_json`."""
     return Request(
-        architecture=Architecture.from_json(record["architecture"]),
-        dataset=record["dataset"],
-        budget=Budget(**record["budget"]),
-        effort=Effort(record["effort"]),
-        method=Method(record["method"]),
-        seed=record["seed"],
-        latency_table=_latency_table(record.get("latency_table")),
+        **{
+            **record,
+            "architecture": Architecture.from_json(record["architecture"]),
+            "budget": Budget(**record["budget"]),
+            "effort": Effort(record["effort"]),
+            "method": Method(record["method"]),
+            "latency_table": _latency_table(record.get("latency_table")),
+        }
     )
 
 
@@ -141,10 +141,10 @@ def candidate_from_json(record: Json) -> Candidate:
 
 
 def result_to_json(result: JobResult) -> Json:
-    """Return plain JSON data; the model's bytes are left out."""
+    """Return plain JSON data; the models' bytes are left out."""
     compression = result.compression
     return {
-        "artifact": result.artifact,
+        **_shallow(result),
         "nearest_budget": None if result.nearest_budget is None else asdict(result.nearest_budget),
         "compression": {
             **_shallow(compression),
@@ -154,6 +154,8 @@ def result_to_json(result: JobResult) -> Json:
             "costs_after": asdict(compression.costs_after),
             "prediction": asdict(compression.prediction),
             "certificate": asdict(compression.certificate),
+            "front": [_front_model_to_json(model) for model in compression.front],
+            "int8": compression.int8 and {**asdict(compression.int8), "model": None},
         },
     }
 
@@ -161,30 +163,60 @@ def result_to_json(result: JobResult) -> Json:
 def result_from_json(record: Json) -> JobResult:
     """Inverse of `result_to_json`, with empty bytes."""
     compression = record["compression"]
-    certificate = compression["certificate"]
-    nearest = record["nearest_budget"]
+    nearest, int8 = record["nearest_budget"], compression.get("int8")
     return JobResult(
-        artifact=record["artifact"],
-        nearest_budget=None if nearest is None else Budget(**nearest),
-        compression=Compression(
-            **{
-                **compression,
-                "model": b"",
-                "architecture": Architecture.from_json(compression["architecture"]),
-                "costs_before": Costs(**compression["costs_before"]),
-                "costs_after": Costs(**compression["costs_after"]),
-                "prediction": Prediction(**compression["prediction"]),
-                "certificate": Certificate(
-                    **{
-                        **certificate,
-                        "costs": Costs(**certificate["costs"]),
-                        "latency": Latency(**certificate["latency"]),
-                        "input_latency": Latency(**certificate["input_latency"]),
-                    }
-                ),
-            }
-        ),
+        **{
+            **record,
+            "front": tuple(record.get("front", ())),
+            "nearest_budget": None if nearest is None else Budget(**nearest),
+            "compression": Compression(
+                **{
+                    **compression,
+                    "model": b"",
+                    "architecture": Architecture.from_json(compression["architecture"]),
+                    "costs_before": Costs(**compression["costs_before"]),
+                    "costs_after": Costs(**compression["costs_after"]),
+                    "prediction": Prediction(**compression["prediction"]),
+                    "certificate": _certificate_from_json(compression["certificate"]),
+                    "front": tuple(map(_front_model_from_json, compression.get("front", ()))),
+                    "int8": int8 and _quantized_from_json(int8),
+                }
+            ),
+        }
     )
+
+
+def _front_model_to_json(model: FrontModel) -> Json:
+    record = asdict(replace(model, model=b""))
+    return {**record, "model": None, "architecture": model.architecture.to_json()}
+
+
+def _front_model_from_json(record: Json) -> FrontModel:
+    return FrontModel(
+        **{
+            **record,
+            "model": b"",
+            "architecture": Architecture.from_json(record["architecture"]),
+            "costs": Costs(**record["costs"]),
+            "prediction": Prediction(**record["prediction"]),
+            "certificate": _certificate_from_json(record["certificate"]),
+        }
+    )
+
+
+def _certificate_from_json(record: Json) -> Certificate:
+    return Certificate(
+        **{
+            **record,
+            "costs": Costs(**record["costs"]),
+            "latency": Latency(**record["latency"]),
+            "input_latency": Latency(**record["input_latency"]),
+        }
+    )
+
+
+def _quantized_from_json(record: Json) -> QuantizedModel:
+    return QuantizedModel(**{**record, "model": b"", "latency": Latency(**record["latency"])})
 
 
 def error_to_json(error: JobError) -> Json:

@@ -16,9 +16,11 @@ from archpress_server.compress.types import (
     Budget,
     Candidate,
     Certificate,
+    FrontModel,
     Latency,
     Plan,
     Progress,
+    QuantizedModel,
 )
 from archpress_server.jobs.model import (
     ArtifactRecord,
@@ -189,6 +191,8 @@ def spec_to_proto(spec: JobSpec, *, brief: bool = False) -> pb.JobSpec:
         labels=spec.labels,
         max_run_time=duration(spec.max_run_time_seconds),
         priority=spec.priority,
+        pareto_models=request.pareto_models,
+        int8=request.int8,
     )
     if spec.max_queue_time_seconds is not None:
         message.max_queue_time.CopyFrom(duration(spec.max_queue_time_seconds))
@@ -241,9 +245,11 @@ def candidate_to_proto(candidate: Candidate) -> pb.Candidate:
 
 
 def result_to_proto(result: JobResult, run_seconds: float, *, brief: bool = False) -> pb.Result:
-    """Return the message of a result; a brief one leaves the architecture out."""
+    """Return the message of a result; a brief one leaves architectures out."""
     compression = result.compression
     nearest = result.nearest_budget
+    front = zip(result.front, compression.front, strict=True)
+    int8 = compression.int8
     return pb.Result(
         artifact=f"artifacts/{result.artifact}",
         architecture=None if brief else architecture_to_proto(compression.architecture),
@@ -258,6 +264,8 @@ def result_to_proto(result: JobResult, run_seconds: float, *, brief: bool = Fals
         run_time=duration(run_seconds),
         embedding=compression.embedding,
         optimism=compression.optimism,
+        front=[_front_model(artifact, model, brief) for artifact, model in front],
+        int8=None if int8 is None else _quantized(result.int8, int8),
     )
 
 
@@ -336,6 +344,33 @@ def artifact_to_proto(artifact: ArtifactRecord) -> artifact_pb.Artifact:
 
 def _interval(prediction: Prediction) -> pb.Interval:
     return pb.Interval(lower=prediction.lower, upper=prediction.upper)
+
+
+def _front_model(artifact: str, model: FrontModel, brief: bool) -> pb.FrontModel:
+    return pb.FrontModel(
+        artifact=f"artifacts/{artifact}",
+        architecture=None if brief else architecture_to_proto(model.architecture),
+        costs=costs_to_proto(model.costs),
+        certificate=_certificate(model.certificate),
+        predicted_accuracy=model.prediction.accuracy,
+        predicted_interval=_interval(model.prediction),
+        validation_accuracy=model.validation_accuracy,
+    )
+
+
+def _quantized(artifact: str, model: QuantizedModel) -> pb.QuantizedModel:
+    return pb.QuantizedModel(
+        artifact=f"artifacts/{artifact}",
+        sha256=model.sha256,
+        size_bytes=model.size_bytes,
+        calibration_images=model.calibration_images,
+        test_images=model.test_images,
+        accuracy=model.accuracy,
+        accuracy_interval=pb.Interval(lower=model.accuracy_lower, upper=model.accuracy_upper),
+        argmax_agreement=model.argmax_agreement,
+        latency=_latency(model.latency),
+        onnxruntime_version=model.onnxruntime_version,
+    )
 
 
 def _certificate(certificate: Certificate) -> pb.Certificate:

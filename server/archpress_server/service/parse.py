@@ -40,6 +40,7 @@ from archpress_trainer.space.vocab import LayerKind, Limits
 
 MAX_INLINE_BYTES = 2**20
 MAX_CANDIDATES = 64
+MAX_MODELS = 8
 
 _DAY_SECONDS = 86_400.0
 _LABEL_KEY = re.compile(r"[a-z0-9._/-]{1,63}")
@@ -173,7 +174,15 @@ class RequestParser:
         request = None
         if architecture is not None and offered is not None:
             request = Request(
-                architecture, message.dataset, budget, effort, method, message.seed, table
+                architecture,
+                message.dataset,
+                budget,
+                effort,
+                method,
+                message.seed,
+                table,
+                pareto_models=max(1, message.pareto_models),
+                int8=message.int8,
             )
             try:
                 check_request(request, offered.manifest)
@@ -223,6 +232,7 @@ class RequestParser:
 
     def _limits(self, faults: Faults, message: pb.JobSpec) -> tuple[float, float | None]:
         _check_range(faults, "spec.priority", message.priority, -100, 100)
+        _check_range(faults, "spec.pareto_models", message.pareto_models, 0, MAX_MODELS)
         longest = self.config.max_run_time_seconds
         run, wait = longest, None
         if message.HasField("max_run_time"):

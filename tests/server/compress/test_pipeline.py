@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from archpress_server.compress import pipeline
+from archpress_server.compress import delivery
 from archpress_server.compress.certify import certify
 from archpress_server.compress.effort import EffortPlan, effort_plan
 from archpress_server.compress.export import INPUT_NAME
+from archpress_server.compress.input_net import train_input
 from archpress_server.compress.latency import Timer, session
 from archpress_server.compress.pipeline import compress
 from archpress_server.compress.types import (
@@ -31,6 +33,7 @@ from archpress_server.compress.types import (
 )
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.artifact import load
+from archpress_trainer.space.build import Network
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layers import (
     batch_norm,
@@ -174,6 +177,42 @@ def test_a_drop_is_measured_against_the_input_trained_alike(
     assert nearest == replace(tight.budget, max_accuracy_drop=drop)
 
 
+def test_an_effort_that_teaches_trains_the_input_unless_it_is_given(
+    tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute
+) -> None:
+    final = replace(SHORT.final_recipe, epochs=3, distil_weight=0.9, distil_temperature=2.0)
+    teaching = replace(SHORT, teaches=True, final_recipe=final)
+    request = Request(NET, "tiny", Budget(max_params=3_000))
+    dataset = tiny_sources.load("tiny")
+
+    def teach(effort: EffortPlan, source: Network | None) -> tuple[Compression, Recorder]:
+        recorder = Recorder()
+        result = compress(
+            request,
+            load(tiny_embedding),
+            dataset,
+            recorder,
+            threads=1,
+            effort=effort,
+            compute=cpu,
+            input_network=source,
+        )
+        return result, recorder
+
+    trained, recorder = teach(teaching, None)
+    assert trained.accuracy_before is not None
+    assert any(progress.message.startswith("input network") for progress in recorder.seen)
+    source = train_input(NET, dataset.split(), teaching, request.seed, cpu, Recorder())
+    before = [parameter.clone() for parameter in source.parameters()]
+    given, recorder = teach(teaching, source)
+    assert given.model == trained.model
+    assert given.accuracy_before == trained.accuracy_before
+    assert not any(progress.message.startswith("input network") for progress in recorder.seen)
+    assert all(torch.equal(a, b) for a, b in zip(source.parameters(), before, strict=True))
+    alone, _ = teach(replace(teaching, teaches=False), source)
+    assert alone.model != given.model
+
+
 def test_an_input_that_diverges_is_told(
     tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute
 ) -> None:
@@ -212,7 +251,7 @@ def test_a_network_that_certifies_too_slow_gives_way_to_the_next(
         latency = replace(found.latency, median_seconds=9.0)
         return replace(found, latency=latency) if len(certified) <= slow_ones else found
 
-    monkeypatch.setattr(pipeline, "certify", slow)
+    monkeypatch.setattr(delivery, "certify", slow)
     request = Request(NET, "tiny", Budget(max_params=3_000, max_latency_seconds=1.0))
     slow_ones = 1
     result = run(request, tiny_embedding, tiny_sources, cpu, recorder)

@@ -205,6 +205,8 @@ INVALID = [
     (spec(effort=17), "INVALID_FIELD", "spec.effort"),
     (spec(method=17), "INVALID_FIELD", "spec.method"),
     (spec(priority=101), "INVALID_FIELD", "spec.priority"),
+    (spec(pareto_models=9), "INVALID_FIELD", "spec.pareto_models"),
+    (spec(pareto_models=-1), "INVALID_FIELD", "spec.pareto_models"),
     (spec(max_run_time=Duration(seconds=-1)), "INVALID_FIELD", "spec.max_run_time"),
     (spec(max_run_time=Duration(seconds=2**60)), "INVALID_FIELD", "spec.max_run_time"),
     (spec(max_queue_time=Duration(seconds=-1)), "INVALID_FIELD", "spec.max_queue_time"),

@@ -110,6 +110,8 @@ specs = st.builds(
         method=st.sampled_from(Method),
         seed=st.integers(0, 2**64 - 1),
         latency_table=st.none() | tables,
+        pareto_models=st.integers(1, 8),
+        int8=st.booleans(),
     ),
     embedding=st.text(),
     network=st.text(),
@@ -214,6 +216,57 @@ def test_jobs_survive_json(failed_job: JobRecord) -> None:
     assert back == failed_job
 
 
+@pytest.fixture
+def full_job(failed_job: JobRecord, with_all: Compression) -> JobRecord:
+    """A job that succeeded with a front and an INT8 copy."""
+    bare = replace(
+        with_all,
+        model=b"",
+        front=tuple(replace(model, model=b"") for model in with_all.front),
+        int8=with_all.int8 and replace(with_all.int8, model=b""),
+    )
+    result = JobResult("one", bare, front=("one", "two"), int8="three")
+    return replace(failed_job, state=State.SUCCEEDED, result=result, error=None)
+
+
+def test_a_front_and_int8_survive_json(full_job: JobRecord) -> None:
+    record = json.loads(json.dumps(payload_to_json(full_job)))
+    back = payload_from_json(EventKind.COMPLETED, record, full_job.id, full_job.spec)
+    assert back == full_job
+
+
+def test_results_of_before_fronts_can_be_read(full_job: JobRecord) -> None:
+    record = payload_to_json(full_job)
+    del record["result"]["front"], record["result"]["int8"]
+    del record["result"]["compression"]["front"], record["result"]["compression"]["int8"]
+    back = payload_from_json(EventKind.COMPLETED, record, full_job.id, full_job.spec)
+    assert isinstance(back, JobRecord)
+    assert back.result is not None
+    assert (back.result.front, back.result.compression.int8) == ((), None)
+
+
+def test_a_front_and_int8_become_messages(full_job: JobRecord) -> None:
+    result = job_to_proto(full_job).result
+    assert [model.artifact for model in result.front] == ["artifacts/one", "artifacts/two"]
+    assert result.artifact == "artifacts/one"
+    assert result.front[0].architecture == result.architecture
+    assert result.front[0].certificate == result.certificate
+    assert result.front[1].validation_accuracy == 0.9
+    assert result.front[1].costs.params < result.front[0].costs.params
+    assert result.int8.artifact == "artifacts/three"
+    assert (result.int8.accuracy, result.int8.accuracy_interval.upper) == (0.905, 0.91)
+    assert result.int8.latency == result.certificate.latency
+    brief = job_to_proto(full_job, brief=True).result
+    assert not any(model.HasField("architecture") for model in brief.front)
+
+
+def test_what_was_asked_for_is_echoed(submission: Submission) -> None:
+    request = replace(submission.spec.request, pareto_models=3, int8=True)
+    job = JobRecord("", State.QUEUED, replace(submission.spec, request=request), 0.0)
+    message = job_to_proto(job).spec
+    assert (message.pareto_models, message.int8) == (3, True)
+
+
 def test_a_failed_job_carries_its_result_and_its_reason(failed_job: JobRecord) -> None:
     message = job_to_proto(failed_job)
     assert message.state == pb.JOB_STATE_FAILED
@@ -224,6 +277,23 @@ def test_a_failed_job_carries_its_result_and_its_reason(failed_job: JobRecord) -
     assert message.result.nearest_budget.min_accuracy == 0.9
     assert message.spec.architecture.classes == 10
     assert not message.result.HasField("accuracy_before")
+    assert not message.result.HasField("optimism")
+
+
+def test_a_result_carries_what_was_measured_beside_it(failed_job: JobRecord) -> None:
+    assert failed_job.result is not None
+    measured = replace(failed_job.result.compression, accuracy_before=0.0, optimism=-0.01)
+    job = replace(failed_job, result=replace(failed_job.result, compression=measured))
+    message = job_to_proto(job).result
+    assert message.HasField("accuracy_before")
+    assert (message.accuracy_before, message.optimism) == (0.0, -0.01)
+
+
+def test_a_table_is_echoed(submission: Submission) -> None:
+    table = LatencyTable((LayerLatency(LayerKind.CONVOLUTION, 3, 1e-6),), 1e-5)
+    spec = replace(submission.spec, request=replace(submission.spec.request, latency_table=table))
+    message = job_to_proto(JobRecord("", State.QUEUED, spec, 0.0)).spec.latency_table
+    assert (message.fixed_seconds, message.layers[0].kernel) == (1e-5, 3)
 
 
 def test_a_brief_job_has_no_architectures(failed_job: JobRecord) -> None:

@@ -1,0 +1,171 @@
+"""What the service delivers at the sizes of the goals: certified accuracies over several seeds.
+
+`compress` gets CONV-7 (CONV-10 for CIFAR-10), a limit on parameters and a seed. The seed decides
+search, rounds and training; the input network, which teaches where the effort says so, is trained
+once by the same recipe. The accuracy is the certificate's. Each job is a line of OUTPUT.jsonl; a
+run that was broken off goes on.
+
+    python benchmarks/certificates.py --output benchmarks/results/certificates.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+from concurrent.futures import as_completed
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from input_network import input_network
+from json_lines import JsonLines, Record
+from quiet import Quiet
+from recipes import CHANGES, NETWORKS, changed
+
+from archpress_server.compress.effort import effort_plan
+from archpress_server.compress.pipeline import compress
+from archpress_server.compress.types import Budget, CompressionError, Effort, Method, Request
+from archpress_trainer.data.registry import DataSources
+from archpress_trainer.embedding.artifact import load
+from archpress_trainer.embedding.bundled import artifact_folder
+from archpress_trainer.processes import keep_freed_memory, worker_pool
+from archpress_trainer.space.named import named
+from archpress_trainer.training.device import best_compute
+
+TARGETS = {"fashion-mnist": (93_000, 50_000, 20_000), "cifar10": (400_000, 100_000)}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every job has in common; `change` is one of `recipes.py`."""
+
+    dataset: str
+    data: Path | None
+    effort: Effort
+    change: str
+    epochs: int | None
+    teacher: Path
+
+
+class Bench:
+    """What a worker keeps between jobs."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Load the images and the input network, which is trained if there is no file of it."""
+        self._settings = settings
+        self._compute = best_compute()
+        files = {settings.dataset: settings.data} if settings.data else {}
+        self._dataset = DataSources(files=files).load(settings.dataset)
+        self._embedding = load(artifact_folder(settings.dataset))
+        shape, classes = self._dataset.input_shape, self._dataset.classes
+        plan = effort_plan(settings.effort, Method.DEFAULT, settings.dataset, shape)
+        final = changed(plan.final_recipe, settings.change)
+        if settings.epochs is not None:
+            final = replace(final, epochs=settings.epochs)
+        teaches = plan.teaches or final.distil_weight > 0
+        self._plan = replace(plan, final_recipe=final, teaches=teaches)
+        self._source = named(NETWORKS[settings.dataset], shape, classes)
+        self._input = input_network(
+            settings.teacher,
+            self._source,
+            self._dataset.split().to(self._compute.device),
+            self._dataset.test(),
+            final,
+            0,
+            self._compute,
+        )
+
+    def job(self, target: int, seed: int) -> Record:
+        """Compress once and return the line; a job that fails says why."""
+        request = Request(
+            self._source,
+            self._settings.dataset,
+            Budget(max_params=target),
+            self._settings.effort,
+            seed=seed,
+        )
+        line: Record = {
+            "dataset": self._settings.dataset,
+            "target_params": target,
+            "seed": seed,
+            "effort": self._settings.effort,
+            "change": self._settings.change,
+            "epochs": self._plan.final_recipe.epochs,
+        }
+        try:
+            result = compress(
+                request,
+                self._embedding,
+                self._dataset,
+                Quiet(),
+                threads=1,
+                effort=self._plan,
+                compute=self._compute,
+                input_network=self._input.network,
+            )
+        except CompressionError as error:
+            return line | {"failed": str(error)}
+        return line | {
+            "params": result.costs_after.params,
+            "macs": result.costs_after.macs,
+            "accuracy": result.certificate.accuracy,
+            "accuracy_before": result.accuracy_before,
+            "validation": round(result.validation_accuracy, 5),
+            "optimism": result.optimism,
+            "device": self._compute.device.type,
+            "seconds": round(result.seconds, 1),
+        }
+
+
+@lru_cache(maxsize=1)
+def _bench(settings: Settings) -> Bench:
+    return Bench(settings)
+
+
+def _job(settings: Settings, target: int, seed: int) -> Record:
+    return _bench(settings).job(target, seed)
+
+
+def _start() -> None:
+    torch.set_num_threads(1)
+    keep_freed_memory()
+
+
+def main() -> None:
+    """Run the jobs that are missing."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--dataset", default="fashion-mnist", choices=sorted(TARGETS))
+    parser.add_argument("--data", type=Path, help="an .npz, for a data set that is not installed")
+    parser.add_argument("--output", type=Path, required=True, help="JSON lines")
+    parser.add_argument("--targets", type=int, nargs="+", help="limits on parameters")
+    parser.add_argument("--effort", type=Effort, default=Effort.STANDARD, choices=list(Effort))
+    parser.add_argument("--change", default="as it is", choices=list(CHANGES))
+    parser.add_argument("--epochs", type=int, help="of the final training")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    settings = Settings(
+        options.dataset,
+        options.data,
+        options.effort,
+        options.change,
+        options.epochs,
+        options.output.with_suffix(".input.safetensors"),
+    )
+    lines = JsonLines(options.output)
+    # Trained before the workers start, so that they find its file.
+    Bench(settings)
+    jobs = [
+        (target, seed)
+        for seed in range(options.seeds)
+        for target in options.targets or TARGETS[options.dataset]
+        if not lines.holds({"target_params": target, "seed": seed})
+    ]
+    with worker_pool(options.workers, _start) as pool:
+        for future in as_completed([pool.submit(_job, settings, *job) for job in jobs]):
+            lines.add(future.result())
+            print(lines.records[-1], flush=True)
+
+
+if __name__ == "__main__":
+    main()

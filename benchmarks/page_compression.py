@@ -1,0 +1,204 @@
+"""What compression reaches: certificates, the peers, the paper's tables."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from json_lines import Record
+from page_figures import sizes_figure
+from page_text import Section, image, percent_of, section_of_lines, table, work
+from paper_tables import INPUT, OURS, TABLE_1, TABLE_2
+
+_GOALS = {93_000: (93.6, 94.0), 50_000: (92.9, 93.4), 20_000: (92.0, 92.5)}
+"""Accuracies in percent that must be and that should be reached on Fashion-MNIST."""
+
+_METHODS: Mapping[str, str] = {
+    "ours": "ours",
+    "pruning": "Torch-Pruning, the same share of every layer",
+    "global-pruning": "Torch-Pruning, where channels matter least",
+    "distillation": "distillation into the scaled network",
+    "layer-removal": "N2N: layer removal by policy gradient",
+    "width-scaling": "scaled network from scratch",
+}
+
+
+def certificates(folder: Path) -> Section:
+    """Return accuracies of certificates at the sizes of the goals."""
+    title = "Certified accuracy on Fashion-MNIST"
+
+    def make(records: list[Record]) -> Section:
+        rows = []
+        for target, lines in _by(records, "target_params").items():
+            found = [line["accuracy"] for line in lines]
+            must, goal = _GOALS.get(target, (None, None))
+            average = 100 * sum(found) / len(found)
+            rows.append(
+                [
+                    f"{target:,}",
+                    f"{max(line['params'] for line in lines):,}",
+                    str(len(lines)),
+                    percent_of(found),
+                    _verdict(average, must),
+                    _verdict(average, goal),
+                    f"{sum(line['seconds'] for line in lines) / len(lines):,.0f}",
+                ]
+            )
+        head = ("at most", "parameters", "seeds", "accuracy, %", "must", "goal", "seconds")
+        text = (
+            "CONV-7 (709,378 parameters) compressed by `compress`; accuracy over the whole test "
+            "split, as ONNX Runtime computes it from the delivered bytes.\n\n" + table(head, rows)
+        )
+        return Section(title, text)
+
+    return section_of_lines(title, folder, "certificates.jsonl", make)
+
+
+def peers(folder: Path) -> Section:
+    """Return ours beside other ways at equal training compute."""
+    title = "Beside other ways to a small network"
+
+    def make(records: list[Record]) -> Section:
+        settings = records[0]["settings"]
+        source = next(line for line in records if line["method"] == "input")
+        cells = [line for line in records if line["method"] != "input"]
+        targets = sorted({line["target"] for line in cells}, reverse=True)
+        methods = [name for name in _METHODS if any(line["method"] == name for line in cells)]
+        rows, series = [], {}
+        for name in methods:
+            own = [line for line in cells if line["method"] == name]
+            done = [line for line in own if line["test"] is not None]
+            by_target = _by(done, "target")
+            rows.append(
+                [
+                    _METHODS[name],
+                    *(_accuracies(by_target.get(target, ())) for target in targets),
+                    f"{sum(line['search_work'] for line in own) / sum(_works(own)):.0%}",
+                    work(sum(line["teacher_work"] for line in own) / len(own)),
+                    work(max(line["once_work"] for line in own)),
+                ]
+            )
+            series[_METHODS[name]] = [(line["target"], 100 * line["test"]) for line in done]
+        head = (
+            "method",
+            *(f"{target:,}" for target in targets),
+            "of the work: search",
+            "teacher",
+            "once",
+        )
+        text = (
+            f"{settings['network'].upper()} on {settings['dataset']}, "
+            f"{settings['images']:,} training images. Test accuracy in percent by parameters "
+            "allowed, in brackets the seeds. Every network was made with at most "
+            f"{work(settings['work'])} x 10^12 multiply-accumulates of forward passes, short "
+            "trainings of a search included, and one final recipe. Not included, in the same unit: "
+            "the teacher's passes for a network, and what is done once for all networks (the input "
+            "network's training, or the labels of our embedding's population). The input network "
+            f"has {source['params']:,} parameters and {100 * source['test']:.2f}%.\n\n"
+            + table(head, rows)
+            + "\n"
+            + image("peers", "Test accuracy of each method against parameters allowed")
+        )
+        label = "Test accuracy against parameters allowed for every method"
+        return Section(title, text, {"peers": sizes_figure("peers", label, series)})
+
+    return section_of_lines(title, folder, "peers.jsonl", make)
+
+
+def paper_tables(folder: Path) -> Section:
+    """Return the paper's tables with ours beside them."""
+    title = "The paper's tables"
+    head_1 = ("data set", "network", "paper: before", "paper: after", "ours: before", "ours: after")
+    head_2 = ("on CIFAR-10", "accuracy, %", "parameters")
+
+    def make(records: list[Record]) -> Section:
+        rows = []
+        for name, paper in TABLE_1.items():
+            printed = [
+                f"{paper.input_accuracy:.2f} @ {_short(paper.input_params)}",
+                f"{paper.accuracy:.2f} @ {_short(paper.params)}",
+            ]
+            measured = _by_fidelity([line for line in records if line["row"] == name])
+            for fidelity, lines in measured.items():
+                cells = [_measured(lines, what) for what in (INPUT, OURS)]
+                rows.append([f"{name}{fidelity}", paper.network.upper(), *printed, *cells])
+            if not measured:
+                rows.append([name, paper.network.upper(), *printed, "-", "-"])
+        ours = _by_fidelity([line for line in records if line["row"] == "cifar10"])
+        second = [[who, f"{accuracy:.2f}", _short(params)] for who, accuracy, params in TABLE_2]
+        second += [
+            [f"ours{fidelity}", *_measured(lines, OURS).split(" @ ")]
+            for fidelity, lines in ours.items()
+            if any(line["what"] == OURS for line in lines)
+        ]
+        if not ours:
+            second.append(["ours", "-", "-"])
+        text = (
+            "Test accuracy in percent at parameters; the paper's as printed, ours with the paper's "
+            "size as the budget.\n\n"
+            f"{table(head_1, rows)}\n{_reasons(records)}"
+            f"Table 2:\n\n{table(head_2, second)}"
+        )
+        return Section(title, text)
+
+    return section_of_lines(title, folder, "paper_tables.jsonl", make)
+
+
+def _by(records: Sequence[Record], field: str) -> dict[int, list[Record]]:
+    groups: dict[int, list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record[field]].append(record)
+    return dict(sorted(groups.items(), reverse=True))
+
+
+def _by_fidelity(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Return the measured lines by effort, with how it was reduced."""
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record["status"] != "measured":
+            continue
+        words = f", {record['effort']}"
+        if record["reduced"]:
+            words += f" reduced to {record['images']:,} images, {record['epochs']} epochs"
+        groups[words].append(record)
+    return groups
+
+
+def _measured(lines: Sequence[Record], what: str) -> str:
+    own = [line for line in lines if line["what"] == what]
+    if not own:
+        return "-"
+    params = max(line["params"] for line in own)
+    return f"{_accuracies(own)} @ {_short(params)}"
+
+
+def _accuracies(lines: Sequence[Record]) -> str:
+    found = [line["test"] if "test" in line else line["accuracy"] for line in lines]
+    return f"{percent_of(found)} ({len(found)})" if found else "-"
+
+
+def _works(lines: Sequence[Record]) -> list[float]:
+    return [line["work"] for line in lines]
+
+
+def _reasons(records: Sequence[Record]) -> str:
+    measured = {line["row"] for line in records if line["status"] == "measured"}
+    last = {
+        line["row"]: line["reason"]
+        for line in records
+        if line["status"] != "measured" and line["row"] not in measured
+    }
+    return "".join(f"- {row} is empty: {reason}\n" for row, reason in last.items()) + (
+        "\n" if last else ""
+    )
+
+
+def _verdict(found: float, mark: float | None) -> str:
+    if mark is None:
+        return "-"
+    return f"{mark:.1f} {'reached' if found >= mark else 'missed'}"
+
+
+def _short(params: float) -> str:
+    return f"{params / 1e6:.1f}M" if params >= 1e6 else f"{params / 1e3:.0f}K"

@@ -1,0 +1,117 @@
+"""What the search is worth: against rivals at equal trainings, and without each ingredient."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from json_lines import Record, read_lines
+from page_figures import differences_figure
+from page_text import Section, image, missing, read_json, table
+
+_FILE = "search"
+_OURS = "latent descent"
+
+
+def search(folder: Path) -> Section:
+    """Return the comparison of searches: the summary's tests, and the accuracies at each target."""
+    title = "The search against its rivals"
+    records = read_lines(folder / f"{_FILE}.jsonl")
+    if not records:
+        return Section(title, missing(f"{_FILE}.jsonl"))
+    summary_file = folder / f"{_FILE}.json"
+    summary = read_json(summary_file) if summary_file.exists() else {}
+    text = (
+        f"Every search spends {max(len(line['trained']) for line in records)} short trainings on "
+        "each target; the best of them by validation accuracy is trained longer and measured on "
+        "the test split. The test is paired over the targets and one-sided: that ours is better.\n"
+        "\n"
+    )
+    figures = {}
+    parts = (
+        ("rivals", "rival", "search-rivals", "against each rival"),
+        ("ablations", "ours", "search-ablations", "against itself without an ingredient"),
+    )
+    for key, head, figure, words in parts:
+        compared = summary.get(key, {})
+        if not compared:
+            text += missing(f"{_FILE}.json").replace("Not", f"The {key} are not", 1) + "\n"
+            continue
+        text += _tests(head, compared) + "\n"
+        differences = {name: found for name in compared if (found := _differences(records, name))}
+        if differences:
+            figures[figure] = differences_figure(
+                figure, f"Points of test accuracy that ours is ahead, {words}", differences
+            )
+            description = f"Ours {words}: a dot for each target, a bar for the mean"
+            text += image(figure, description) + "\n"
+    text += _optimism(summary) + _targets(records)
+    return Section(title, text, figures)
+
+
+def _tests(head: str, compared: dict[str, dict[str, Any]]) -> str:
+    rows = []
+    for name, values in compared.items():
+        if "p" not in values:
+            rows.append([name, str(values["n"]), "-", "-", "-"])
+            continue
+        rows.append(
+            [
+                name,
+                str(values["n"]),
+                str(values["wins"]),
+                f"{values['mean_difference']:+.2f} ± {values['sd']:.2f}",
+                f"{values['p']:.2g}",
+            ]
+        )
+    return table((head, "targets", "won by ours", "ours is ahead by, points", "p"), rows)
+
+
+def _optimism(summary: dict[str, Any]) -> str:
+    values = dict(summary.get("optimism_points", {}))
+    if not values:
+        return ""
+    number = values.pop("n")
+    listed = ", ".join(f"{name} {value:+.2f}" for name, value in values.items())
+    return (
+        f"Predicted minus measured accuracy of the {number} networks that ours chose, in points: "
+        f"{listed}.\n\n"
+    )
+
+
+def _targets(records: list[Record]) -> str:
+    names = list(dict.fromkeys(line["target"]["name"] for line in records))
+    methods = sorted({line["method"] for line in records}, key=lambda name: (name != _OURS, name))
+    found = _accuracies(records)
+    rows = [
+        [
+            method,
+            *(f"{found[method, name]:.2f}" if (method, name) in found else "-" for name in names),
+        ]
+        for method in methods
+    ]
+    return "Test accuracy in percent at each target:\n\n" + table(("search", *names), rows)
+
+
+def _accuracies(records: list[Record]) -> dict[tuple[str, str], float]:
+    """Return the mean test accuracy in percent of a method on a target; 0 where nothing was found.
+
+    That is how the summary counts a search that found no network within the budget.
+    """
+    groups: dict[tuple[str, str], list[float]] = {}
+    for line in records:
+        tested = line["final"]["test"]
+        value = 100 * mean(tested) if tested else 0.0
+        groups.setdefault((line["method"], line["target"]["name"]), []).append(value)
+    return {key: mean(values) for key, values in groups.items()}
+
+
+def _differences(records: list[Record], name: str) -> list[float]:
+    """Return by how many points ours is ahead at each target where both found a network."""
+    found = _accuracies(records)
+    return [
+        found[_OURS, target] - value
+        for (method, target), value in found.items()
+        if method == name and value and (_OURS, target) in found
+    ]

@@ -1,0 +1,106 @@
+"""`Delivery`: writes trained networks as ONNX, reopens and certifies what was written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from archpress_server.compress.certify import certify
+from archpress_server.compress.checks import size_budget
+from archpress_server.compress.export import to_onnx
+from archpress_server.compress.quantize import (
+    certify_quantized,
+    quantization_warnings,
+    quantize,
+)
+from archpress_server.compress.retrain import Trained
+from archpress_server.compress.types import (
+    FrontModel,
+    Observer,
+    Phase,
+    Progress,
+    QuantizedModel,
+    Request,
+    StoppedError,
+)
+from archpress_trainer.data.dataset import ImageDataset, TrainingData
+from archpress_trainer.space.build import build
+from archpress_trainer.space.costs import count
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Turns what was trained for a request into `files` certified files, with so many threads."""
+
+    request: Request
+    dataset: ImageDataset
+    data: TrainingData
+    observer: Observer
+    threads: int
+    files: int
+
+    def certified(self, trained: Trained, place: int = 0) -> FrontModel:
+        """Return a trained network as ONNX with its certificate; it is the file at a place.
+
+        Raises:
+            CompressionError: a check of the certificate failed.
+            StoppedError: the observer asked to stop.
+        """
+        if place == 0:
+            self._begin(Phase.EXPORT, 0)
+        model = to_onnx(trained.network, self.data.normalisation)
+        self._begin(Phase.CERTIFY, place)
+        measured = self.request.latency_table is None
+        limit = self.request.budget.max_latency_seconds if measured else None
+        certificate = certify(
+            model,
+            trained.network,
+            self._input_model,
+            self.dataset.test(),
+            self.data.normalisation,
+            size_budget(self.request.budget, count(self.request.architecture)),
+            threads=self.threads,
+            max_latency_seconds=limit,
+        )
+        return FrontModel(
+            model=model,
+            architecture=trained.network.architecture,
+            costs=certificate.costs,
+            prediction=trained.candidate.prediction,
+            validation_accuracy=trained.candidate.validation_accuracy or 0.0,
+            certificate=certificate,
+        )
+
+    def quantized(self, model: FrontModel) -> QuantizedModel:
+        """Return an INT8 copy of a model, measured; the observer is warned of what it loses.
+
+        Raises:
+            StoppedError: the observer asked to stop.
+        """
+        self._begin(Phase.CERTIFY, self.files - 1)
+        copy = quantize(model.model, self.data.train)
+        result = certify_quantized(
+            copy,
+            model.model,
+            self.dataset.test(),
+            self.data.train,
+            self.dataset.input_shape,
+            threads=self.threads,
+        )
+        for warning in quantization_warnings(result, model.certificate):
+            self.observer.warning(warning)
+        return result
+
+    @cached_property
+    def _input_model(self) -> bytes:
+        """The input network, untrained, for its latency."""
+        generator = torch.Generator().manual_seed(self.request.seed % 2**63)
+        untrained = build(self.request.architecture, generator).eval()
+        return to_onnx(untrained, self.data.normalisation)
+
+    def _begin(self, phase: Phase, place: int) -> None:
+        if self.observer.should_stop():
+            raise StoppedError("stopped on request")
+        self.observer.progress(Progress(phase, place, self.files))

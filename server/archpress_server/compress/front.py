@@ -1,0 +1,233 @@
+"""Models of several sizes from one request: a ladder of budgets, their trainings, what remains."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from archpress_server.compress.effort import EffortPlan
+from archpress_server.compress.planning import plan
+from archpress_server.compress.retrain import Trained, retrain
+from archpress_server.compress.types import (
+    Budget,
+    Candidate,
+    CompressionError,
+    Observer,
+    Phase,
+    Progress,
+    Request,
+    RequestError,
+)
+from archpress_trainer.data.dataset import TrainingData
+from archpress_trainer.embedding.interface import Embedding
+from archpress_trainer.space.build import Network
+from archpress_trainer.space.costs import Costs
+from archpress_trainer.training.device import Compute
+
+_RATIO = 0.6
+"""Size of a model against the largest candidate of the size before."""
+
+_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Candidates by size, the largest first; none is of two sizes."""
+
+    costs_before: Costs
+    sizes: tuple[tuple[Candidate, ...], ...]
+    warnings: tuple[str, ...]
+
+
+def plan_sizes(
+    request: Request,
+    embedding: Embedding,
+    max_candidates: int,
+    *,
+    on_progress: Callable[[Progress], None],
+) -> Ladder:
+    """Return candidates for each size that a request asks for, each found by a search of its own.
+
+    The first size is that of the request with one model. Ranks count on over the sizes.
+
+    Raises:
+        RequestError: the request is invalid or infeasible.
+    """
+    number = max(1, request.pareto_models)
+    first = plan(
+        request, embedding, max_candidates, on_progress=_PlanProgress(on_progress, 0, number)
+    )
+    sizes = [first.candidates]
+    warnings = list(first.warnings)
+    budget = request.budget
+    while len(sizes) < number and sizes[-1]:
+        budget = _next_budget(budget, sizes[-1])
+        known = [candidate for candidates in sizes for candidate in candidates]
+        try:
+            found = plan(
+                replace(request, budget=budget),
+                embedding,
+                max_candidates + len(known),
+                on_progress=_PlanProgress(on_progress, len(sizes), number),
+            )
+        except RequestError as error:
+            # Below the smallest network of the space.
+            warnings.append(f"there are {len(sizes)} sizes, not {number}: {error}")
+            break
+        warnings += [warning for warning in found.warnings if warning not in warnings]
+        sizes.append(_without(found.candidates, known)[:max_candidates])
+    return Ladder(first.costs_before, tuple(filter(None, sizes)), tuple(warnings))
+
+
+def retrain_sizes(
+    ladder: Ladder,
+    data: TrainingData,
+    effort: EffortPlan,
+    seed: int,
+    compute: Compute,
+    observer: Observer,
+    teacher: Network | None = None,
+) -> tuple[Trained, ...]:
+    """Return the winner of each size, trained in full, the largest first, by a teacher if given.
+
+    A size whose trainings all diverge is left out with a warning.
+
+    Raises:
+        StoppedError: the observer asked to stop.
+        CompressionError: every training of every size diverged.
+    """
+    images = len(data.train)
+    works = [_work(candidates, effort, images) for candidates in ladder.sizes]
+    total, started = sum(works), time.perf_counter()
+    trained: list[Trained] = []
+    failure: CompressionError | None = None
+    for index, candidates in enumerate(ladder.sizes):
+        begin = sum(works[:index]) / total
+        name = _name(index, len(works))
+        part = _Part(observer, name, begin, works[index] / total, started)
+        try:
+            trained.append(retrain(candidates, data, effort, seed, compute, part, teacher))
+        except CompressionError as error:
+            failure = error
+            if name:
+                observer.warning(f"{name} is left out: {error}")
+    if failure is not None and not trained:
+        raise failure
+    return tuple(trained)
+
+
+def undominated(models: Iterable[Trained], size: Callable[[Costs], int]) -> tuple[Trained, ...]:
+    """Return those that are better on validation images than every smaller one, largest first."""
+    ordered = sorted(models, key=lambda m: (size(m.candidate.costs), -_validated(m)))
+    kept: list[Trained] = []
+    for model in ordered:
+        if not kept or _validated(model) > _validated(kept[-1]):
+            kept.append(model)
+    return tuple(reversed(kept))
+
+
+def size_of(budget: Budget) -> Callable[[Costs], int]:
+    """Return the cost by which the models of a budget are ordered: MACs where only they count."""
+    return _macs if _by_macs(budget) else _params
+
+
+def _next_budget(budget: Budget, candidates: Sequence[Candidate]) -> Budget:
+    size = size_of(budget)
+    limit = max(1, int(_RATIO * max(size(candidate.costs) for candidate in candidates)))
+    if _by_macs(budget):
+        return replace(budget, max_macs=limit, max_macs_ratio=None)
+    return replace(budget, max_params=limit, max_params_ratio=None)
+
+
+def _by_macs(budget: Budget) -> bool:
+    macs = budget.max_macs is not None or budget.max_macs_ratio is not None
+    return macs and budget.max_params is None and budget.max_params_ratio is None
+
+
+def _params(costs: Costs) -> int:
+    return costs.params
+
+
+def _macs(costs: Costs) -> int:
+    return costs.macs
+
+
+def _validated(model: Trained) -> float:
+    return model.candidate.validation_accuracy or 0.0
+
+
+def _without(candidates: Iterable[Candidate], known: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Return the candidates that are not among the known, with ranks behind theirs."""
+    digests = {candidate.architecture.digest for candidate in known}
+    fresh = [c for c in candidates if c.architecture.digest not in digests]
+    return tuple(replace(c, rank=len(known) + place) for place, c in enumerate(fresh, start=1))
+
+
+def _work(candidates: Sequence[Candidate], effort: EffortPlan, images: int) -> float:
+    """Return what training some candidates costs, against other candidates."""
+    macs = sum(candidate.costs.macs for candidate in candidates) / len(candidates)
+    return macs * effort.recipe_for(round(macs), images).epochs
+
+
+def _name(index: int, number: int) -> str:
+    return f"size {index + 1} of {number}" if number > 1 else ""
+
+
+class _PlanProgress:
+    """Reports the plan of one size as a part of all, so that no phase comes twice."""
+
+    def __init__(self, report: Callable[[Progress], None], index: int, number: int) -> None:
+        self._report = report
+        self._index = index
+        self._number = number
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.phase is not Phase.DECODE:
+            if self._index == 0:
+                self._report(progress)
+            return
+        before = self._index * progress.total_steps
+        self._report(
+            replace(
+                progress,
+                step=before + progress.step,
+                total_steps=self._number * progress.total_steps,
+                message=_name(self._index, self._number),
+            )
+        )
+
+
+class _Part:
+    """Passes on what the trainings of one size tell, their progress as a share of all trainings."""
+
+    def __init__(
+        self, observer: Observer, name: str, begin: float, share: float, started: float
+    ) -> None:
+        self._observer = observer
+        self._name = name
+        self._begin = begin
+        self._share = share
+        self._started = started
+
+    def progress(self, progress: Progress) -> None:
+        done = self._begin + self._share * progress.step / progress.total_steps
+        elapsed = time.perf_counter() - self._started
+        self._observer.progress(
+            replace(
+                progress,
+                step=round(_STEPS * done),
+                total_steps=_STEPS,
+                eta_seconds=elapsed * (1 - done) / done if done > 0 else None,
+                message=", ".join(filter(None, (self._name, progress.message))),
+            )
+        )
+
+    def candidate(self, candidate: Candidate) -> None:
+        self._observer.candidate(candidate)
+
+    def warning(self, text: str) -> None:
+        self._observer.warning(text)
+
+    def should_stop(self) -> bool:
+        return self._observer.should_stop()

@@ -1,0 +1,37 @@
+"""The comparison of searches counts what it should."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rivals import OURS
+from search import TARGETS, summary
+
+
+def line(method: str, target: str, test: list[float]) -> dict[str, Any]:
+    trained = [{"predicted": 0.9, "validation": 0.89}]
+    final = {"validation": test, "test": test, "params": 1}
+    return {
+        "method": method,
+        "target": {"name": target},
+        "seed": 0,
+        "trained": trained,
+        "final": final,
+    }
+
+
+def test_ours_is_compared_target_by_target() -> None:
+    lines = [line(OURS, target, [0.9, 0.92]) for target in TARGETS]
+    lines += [line("random search", target, [0.9, 0.9]) for target in TARGETS]
+    lines += [line("evolution", target, [0.95, 0.95]) for target in TARGETS]
+    # A search that finds nothing within the budget scores nothing.
+    lines += [line("plain descent", target, []) for target in TARGETS]
+    found = summary(lines)
+    assert set(found["rivals"]) == {"random search", "evolution", "plain descent"}
+    ahead, behind = found["rivals"]["random search"], found["rivals"]["evolution"]
+    assert (ahead["n"], ahead["wins"], ahead["mean_difference"]) == (len(TARGETS), 12, 1.0)
+    assert ahead["p"] < 0.001
+    assert (behind["wins"], behind["mean_difference"]) == (0, -4.0)
+    assert behind["p"] > 0.999
+    assert found["rivals"]["plain descent"]["mean_difference"] == 91.0
+    assert found["optimism_points"] == {"n": 12, "median": 1.0, "90th percentile": 1.0}

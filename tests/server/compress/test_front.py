@@ -1,0 +1,240 @@
+"""Several sizes from one request: the ladder, what is left of it, and one count of progress."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archpress_server.compress import front
+from archpress_server.compress.effort import EffortPlan
+from archpress_server.compress.front import plan_sizes, retrain_sizes, size_of, undominated
+from archpress_server.compress.pipeline import compress
+from archpress_server.compress.retrain import Trained
+from archpress_server.compress.types import (
+    Budget,
+    Candidate,
+    Compression,
+    CompressionError,
+    Phase,
+    Progress,
+    Reason,
+    Request,
+    RequestError,
+)
+from archpress_trainer.data.registry import DataSources
+from archpress_trainer.embedding.artifact import load
+from archpress_trainer.embedding.interface import Embedding
+from archpress_trainer.embedding.prediction import Prediction
+from archpress_trainer.space.build import build
+from archpress_trainer.space.costs import count
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layers import (
+    batch_norm,
+    conv,
+    global_average_pool,
+    linear,
+    max_pool,
+    relu,
+)
+from archpress_trainer.training.device import Compute
+from archpress_trainer.training.recipe import Recipe
+
+NET = Architecture(
+    (1, 12, 12),
+    4,
+    (
+        *(conv(32, 3), batch_norm(), relu(), max_pool()),
+        *(conv(32, 3), batch_norm(), relu()),
+        *(global_average_pool(), linear(4)),
+    ),
+)
+SHORT = EffortPlan(
+    trained_candidates=2,
+    round_recipe=Recipe("round", 1, batch_size=32, learning_rate=0.1),
+    round_images=200,
+    final_recipe=Recipe("final", 3, batch_size=16, learning_rate=0.1, average_decay=0.9),
+)
+BUDGET = Budget(max_params=6_000)
+
+
+@dataclass
+class Recorder:
+    seen: list[Progress] = field(default_factory=list)
+    candidates: list[Candidate] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def progress(self, progress: Progress) -> None:
+        self.seen.append(progress)
+
+    def candidate(self, candidate: Candidate) -> None:
+        self.candidates.append(candidate)
+
+    def warning(self, text: str) -> None:
+        self.warnings.append(text)
+
+    def should_stop(self) -> bool:
+        return False
+
+
+@pytest.fixture(scope="module")
+def embedding(tiny_embedding: Path) -> Embedding:
+    return load(tiny_embedding)
+
+
+@pytest.fixture(scope="module")
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture(scope="module")
+def result(
+    embedding: Embedding, tiny_sources: DataSources, cpu: Compute, recorder: Recorder
+) -> Compression:
+    """What a request for four sizes and INT8 gives."""
+    request = Request(NET, "tiny", BUDGET, pareto_models=4, int8=True)
+    return compress(
+        request,
+        embedding,
+        tiny_sources.load("tiny"),
+        recorder,
+        threads=1,
+        effort=SHORT,
+        compute=cpu,
+    )
+
+
+def test_the_result_is_the_first_of_the_front(result: Compression, recorder: Recorder) -> None:
+    chosen = [c for c in recorder.candidates if c.chosen]
+    assert len(chosen) == 4
+    assert 1 <= len(result.front) <= 4
+    left_out = 4 - len(result.front)
+    assert any(f"{left_out} of 4" in text for text in recorder.warnings) == bool(left_out)
+    first = result.front[0]
+    assert (first.model, first.certificate) == (result.model, result.certificate)
+    assert first.validation_accuracy == max(c.validation_accuracy or 0.0 for c in chosen)
+
+
+def test_every_model_is_certified(result: Compression) -> None:
+    for model in result.front:
+        assert model.certificate.costs == model.costs == count(model.architecture)
+        assert model.certificate.test_images == 200
+        assert model.costs.params <= 6_000
+        onnx.checker.check_model(onnx.load_from_string(model.model))
+    assert len({model.certificate.sha256 for model in result.front}) == len(result.front)
+
+
+def test_int8_is_of_the_result(result: Compression) -> None:
+    assert result.int8 is not None
+    assert result.int8.model != result.model
+    assert result.int8.argmax_agreement > 0.9
+
+
+def test_progress_is_one_count(result: Compression, recorder: Recorder) -> None:
+    assert list(dict.fromkeys(p.phase for p in recorder.seen)) == list(Phase)
+    order = list(Phase)
+    places = [(order.index(p.phase), p.step) for p in recorder.seen]
+    assert places == sorted(places)
+    training = [p for p in recorder.seen if p.phase is Phase.RETRAIN]
+    assert {p.total_steps for p in training} == {1000}
+    assert training[-1].step > 900
+    for size in range(1, 5):
+        assert any(p.message.startswith(f"size {size} of 4") for p in training)
+
+
+def test_ranks_and_networks_are_of_one_size_each(recorder: Recorder, result: Compression) -> None:
+    planned = recorder.candidates[: 4 * SHORT.trained_candidates]
+    assert [c.rank for c in planned] == list(range(1, len(planned) + 1))
+    assert len({c.architecture.digest for c in planned}) == len(planned)
+
+
+def planned(embedding: Embedding, budget: Budget, number: int) -> list[list[Candidate]]:
+    request = Request(NET, "tiny", budget, pareto_models=number)
+    ladder = plan_sizes(request, embedding, 3, on_progress=lambda _: None)
+    return [list(candidates) for candidates in ladder.sizes]
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [Budget(max_params_ratio=0.5), Budget(max_macs=100_000), Budget()],
+    ids=["params", "macs", "none"],
+)
+def test_each_size_has_three_fifths_of_the_one_before(embedding: Embedding, budget: Budget) -> None:
+    sizes = planned(embedding, budget, 2)
+    cost = size_of(budget)
+    assert len(sizes) == 2
+    for larger, smaller in pairwise(sizes):
+        limit = 0.6 * max(cost(c.costs) for c in larger)
+        assert max(cost(c.costs) for c in smaller) <= limit
+
+
+def test_other_limits_hold_for_every_size(embedding: Embedding) -> None:
+    for candidates in planned(embedding, Budget(max_params=6_000, max_macs=150_000), 2):
+        assert all(c.costs.macs <= 150_000 for c in candidates)
+
+
+def test_the_first_size_is_the_request_with_one_model(embedding: Embedding) -> None:
+    assert planned(embedding, BUDGET, 2)[0] == planned(embedding, BUDGET, 1)[0]
+
+
+def test_sizes_below_the_space_are_left_out(embedding: Embedding) -> None:
+    request = Request(NET, "tiny", Budget(max_params=200), pareto_models=8)
+    ladder = plan_sizes(request, embedding, 3, on_progress=lambda _: None)
+    assert 1 <= len(ladder.sizes) < 8
+    assert any(f"there are {len(ladder.sizes)} sizes, not 8" in text for text in ladder.warnings)
+    with pytest.raises(RequestError):
+        planned(embedding, Budget(max_params=1), 8)
+
+
+def test_a_size_that_diverges_is_left_out(
+    embedding: Embedding,
+    tiny_sources: DataSources,
+    cpu: Compute,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    request = Request(NET, "tiny", BUDGET, pareto_models=2)
+    ladder = plan_sizes(request, embedding, 2, on_progress=lambda _: None)
+    data = tiny_sources.load("tiny").split()
+    broken = {ladder.sizes[0]}
+
+    def retrain(candidates: tuple[Candidate, ...], *_: object) -> Trained:
+        if candidates in broken:
+            raise CompressionError(Reason.TRAINING_DIVERGED, "all diverged")
+        return Trained(candidates[0], build(candidates[0].architecture, torch.Generator()))
+
+    monkeypatch.setattr(front, "retrain", retrain)
+    recorder = Recorder()
+    trained = retrain_sizes(ladder, data, SHORT, 0, cpu, recorder)
+    assert [t.candidate for t in trained] == [ladder.sizes[1][0]]
+    assert recorder.warnings == ["size 1 of 2 is left out: all diverged"]
+    broken.add(ladder.sizes[1])
+    with pytest.raises(CompressionError, match="diverged"):
+        retrain_sizes(ladder, data, SHORT, 0, cpu, recorder)
+
+
+NETWORK = build(NET, torch.Generator())
+
+
+def model(params: int, accuracy: float) -> Trained:
+    costs = replace(count(NET), params=params)
+    return Trained(Candidate(NET, costs, Prediction(0.9, 0.8, 0.95), 1, accuracy), NETWORK)
+
+
+@given(st.lists(st.tuples(st.integers(1, 20), st.sampled_from([0.1, 0.2, 0.5, 0.9])), max_size=8))
+def test_a_front_has_all_that_nothing_smaller_matches(points: list[tuple[int, float]]) -> None:
+    models = [model(*point) for point in points]
+    kept = undominated(models, size_of(BUDGET))
+    found = [(m.candidate.costs.params, m.candidate.validation_accuracy or 0.0) for m in kept]
+    # Strictly falling in both, and each point is matched by one that is kept.
+    for (larger, better), (smaller, worse) in pairwise(found):
+        assert larger > smaller
+        assert better > worse
+    assert set(found) <= set(points)
+    for params, accuracy in points:
+        assert any(p <= params and a >= accuracy for p, a in found)

@@ -1,0 +1,58 @@
+"""The fit finds the rates behind times, and predicts real networks it was not fitted to."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from archpress_server.compress.latency_model import calibrate, fit_latency, measured_sample
+from archpress_server.compress.latency_table import LayerWork, network_seconds
+from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.practical_sampler import PracticalSampler
+from archpress_trainer.space.sampling import draw
+from archpress_trainer.space.vocab import LayerKind
+
+SPACE = ChainSpace((1, 12, 12), 4)
+
+
+class _Machine:
+    """Convolutions of channels that fill its vectors run four times as fast."""
+
+    fixed_seconds = 1e-5
+
+    def layer_seconds(self, work: LayerWork) -> float:
+        fast = work.out_channels % 16 == 0
+        is_conv = work.kind is LayerKind.CONVOLUTION
+        return 1e-6 + 1e-9 * work.outputs + is_conv * work.macs * (1e-10 if fast else 4e-10)
+
+
+def test_the_fit_finds_rates_and_alignment_in_spite_of_outliers() -> None:
+    source = draw(PracticalSampler(SPACE), Random(3))
+    networks = [next(source).architecture for _ in range(90)]
+    true = [network_seconds(_Machine(), network) for network in networks]
+    disturbed = [seconds * (3 if place % 15 == 0 else 1) for place, seconds in enumerate(true)]
+    model = fit_latency(networks[:60], disturbed[:60])
+    assert model.block == 16
+    errors = [
+        abs(network_seconds(model, network) / seconds - 1)
+        for network, seconds in zip(networks[60:], true[60:], strict=True)
+    ]
+    assert np.median(errors) < 0.03
+
+
+def test_a_kind_that_was_not_seen_is_free() -> None:
+    source = draw(PracticalSampler(SPACE), Random(3))
+    networks = [next(source).architecture for _ in range(3)]
+    model = fit_latency(networks, [1e-5, 2e-5, 3e-5])
+    assert model.layer_seconds(LayerWork(LayerKind.GELU, 0, 8, 8, 0, 100)) == 0.0
+
+
+@pytest.mark.slow
+def test_this_machine_is_predicted() -> None:
+    model = calibrate(SPACE)
+    networks, seconds = measured_sample(SPACE, 40, seed=9)
+    predicted = [network_seconds(model, network) for network in networks]
+    assert spearmanr(predicted, seconds).statistic > 0.8

@@ -1,0 +1,87 @@
+"""Tables add up what a delivered network does, at any widths."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from archpress_server.compress.latency_table import (
+    LatencyTable,
+    LayerLatency,
+    WidthLatency,
+    network_seconds,
+    works,
+)
+from archpress_trainer.space.chain import PRACTICAL_KINDS, ChainSpace
+from archpress_trainer.space.costs import count
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layers import (
+    batch_norm,
+    conv,
+    dropout,
+    global_average_pool,
+    linear,
+    max_pool,
+    relu,
+)
+from archpress_trainer.space.practical_sampler import PracticalSampler, Window
+from archpress_trainer.space.sampling import draw
+from archpress_trainer.space.vocab import LayerKind
+from archpress_trainer.space.widths import free_layers, with_widths
+
+NET = Architecture(
+    (1, 12, 12),
+    4,
+    (
+        *(conv(8, 3), batch_norm(), relu(), dropout()),
+        *(max_pool(), batch_norm(), conv(16, 1), relu()),
+        *(global_average_pool(), linear(4)),
+    ),
+)
+TABLE = LatencyTable(
+    tuple(
+        LayerLatency(kind, None, 1e-6 * kind, 1e-11 * kind, 1e-9 * kind)
+        for kind in PRACTICAL_KINDS
+        if kind is not LayerKind.DROPOUT
+    ),
+    fixed_seconds=5e-6,
+)
+
+
+def test_dropout_and_folded_norms_take_no_time() -> None:
+    kinds = [work.kind for work in works(NET)]
+    # The norm behind the pool has nothing to fold into.
+    assert kinds.count(LayerKind.BATCH_NORM) == 1
+    assert LayerKind.DROPOUT not in kinds
+    assert len(kinds) == len(NET.layers) - 2
+    assert sum(work.macs for work in works(NET)) == count(NET).macs
+
+
+def test_a_networks_seconds_are_the_sum_of_the_rows() -> None:
+    rows = (
+        LayerLatency(LayerKind.CONVOLUTION, None, 1.0, 0.01, 0.001),
+        LayerLatency(LayerKind.CONVOLUTION, 1, 2.0),
+        *(LayerLatency(kind) for kind in PRACTICAL_KINDS if kind is not LayerKind.CONVOLUTION),
+    )
+    outputs = 8 * 12 * 12
+    expected = 0.5 + (1 + 0.01 * 9 * outputs + 0.001 * outputs) + 2
+    assert network_seconds(LatencyTable(rows, 0.5), NET) == pytest.approx(expected)
+
+
+def test_a_layer_without_a_row_is_an_error() -> None:
+    with pytest.raises(KeyError, match="CONVOLUTION of kernel 3"):
+        network_seconds(LatencyTable((LayerLatency(LayerKind.CONVOLUTION, 1),)), NET)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10**6), st.integers(1, 64))
+def test_at_other_widths_seconds_are_those_of_the_network(seed: int, width: int) -> None:
+    sampler = PracticalSampler(ChainSpace((1, 28, 28), 10), Window(2_000, 500_000))
+    network = next(iter(draw(sampler, Random(seed)))).architecture
+    places = free_layers(network)
+    widths = [width + place % 3 for place in range(len(places))]
+    other = with_widths(network, places, widths)
+    assert WidthLatency(network, TABLE)(widths) == pytest.approx(network_seconds(TABLE, other))

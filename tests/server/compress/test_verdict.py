@@ -1,0 +1,68 @@
+"""What a certified result misses, and the nearest budget that it meets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from archpress_server.compress.latency_table import LatencyTable, LayerLatency
+from archpress_server.compress.types import Budget, Compression, CompressionError, Reason, Request
+from archpress_server.compress.verdict import judge, slower_warning
+from archpress_trainer.space.vocab import LayerKind
+
+
+def asking(result: Compression, budget: Budget, table: LatencyTable | None = None) -> Request:
+    return Request(result.architecture, "fashion-mnist", budget, latency_table=table)
+
+
+def test_limits_that_are_just_kept_are_met(compression: Compression) -> None:
+    measured = replace(compression, accuracy_before=0.92)
+    budget = Budget(max_latency_seconds=0.001, min_accuracy=0.91, max_accuracy_drop=0.02)
+    assert judge(measured, asking(measured, budget)) is measured
+    assert judge(measured, asking(measured, Budget())) is measured
+
+
+def test_every_miss_is_named_and_loosened(compression: Compression) -> None:
+    measured = replace(compression, accuracy_before=0.95)
+    budget = Budget(10**9, max_latency_seconds=5e-4, min_accuracy=0.99, max_accuracy_drop=0.0)
+    with pytest.raises(CompressionError) as error:
+        judge(measured, asking(measured, budget))
+    assert error.value.reason is Reason.BUDGET_UNREACHABLE
+    assert set(error.value.metadata) == {"max_latency", "min_accuracy", "max_accuracy_drop"}
+    assert error.value.metadata["max_latency"] == "0.001000000s"
+    nearest, best = error.value.nearest_budget, error.value.best
+    assert nearest == Budget(
+        10**9,
+        max_latency_seconds=0.001,
+        min_accuracy=0.91,
+        max_accuracy_drop=measured.accuracy_before - 0.91 if measured.accuracy_before else None,
+    )
+    assert nearest is not None
+    assert best is not None
+    assert not best.budget_met
+    assert judge(measured, asking(measured, nearest)) is measured
+
+
+def test_with_a_table_the_measured_latency_is_information(compression: Compression) -> None:
+    latency = replace(compression.certificate.latency, median_seconds=9.0)
+    slow = replace(compression, certificate=replace(compression.certificate, latency=latency))
+    budget = Budget(max_latency_seconds=2e-6)
+    assert judge(slow, asking(slow, budget, LatencyTable(_rows(0.0), 1e-6))) is slow
+    dear = asking(slow, budget, LatencyTable(_rows(1.0)))
+    with pytest.raises(CompressionError, match="max_latency is 2e-06"):
+        judge(slow, dear)
+
+
+def test_fewer_macs_that_take_as_long_are_told(compression: Compression) -> None:
+    assert slower_warning(compression) is None
+    fewer = replace(compression.costs_after, macs=compression.costs_before.macs - 1)
+    smaller = replace(compression, costs_after=fewer)
+    assert "did not" in (slower_warning(smaller) or "")
+    latency = replace(smaller.certificate.latency, median_seconds=9e-4)
+    faster = replace(smaller, certificate=replace(smaller.certificate, latency=latency))
+    assert slower_warning(faster) is None
+
+
+def _rows(fixed_seconds: float) -> tuple[LayerLatency, ...]:
+    return tuple(LayerLatency(kind, None, fixed_seconds) for kind in LayerKind)
