@@ -112,20 +112,24 @@ class Pool:
         """Fit each to the budget and add what is new and holds; the rest is passed over."""
         fresh: dict[str, tuple[Architecture, Costs]] = {}
         for architecture in architectures:
-            fitted = architecture
-            if architecture is not None and not as_they_are:
-                fitted = self._fitted(architecture)
-            if fitted is None or fitted.digest in self._scored or fitted.digest in fresh:
+            if architecture is None:
                 continue
-            costs = count(fitted)
+            fitted, costs = architecture, count(architecture)
+            if not as_they_are:
+                found = self._fitted(architecture, costs)
+                if found is None:
+                    continue
+                if found is not architecture:
+                    fitted, costs = found, count(found)
+            if fitted.digest in self._scored or fitted.digest in fresh:
+                continue
             if self._holds(fitted, costs):
                 fresh[fitted.digest] = (fitted, costs)
         predictions = self._embedding.predict([network for network, _ in fresh.values()])
         for (digest, (network, costs)), prediction in zip(fresh.items(), predictions, strict=True):
             self._scored[digest] = Scored(network, costs, prediction)
 
-    def _fitted(self, architecture: Architecture) -> Architecture | None:
-        costs = count(architecture)
+    def _fitted(self, architecture: Architecture, costs: Costs) -> Architecture | None:
         latency = self._latency
         used = self._budget.used(costs)
         if latency is not None:
@@ -203,11 +207,12 @@ def diverse(ranked: list[Scored], count: int) -> list[Scored]:
     would waste the trainings that tell candidates apart.
     """
     chosen: list[Scored] = []
+    rest: list[Scored] = []
     seen: set[tuple[tuple[int, int, int], ...]] = set()
     for scored in ranked:
+        if len(chosen) == count:
+            break
         outline = tuple((la.kind, la.kernel, la.stride) for la in scored.architecture.layers)
-        if outline not in seen:
-            seen.add(outline)
-            chosen.append(scored)
-    rest = [scored for scored in ranked if scored not in chosen]
+        (rest if outline in seen else chosen).append(scored)
+        seen.add(outline)
     return (chosen + rest)[:count]

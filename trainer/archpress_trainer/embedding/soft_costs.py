@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional
 
 from archpress_trainer.embedding.codec import Codec
 from archpress_trainer.space.vocab import WINDOWED, LayerKind
@@ -32,53 +33,98 @@ def soft_costs(codec: Codec, logits: Sequence[torch.Tensor]) -> SoftCosts:
     """
     kind, kernel, channels, stride, padding = (values.float().softmax(dim=1) for values in logits)
     tables = _Tables(codec, logits[0].device)
-    space = codec.space
-    batch, _, length = kind.shape
-    expected_kernel = _expectation(kernel[:, 1:], tables.kernels)
-    expected_kernel_square = _expectation(kernel[:, 1:], tables.kernels.square())
-    expected_stride = _expectation(stride[:, 1:], tables.strides)
-    expected_padding = _expectation(padding[:, 1:], tables.paddings)
+    of_kind = {name: kind[:, index] for name, index in tables.index.items()}
+    conv, linear = of_kind[LayerKind.CONVOLUTION], of_kind[LayerKind.LINEAR]
+    norm, to_one = of_kind[LayerKind.BATCH_NORM], of_kind[LayerKind.GLOBAL_AVERAGE_POOL] + linear
     hidden_width = _expectation(channels[:, 1:], tables.channels)
     final = channels[:, 0]
+    linear_width = final * codec.space.classes + (1 - final) * hidden_width
+    in_channels, height, width = codec.space.input_shape
 
-    in_channels, height, width = space.input_shape
-    one = torch.ones(batch, device=kind.device)
-    current = one * in_channels
-    sides = [one * height, one * width]
-    params, macs = one * 0, one * 0
-    alive = one
-    for t in range(length):
-        p = kind[:, :, t]
-        alive = alive * (1 - p[:, 0])
-        p_conv = p[:, tables.index[LayerKind.CONVOLUTION]]
-        p_linear = p[:, tables.index[LayerKind.LINEAR]]
-        p_norm = p[:, tables.index[LayerKind.BATCH_NORM]]
-        p_global = p[:, tables.index[LayerKind.GLOBAL_AVERAGE_POOL]]
-        p_window = p[:, tables.windowed].sum(dim=1)
-        next_sides = [
-            _window(side, expected_kernel[:, t], expected_stride[:, t], expected_padding[:, t])
-            for side in sides
-        ]
-        conv_width = hidden_width[:, t]
-        linear_width = final[:, t] * space.classes + (1 - final[:, t]) * hidden_width[:, t]
-        has_bias = 1 - (kind[:, tables.index[LayerKind.BATCH_NORM], t + 1] if t + 1 < length else 0)
-        kernel_weights = current * conv_width * expected_kernel_square[:, t]
-        area = next_sides[0] * next_sides[1]
-        flat = current * sides[0] * sides[1]
-        params = params + alive * (
-            p_conv * (kernel_weights + has_bias * conv_width)
-            + p_linear * (flat * linear_width + has_bias * linear_width)
-            + p_norm * 2 * current
-        )
-        macs = macs + alive * (p_conv * kernel_weights * area + p_linear * flat * linear_width)
-        keeps = 1 - p_conv - p_linear
-        current = p_conv * conv_width + p_linear * linear_width + keeps * current
-        to_vector = p_global + p_linear
-        sides = [
-            p_window * following + to_vector + (1 - p_window - to_vector) * side
-            for side, following in zip(sides, next_sides, strict=True)
-        ]
-    return SoftCosts(params, macs)
+    own_width = conv * hidden_width + linear * linear_width
+    currents = _widths(own_width, 1 - conv - linear, in_channels)
+    sides = _sides(
+        torch.tensor([height, width], dtype=torch.float32, device=kind.device),
+        _expectation(kernel[:, 1:], tables.kernels),
+        _expectation(stride[:, 1:], tables.strides),
+        _expectation(padding[:, 1:], tables.paddings),
+        kind[:, tables.windowed].sum(dim=1),
+        to_one,
+    )
+    flat = currents * sides.before.prod(dim=1)
+    has_bias = 1 - functional.pad(norm[:, 1:], (0, 1))
+    squares = _expectation(kernel[:, 1:], tables.kernels.square())
+    kernel_weights = currents * hidden_width * squares
+    alive = (1 - kind[:, 0]).cumprod(dim=1)
+    params = alive * (
+        conv * (kernel_weights + has_bias * hidden_width)
+        + linear * (flat + has_bias) * linear_width
+        + norm * 2 * currents
+    )
+    macs = alive * (
+        conv * kernel_weights * sides.windowed.prod(dim=1) + linear * flat * linear_width
+    )
+    return SoftCosts(params.sum(dim=1), macs.sum(dim=1))
+
+
+def _widths(own: torch.Tensor, keeps: torch.Tensor, first: int) -> torch.Tensor:
+    """Return the channels that flow into each layer, `(batch, length)`."""
+    current = torch.full_like(own[:, 0], first)
+    found = []
+    for chosen, kept in zip(own.unbind(1), keeps.unbind(1), strict=True):
+        found.append(current)
+        current = torch.addcmul(chosen, kept, current)
+    return torch.stack(found, dim=1)
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """Height and width before each layer, and behind it if it is windowed: `(batch, 2, length)`."""
+
+    before: torch.Tensor
+    windowed: torch.Tensor
+
+
+def _sides(
+    first: torch.Tensor,
+    kernel: torch.Tensor,
+    stride: torch.Tensor,
+    padding: torch.Tensor,
+    is_windowed: torch.Tensor,
+    to_one: torch.Tensor,
+) -> _Sides:
+    inverse = 1 / stride.clamp_min(1.0)
+    shift = (2 * padding - kernel) * inverse + 1
+    keeps = 1 - is_windowed - to_one
+    side = first.expand(len(kernel), 2)
+    before, windowed = [], []
+    columns = torch.stack([inverse, shift, is_windowed, keeps, to_one], dim=2)[:, None]
+    for column in columns.unbind(2):
+        scale, offset, window, kept, one = column.unbind(2)
+        before.append(side)
+        following = _floored(torch.addcmul(offset, scale, side)).clamp_min(1.0)
+        windowed.append(following)
+        side = torch.addcmul(torch.addcmul(one, kept, side), window, following)
+    return _Sides(torch.stack(before, dim=2), torch.stack(windowed, dim=2))
+
+
+class _Floor(torch.autograd.Function):
+    """Rounds down; sides are whole numbers, and the gradient passes through."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, exact: torch.Tensor) -> torch.Tensor:
+        return (exact + 1e-3).floor()
+
+    @staticmethod
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, *gradients: torch.Tensor
+    ) -> torch.Tensor:
+        return gradients[0]
+
+
+def _floored(exact: torch.Tensor) -> torch.Tensor:
+    result: torch.Tensor = _Floor.apply(exact)
+    return result
 
 
 class _Tables:
@@ -96,12 +142,3 @@ def _expectation(probabilities: torch.Tensor, values: torch.Tensor) -> torch.Ten
     """Return the mean of `values` given that the attribute exists, `(batch, length)`."""
     weight = probabilities.sum(dim=1).clamp_min(1e-6)
     return torch.einsum("bvt,v->bt", probabilities, values) / weight
-
-
-def _window(
-    side: torch.Tensor, kernel: torch.Tensor, stride: torch.Tensor, padding: torch.Tensor
-) -> torch.Tensor:
-    exact = (side + 2 * padding - kernel) / stride.clamp_min(1.0) + 1
-    # Sides are whole numbers; the step down passes the gradient through.
-    floored = exact + (exact.detach() + 1e-3).floor() - exact.detach()
-    return floored.clamp_min(1.0)

@@ -19,10 +19,7 @@ def neighbour(architecture: Architecture, space: ChainSpace, rng: Random) -> Arc
     The changes: another width, kernel or activation, a block more or less, a pool moved or
     replaced by a stride, a dropout more or less.
     """
-    layers = [
-        replace(layer, inputs=(), bias=None, out_channels=_own_channels(layer))
-        for layer in architecture.layers
-    ]
+    layers = [_loose(layer) for layer in architecture.layers]
     change = rng.choices(
         (_width, _kernel, _insert, _remove, _move_pool, _swap_pool, _activation, _dropout),
         (4, 3, 2, 2, 2, 1, 1, 0.5),
@@ -37,8 +34,17 @@ def neighbour(architecture: Architecture, space: ChainSpace, rng: Random) -> Arc
     return result if result != architecture and space.contains(result) else None
 
 
-def _own_channels(layer: Layer) -> int:
-    return layer.out_channels if layer.kind in WEIGHTED else 0
+def _loose(layer: Layer) -> Layer:
+    """Return a layer without what follows from its place."""
+    return Layer(
+        layer.kind,
+        layer.kernel,
+        layer.out_channels if layer.kind in WEIGHTED else 0,
+        layer.stride,
+        layer.padding,
+        layer.groups,
+        rate=layer.rate,
+    )
 
 
 def _places(layers: list[Layer], *kinds: LayerKind) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from archpress_trainer.space.costs import Costs
 from archpress_trainer.space.graph import Architecture
@@ -56,10 +56,7 @@ def with_widths(
     """
     chosen = dict(zip(places, widths, strict=True))
     layers = tuple(
-        replace(
-            layer,
-            out_channels=chosen.get(index, layer.out_channels if layer.kind in WEIGHTED else 0),
-        )
+        layer.with_width(chosen.get(index, layer.out_channels if layer.kind in WEIGHTED else 0))
         for index, layer in enumerate(architecture.layers)
     )
     return Architecture(architecture.input_shape, architecture.classes, layers)
