@@ -9,6 +9,9 @@ from typing import Any
 
 Record = dict[str, Any]
 
+RESULTS = Path(__file__).resolve().parent / "results"
+"""Where result files are committed."""
+
 
 def read_lines(path: Path) -> list[Record]:
     """Return the records of a file, none if there is no file; half a last line does not count."""

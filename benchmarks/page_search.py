@@ -9,6 +9,7 @@ from typing import Any
 from json_lines import Record, read_lines
 from page_figures import differences_figure
 from page_text import Section, image, missing, read_json, table
+from search_pairs import paired, tested
 
 _FILE = "search"
 _OURS = "latent descent"
@@ -25,8 +26,8 @@ def search(folder: Path) -> Section:
     text = (
         f"Every search spends {max(len(line['trained']) for line in records)} short trainings on "
         "each target; the best of them by validation accuracy is trained longer and measured on "
-        "the test split. The test is paired over the targets and one-sided: that ours is better.\n"
-        "\n"
+        "the test split. The test is paired over the targets, each the mean of its searches, and "
+        "one-sided: that ours is better.\n\n"
     )
     figures = {}
     parts = (
@@ -50,22 +51,48 @@ def search(folder: Path) -> Section:
     return Section(title, text, figures)
 
 
+def plans(folder: Path) -> Section:
+    """Return whether plans keep to their budgets, and how long they take."""
+    title = "Plans for random requests"
+    path = folder / "plans.json"
+    if not path.exists():
+        return Section(title, missing(path.name))
+    values = read_json(path)
+    seconds = values["seconds"]
+    head = ("requests", "candidates", "over budget", "outside the space", *seconds)
+    names = ("requests", "candidates", "over_budget", "outside_the_space")
+    row = [
+        *(f"{values[name]:,}" for name in names),
+        *(f"{value:.2f} s" for value in seconds.values()),
+    ]
+    text = (
+        f"Named and sampled networks with random feasible limits on parameters, MACs or both, on "
+        f"`{values['embedding']}`; every candidate's costs are counted anew. Seconds of one plan "
+        f"in one thread ({values['machine']}). Requests without a candidate: "
+        f"{values['requests_without_a_candidate']}.\n\n"
+    )
+    return Section(title, text + table(head, [row]))
+
+
 def _tests(head: str, compared: dict[str, dict[str, Any]]) -> str:
     rows = []
     for name, values in compared.items():
         if "p" not in values:
-            rows.append([name, str(values["n"]), "-", "-", "-"])
+            rows.append([name, str(values["n"]), "-", "-", "-", "-"])
             continue
         rows.append(
             [
                 name,
                 str(values["n"]),
+                str(values["searches"]),
                 str(values["wins"]),
                 f"{values['mean_difference']:+.2f} ± {values['sd']:.2f}",
                 f"{values['p']:.2g}",
             ]
         )
-    return table((head, "targets", "won by ours", "ours is ahead by, points", "p"), rows)
+    return table(
+        (head, "targets", "searches", "won by ours", "ours is ahead by, points", "p"), rows
+    )
 
 
 def _optimism(summary: dict[str, Any]) -> str:
@@ -101,17 +128,15 @@ def _accuracies(records: list[Record]) -> dict[tuple[str, str], float]:
     """
     groups: dict[tuple[str, str], list[float]] = {}
     for line in records:
-        tested = line["final"]["test"]
-        value = 100 * mean(tested) if tested else 0.0
-        groups.setdefault((line["method"], line["target"]["name"]), []).append(value)
+        groups.setdefault((line["method"], line["target"]["name"]), []).append(tested(line))
     return {key: mean(values) for key, values in groups.items()}
 
 
 def _differences(records: list[Record], name: str) -> list[float]:
     """Return by how many points ours is ahead at each target where both found a network."""
-    found = _accuracies(records)
+    found = paired(records, _OURS, name).values()
     return [
-        found[_OURS, target] - value
-        for (method, target), value in found.items()
-        if method == name and value and (_OURS, target) in found
+        mean(ours - other for ours, other in pairs)
+        for pairs in found
+        if all(other for _, other in pairs)
     ]

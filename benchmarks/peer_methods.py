@@ -1,9 +1,10 @@
 """The methods that `peers.py` compares: each makes a trained network within a budget.
 
 All of them may spend the same work on training for a target: multiply-accumulates of the forward
-passes, of everything that a method trains for it, short trainings of a search included. Counted
-apart are passes of the teacher and what is done once for all targets: the training of the input
-network, the labels of the embedding's population.
+passes, of everything that a method trains for it, short trainings of a search included. In the
+final training the input network teaches all but the one that is called from scratch. Counted apart
+are the teacher's passes, one for each image and its mirror, and what is done once for all targets:
+the training of the input network, the labels of the embedding's population.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class Comparison:
     """What all methods get.
 
     `recipe` trains every final network, for as many epochs as `work` allows, `round_recipe` what a
-    search tries; `our_search_share` and
-    `policy_search_share` of the work go into the short trainings of the two methods that search.
+    search tries; `our_search_share` and `policy_search_share` of the work go into the short
+    trainings of the two methods that search.
     """
 
     data: TrainingData
@@ -75,24 +76,20 @@ class Outcome:
     networks_trained: int = 1
 
 
-_TEACHER_SHARE = 0.9
-_TEMPERATURE = 4.0
-"""How distillation weighs the teacher: the values that its literature compares methods at."""
-
 Method = Callable[[Comparison, int, int], Outcome]
 """Makes a network of at most so many parameters, with a seed."""
 
 
 def width_scaling(comparison: Comparison, max_params: int, seed: int) -> Outcome:
-    """Train the input network, all widths scaled alike, from scratch."""
+    """Train the input network, all widths scaled alike, from scratch and without a teacher."""
     network = build(_scaled(comparison, max_params), torch.Generator().manual_seed(seed))
-    return _finished(comparison, network, comparison.work, seed)
+    return _finished(comparison, network, comparison.work, seed, taught=False)
 
 
 def distillation(comparison: Comparison, max_params: int, seed: int) -> Outcome:
     """Train the same scaled network with the input network's logits as a second target."""
     network = build(_scaled(comparison, max_params), torch.Generator().manual_seed(seed))
-    return _finished(comparison, network, comparison.work, seed, distil=True)
+    return _finished(comparison, network, comparison.work, seed)
 
 
 def pruning(comparison: Comparison, max_params: int, seed: int) -> Outcome:
@@ -131,7 +128,7 @@ def layer_removal(comparison: Comparison, max_params: int, seed: int) -> Outcome
     student = search.run()
     network = build(student.architecture, generator)
     left = comparison.work - search.spent
-    outcome = _finished(comparison, network, left, seed, distil=True)
+    outcome = _finished(comparison, network, left, seed)
     return replace(
         outcome,
         work=outcome.work + search.spent,
@@ -152,19 +149,29 @@ def ours(comparison: Comparison, max_params: int, seed: int) -> Outcome:
     effort = _effort(comparison, found.candidates)
     images = len(comparison.data.first(effort.round_images).train)
     rounds = _Trainings(images, effort.round_recipe.epochs)
-    trained = retrain(found.candidates, comparison.data, effort, seed, comparison.compute, rounds)
+    trained = retrain(
+        found.candidates,
+        comparison.data,
+        effort,
+        seed,
+        comparison.compute,
+        rounds,
+        comparison.source.network,
+    )
     macs_of_winner = trained.candidate.costs.macs
     epochs = effort.recipe_for(macs_of_winner, len(comparison.data.train)).epochs
     exemplars = comparison.embedding.exemplars
     fidelity = comparison.embedding.manifest.fidelity
     passes = fidelity.train_images * fidelity.epochs * fidelity.seeds
+    labels = sum(exemplar.costs.macs for exemplar in exemplars) * passes
     return Outcome(
         trained.network,
         epochs,
         trained.candidate.validation_accuracy,
         rounds.work + float(macs_of_winner * len(comparison.data.train) * epochs),
         search_work=rounds.work,
-        once_work=float(sum(exemplar.costs.macs for exemplar in exemplars) * passes),
+        teacher_work=_teacher_work(comparison, epochs),
+        once_work=comparison.source.work + float(labels),
         networks_trained=rounds.number + 1,
     )
 
@@ -232,12 +239,11 @@ def _scaled(comparison: Comparison, max_params: int) -> Architecture:
 
 def _pruning(comparison: Comparison, max_params: int, seed: int, *, everywhere: bool) -> Outcome:
     network = pruned(comparison.source.network, max_params, everywhere=everywhere)
-    outcome = _finished(comparison, network, comparison.work, seed)
-    return replace(outcome, once_work=comparison.source.work)
+    return _finished(comparison, network, comparison.work, seed)
 
 
 def _finished(
-    comparison: Comparison, network: Network, work: float, seed: int, *, distil: bool = False
+    comparison: Comparison, network: Network, work: float, seed: int, *, taught: bool = True
 ) -> Outcome:
     """Train a network with what work is left; the recipe is the same for all."""
     macs = count(network.architecture).macs
@@ -245,20 +251,20 @@ def _finished(
     epochs = max(1, int(work / (macs * images)))
     recipe = replace(comparison.recipe, epochs=epochs)
     generator = torch.Generator().manual_seed(seed)
-    teacher = None
-    teacher_work = once_work = 0.0
-    if distil:
-        # A copy, since the training moves it.
-        teacher = copy.deepcopy(comparison.source.network).to(comparison.compute.device)
-        recipe = replace(recipe, distil_weight=_TEACHER_SHARE, distil_temperature=_TEMPERATURE)
-        teacher_work = float(count(teacher.architecture).macs * images * epochs)
-        once_work = comparison.source.work
+    # A copy, since the training moves it.
+    source = copy.deepcopy(comparison.source.network).to(comparison.compute.device)
+    teacher = source if taught else None
     result = train(network, comparison.data, recipe, generator, comparison.compute, teacher=teacher)
     return Outcome(
         network.cpu(),
         epochs,
         result.accuracy if result.status is Status.FINISHED else None,
         float(macs * images * epochs),
-        teacher_work=teacher_work,
-        once_work=once_work,
+        teacher_work=_teacher_work(comparison, epochs) if taught else 0.0,
+        once_work=comparison.source.work if taught else 0.0,
     )
+
+
+def _teacher_work(comparison: Comparison, epochs: int) -> float:
+    macs = count(comparison.source.network.architecture).macs
+    return float(macs * len(comparison.data.train) * min(2, epochs))

@@ -3,7 +3,8 @@
 Methods: `ours`; structured pruning by Torch-Pruning and further training (`pruning` takes the same
 share of every layer, `global-pruning` takes channels where they matter least); `distillation` into
 the input network with all widths scaled alike; N2N's `layer-removal` by policy gradient (the
-paper's strongest rival in table 2); `width-scaling`, the scaled network trained from scratch.
+paper's strongest rival in table 2); `width-scaling`, the scaled network trained from scratch. All
+but the last learn from the input network too.
 
 Each gets the same final recipe with its one-cycle schedule, which for pruning means to rewind the
 learning rate; that beats fine-tuning at a small one (Renda et al. 2020). The schedule is as long as
@@ -17,7 +18,7 @@ goes on where it was. The input network is kept beside the output, in a file tha
 Prediction: ours is ahead most at the smallest target, where proportions matter most; distillation
 and what a pruned network inherits are worth half a point over training from scratch.
 
-    python benchmarks/peers.py --output benchmarks/results/peers.jsonl
+    python benchmarks/peers.py
     python benchmarks/peers.py --work 1e11 --images 6000 --input-epochs 1 --seeds 1 \
         --targets 50000 --output /tmp/peers.jsonl
 """
@@ -32,7 +33,7 @@ from typing import Any
 
 import torch
 from input_network import EXACT, InputNetwork, input_network
-from json_lines import JsonLines
+from json_lines import RESULTS, JsonLines
 from peer_methods import METHODS, Comparison
 from pruning import torch_pruning
 
@@ -95,7 +96,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--work-scale", type=float, default=1.0, help="a factor on --work")
     parser.add_argument("--images", type=int, help="training images; all by default")
     parser.add_argument("--input-epochs", type=int, help="of the input network's training")
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--output", type=Path, default=RESULTS / "peers.jsonl")
     return parser.parse_args()
 
 

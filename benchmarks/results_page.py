@@ -13,13 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from json_lines import RESULTS
 from page_compression import certificates, paper_tables, peers
 from page_embedding import embeddings, heads, speed
-from page_search import search
+from page_search import plans, search
 
-_ROOT = Path(__file__).resolve().parent.parent
-RESULTS = _ROOT / "benchmarks" / "results"
-DOCS = _ROOT / "docs"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 _HEAD = """\
 # Results
@@ -44,6 +43,7 @@ def render(results: Path) -> Page:
     sections = (
         certificates(results),
         search(results),
+        plans(results),
         peers(results),
         paper_tables(results),
         embeddings(results),

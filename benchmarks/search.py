@@ -4,7 +4,8 @@ Every way of `rivals.py` spends six trainings on each of twelve targets. A train
 fidelity and recipe; the best of the six by validation accuracy is trained longer by the same
 recipe, from two seeds, and the mean of these on the test split is the result of a way on a target.
 Ways are compared over the targets, pairwise, by Wilcoxon's signed-rank test with the alternative
-that ours is better. The ablations are our search with one ingredient left out.
+that ours is better; several seeds of a target are averaged first. The ablations are our search with
+one ingredient left out.
 
 Prediction: ours is above every rival, the most above random search (several points) and the paper's
 method, the least above local search from the input network and screening with fitted widths. Of the
@@ -14,10 +15,10 @@ tightest budgets.
 Outcome: as predicted for the rivals, but screening with fitted widths is not told apart from ours
 yet, and neither is our search without the descent (docs/results.md).
 
-Each pair of way and target is a line of OUTPUT.jsonl, written when it is done; a run that was
-broken off goes on. With a GPU, give several workers.
+Each way on a target is a line of the output, written when it is done; a run that was broken off
+goes on. With a GPU, give several workers.
 
-    python benchmarks/search.py --output benchmarks/results/search.jsonl --workers 2
+    python benchmarks/search.py --dataset fashion-mnist --workers 2
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
+from json_lines import RESULTS, JsonLines, Record
 from rivals import ABLATIONS, OURS, RIVALS, WAYS, Problem
 from scipy.stats import wilcoxon
+from search_pairs import paired
 
 from archpress_trainer.data.dataset import TrainingData
 from archpress_trainer.data.registry import DataSources
@@ -115,7 +118,7 @@ class Bench:
         self._label = population_recipe(fidelity.epochs, crop_padding=crop)
         self._final = replace(self._label, epochs=settings.epochs)
 
-    def cell(self, cell: Cell) -> dict[str, Any]:
+    def cell(self, cell: Cell) -> Record:
         """Spend the trainings of a cell and return its line."""
         started = time.perf_counter()
         trained: list[tuple[float, Architecture, dict[str, Any]]] = []
@@ -177,7 +180,7 @@ def _bench(settings: Settings) -> Bench:
     return Bench(settings)
 
 
-def _run(settings: Settings, cell: Cell) -> dict[str, Any]:
+def _run(settings: Settings, cell: Cell) -> Record:
     return _bench(settings).cell(cell)
 
 
@@ -204,53 +207,40 @@ def paper_embedding(folder: Path, place: str, iterations: int) -> None:
     save(embedding, folder)
 
 
-Results = dict[tuple[str, str, int], float]
-"""Test accuracy in percent by way, target and seed."""
-
-
-def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(lines: list[Record]) -> dict[str, Any]:
     """Compare every way with ours over the targets that both have."""
-    results: Results = {
-        (line["method"], line["target"]["name"], line["seed"]): 100 * mean(line["final"]["test"])
-        if line["final"]["test"]
-        else 0.0
-        for line in lines
-    }
     return {
-        "rivals": _table(results, RIVALS),
-        "ablations": _table(results, ABLATIONS),
+        "rivals": _table(lines, RIVALS),
+        "ablations": _table(lines, ABLATIONS),
         "optimism_points": _optimism(lines),
     }
 
 
-def _table(results: Results, names: Iterable[str]) -> dict[str, Any]:
-    found = {name: _against(results, name) for name in names}
+def _table(lines: list[Record], names: Iterable[str]) -> dict[str, Any]:
+    found = {name: _against(lines, name) for name in names}
     return {name: row for name, row in found.items() if row}
 
 
-def _against(results: Results, name: str) -> dict[str, Any]:
+def _against(lines: list[Record], name: str) -> dict[str, Any]:
     """Return by how many points ours is better than a way, and how sure that is."""
-    pairs = [
-        (results[OURS, target, seed], other)
-        for (way, target, seed), other in sorted(results.items())
-        if way == name and (OURS, target, seed) in results
-    ]
-    differences = [ours - other for ours, other in pairs]
-    if len(differences) < 2:
+    by_target = list(paired(lines, OURS, name).values())
+    if len(by_target) < 2:
         return {}
+    differences = [mean(ours - other for ours, other in pairs) for pairs in by_target]
     test = wilcoxon(differences, alternative="greater", zero_method="zsplit")
     return {
         "n": len(differences),
+        "searches": sum(len(pairs) for pairs in by_target),
         "wins": sum(difference > 0 for difference in differences),
-        "mean_ours": round(mean(ours for ours, _ in pairs), 3),
-        "mean_other": round(mean(other for _, other in pairs), 3),
+        "mean_ours": round(mean(mean(ours for ours, _ in pairs) for pairs in by_target), 3),
+        "mean_other": round(mean(mean(other for _, other in pairs) for pairs in by_target), 3),
         "mean_difference": round(mean(differences), 3),
         "sd": round(stdev(differences), 3),
         "p": float(f"{test.pvalue:.3g}"),
     }
 
 
-def _optimism(lines: list[dict[str, Any]]) -> dict[str, float]:
+def _optimism(lines: list[Record]) -> dict[str, float]:
     """Return how far predictions of the networks that ours chose lie above what was measured."""
     gaps = sorted(
         100 * (net["predicted"] - net["validation"])
@@ -267,17 +257,12 @@ def _optimism(lines: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a results file; none if there is none."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def main() -> None:
     """Run what is missing, then summarise."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dataset", default="fashion-mnist", choices=sorted(_NETWORKS))
     parser.add_argument("--data", type=Path, help="an .npz, for a data set that is not installed")
-    parser.add_argument("--output", type=Path, required=True, help="JSON lines")
+    parser.add_argument("--output", type=Path, help="JSON lines; the committed ones by default")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--seeds", type=int, default=1, help="searches for each way and target")
     parser.add_argument("--first-seed", type=int, default=0)
@@ -289,28 +274,36 @@ def main() -> None:
     )
     parser.add_argument("--paper-iterations", type=int, default=10_000)
     options = parser.parse_args()
-    paper = options.paper or options.output.with_suffix(".paper")
-    paper_embedding(paper, options.dataset, options.paper_iterations)
-    settings = Settings(options.dataset, paper, options.images, options.epochs, options.data)
-    done = {(line["method"], line["target"]["name"], line["seed"]) for line in read(options.output)}
+    output = options.output or _output(options.dataset)
+    lines = JsonLines(output)
     # By target, so that every way has the same number of them at any time.
     cells = [
         Cell(way, target, seed)
         for seed in range(options.first_seed, options.first_seed + options.seeds)
         for target in TARGETS
         for way in options.ways
-        if (way, target, seed) not in done
+        if not any(
+            (line["method"], line["target"]["name"], line["seed"]) == (way, target, seed)
+            for line in lines.records
+        )
     ]
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    with worker_pool(options.workers, _start) as pool, options.output.open("a") as file:
-        for future in as_completed([pool.submit(_run, settings, cell) for cell in cells]):
-            line = future.result()
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            print(line["method"], line["target"]["name"], line["final"]["test"], flush=True)
-    text = json.dumps(summary(read(options.output)), indent=1)
-    options.output.with_suffix(".json").write_text(text + "\n")
+    if cells:
+        paper = options.paper or output.with_suffix(".paper")
+        paper_embedding(paper, options.dataset, options.paper_iterations)
+        settings = Settings(options.dataset, paper, options.images, options.epochs, options.data)
+        with worker_pool(options.workers, _start) as pool:
+            for future in as_completed([pool.submit(_run, settings, cell) for cell in cells]):
+                line = future.result()
+                lines.add(line)
+                print(line["method"], line["target"]["name"], line["final"]["test"], flush=True)
+    text = json.dumps(summary(lines.records), indent=1)
+    output.with_suffix(".json").write_text(text + "\n")
     print(text)
+
+
+def _output(dataset: str) -> Path:
+    name = "search" if dataset == "fashion-mnist" else f"search-{dataset}"
+    return RESULTS / f"{name}.jsonl"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from results_page import DOCS, RESULTS, render
+from json_lines import RESULTS
+from results_page import DOCS, render
 
 
 def test_the_page_is_up_to_date() -> None:

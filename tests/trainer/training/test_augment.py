@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from archpress_trainer.training.augment import erase, flip, random_crop
+from archpress_trainer.training.augment import erase, flip, mirrored, random_crop
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -19,11 +19,11 @@ def images(count: int = 200) -> torch.Tensor:
 
 def test_flip_mirrors_about_half_of_the_images() -> None:
     before = images()
-    after = flip(before, generator())
-    kept = (after == before).flatten(1).all(dim=1)
-    mirrored = (after == before.flip(-1)).flatten(1).all(dim=1)
-    assert (kept ^ mirrored).all()
-    assert 70 < int(mirrored.sum()) < 130
+    which = mirrored(len(before), generator())
+    after = flip(before, which)
+    assert torch.equal((after == before).flatten(1).all(dim=1), ~which)
+    assert torch.equal((after == before.flip(-1)).flatten(1).all(dim=1), which)
+    assert 70 < int(which.sum()) < 130
     assert after.dtype == torch.uint8
 
 
@@ -73,14 +73,21 @@ def test_erasing_blackens_a_square_anywhere() -> None:
     assert found == expected
 
 
+def _flipped(batch: torch.Tensor, draws: torch.Generator) -> torch.Tensor:
+    return flip(batch, mirrored(len(batch), draws))
+
+
+def _cropped(batch: torch.Tensor, draws: torch.Generator) -> torch.Tensor:
+    return random_crop(batch, 3, draws)
+
+
+def _erased(batch: torch.Tensor, draws: torch.Generator) -> torch.Tensor:
+    return erase(batch, 2, draws)
+
+
 def test_the_generator_decides() -> None:
     before = images()
-    changes = (
-        flip,
-        lambda batch, draws: random_crop(batch, 3, draws),
-        lambda batch, draws: erase(batch, 2, draws),
-    )
-    for change in changes:
+    for change in (_flipped, _cropped, _erased):
         assert torch.equal(change(before, generator(1)), change(before, generator(1)))
         assert not torch.equal(change(before, generator(1)), change(before, generator(2)))
 

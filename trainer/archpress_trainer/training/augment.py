@@ -6,10 +6,14 @@ import torch
 from torch.nn import functional
 
 
-def flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Mirror each image `(batch, channels, height, width)` with probability one half."""
-    mirrored = torch.rand(len(images), generator=generator, device=images.device) < 0.5
-    return torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
+def mirrored(count: int, generator: torch.Generator) -> torch.Tensor:
+    """Draw which of some images to mirror, each with probability one half, `(count,)` booleans."""
+    return torch.rand(count, generator=generator, device=generator.device) < 0.5
+
+
+def flip(images: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+    """Mirror those of the images `(batch, channels, height, width)` that `which` names."""
+    return torch.where(which.view(-1, 1, 1, 1), images.flip(-1), images)
 
 
 def random_crop(images: torch.Tensor, padding: int, generator: torch.Generator) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 from archpress_trainer.data.dataset import LabelledImages, Normalisation, TrainingData
-from archpress_trainer.training.augment import erase, flip, random_crop
+from archpress_trainer.training.batches import batches
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.optimizers import AveragedWeights, Rates
 from archpress_trainer.training.recipe import Recipe
 from archpress_trainer.training.step import training_step
+from archpress_trainer.training.teaching import lesson
 
 
 class Status(StrEnum):
@@ -81,7 +82,7 @@ def train(
         generator: on the CPU; draws the order of images and the augmentation.
         compute: device and precision.
         teacher: maps the same images to logits that the network is to match too, by the recipe's
-            `distil_weight`; on the device.
+            `distil_weight`; on the device, in evaluation mode.
         observer: told every `report_every` steps and after each epoch.
         evaluate_every: epochs between validations; 0 for the end only.
         report_every: steps between calls of the observer.
@@ -113,7 +114,8 @@ def _train(
     steps_per_epoch = max(1, len(data.train) // recipe.batch_size)
     total_steps = steps_per_epoch * recipe.epochs
     rates = Rates(network, recipe, compute.device)
-    advance = training_step(network, rates.optimizer, recipe, compute, averaged, teacher)
+    taught = None if teacher is None else lesson(teacher, len(data.train), recipe, compute)
+    advance = training_step(network, rates.optimizer, recipe, compute, averaged, taught)
     normalise = data.normalisation.on(compute.device)
     draws = torch.Generator(compute.device).manual_seed(seed)
     curve: list[float] = []
@@ -121,10 +123,10 @@ def _train(
     status, message = Status.FINISHED, ""
     for epoch in range(1, recipe.epochs + 1):
         epoch_losses = []
-        for images, labels in _batches(data.train, recipe, draws):
+        for batch in batches(data.train, recipe, draws):
             rates.set(step, total_steps, steps_per_epoch)
-            prepared = normalise(images).contiguous(memory_format=torch.channels_last)
-            loss = advance(prepared, labels)
+            images = normalise(batch.images).contiguous(memory_format=torch.channels_last)
+            loss = advance(images, batch.labels, batch.places)
             step += 1
             epoch_losses.append(loss)
             if observer is not None and step % report_every == 0:
@@ -184,21 +186,3 @@ def accuracy(
     """Return the share of images that the network classifies rightly."""
     logits = predict(network, data.images, normalisation, compute)
     return float((logits.argmax(dim=1) == data.labels).float().mean())
-
-
-def _batches(
-    data: LabelledImages, recipe: Recipe, draws: torch.Generator
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    count = len(data)
-    size = min(recipe.batch_size, count)
-    order = torch.randperm(count, generator=draws, device=data.images.device)
-    for start in range(0, count - size + 1, size):
-        chosen = order[start : start + size]
-        images = data.images[chosen]
-        if recipe.flip:
-            images = flip(images, draws)
-        if recipe.crop_padding:
-            images = random_crop(images, recipe.crop_padding, draws)
-        if recipe.erase:
-            images = erase(images, recipe.erase, draws)
-        yield images, data.labels[chosen]

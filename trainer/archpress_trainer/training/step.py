@@ -15,9 +15,10 @@ from torch.nn import functional
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.optimizers import AveragedWeights
 from archpress_trainer.training.recipe import Recipe
+from archpress_trainer.training.teaching import Lesson
 
-Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Takes normalised images and labels, returns the loss, detached."""
+Step = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""Takes normalised images, labels and places (`Batch.places`), returns the loss, detached."""
 
 _WARM_UP = 3
 """Steps before the recording, in which optimizer and libraries allocate what they keep."""
@@ -29,20 +30,17 @@ def training_step(
     recipe: Recipe,
     compute: Compute,
     averaged: AveragedWeights | None,
-    teacher: nn.Module | None,
+    taught: Lesson | None,
 ) -> Step:
     """Return the step of a training; on a GPU every batch must have the same shape."""
 
-    def step(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def step(images: torch.Tensor, labels: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         with compute.autocast():
             logits = network(images).float()
         loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-        if teacher is not None:
-            with torch.no_grad(), compute.autocast():
-                taught = teacher(images).float()
-            loss = torch.lerp(
-                loss, _distance(logits, taught, recipe.distil_temperature), recipe.distil_weight
-            )
+        if taught is not None:
+            distance = _distance(logits, taught(images, places), recipe.distil_temperature)
+            loss = torch.lerp(loss, distance, recipe.distil_weight)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if recipe.clip_norm:
@@ -75,26 +73,31 @@ class _Graphed:
         self._warm_up = _WARM_UP
         self._graph: torch.cuda.CUDAGraph | None = None
 
-    def __call__(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def __call__(
+        self, images: torch.Tensor, labels: torch.Tensor, places: torch.Tensor
+    ) -> torch.Tensor:
+        given = (images, labels, places)
         if self._warm_up:
             self._warm_up -= 1
-            return self._beside(images, labels)
+            return self._beside(*given)
         if self._graph is None:
-            self._images, self._labels = images.clone(), labels.clone()
+            self._inputs = tuple(value.clone() for value in given)
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
-                self._loss = self._step(self._images, self._labels)
+                self._loss = self._step(*self._inputs)
             self._graph = graph
-        self._images.copy_(images)
-        self._labels.copy_(labels)
+        for kept, value in zip(self._inputs, given, strict=True):
+            kept.copy_(value)
         self._graph.replay()
         return self._loss.clone()
 
-    def _beside(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def _beside(
+        self, images: torch.Tensor, labels: torch.Tensor, places: torch.Tensor
+    ) -> torch.Tensor:
         """Run the step on a stream of its own, as a recording asks for."""
         current = torch.cuda.current_stream()
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
-            loss = self._step(images, labels)
+            loss = self._step(images, labels, places)
         current.wait_stream(self._stream)
         return loss
