@@ -89,7 +89,8 @@ def compress(
     front = undominated(trained, size)
     if len(front) < len(trained):
         observer.warning(
-            f"{len(trained) - len(front)} models are left out: smaller ones are as good"
+            f"{len(trained) - len(front)} of {len(trained)} models are left out: "
+            "smaller ones are as good"
         )
     files = len(front) + request.int8
     delivery = Delivery(request, dataset, data, observer, threads, files)

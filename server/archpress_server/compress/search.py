@@ -10,6 +10,7 @@ from random import Random
 import numpy as np
 import torch
 
+from archpress_server.compress.batch import best_together
 from archpress_server.compress.checks import size_budget, smallest_networks
 from archpress_server.compress.decode import (
     LabelledRange,
@@ -36,10 +37,14 @@ _TOLERATED_LOSS = 0.002
 
 @dataclass(frozen=True)
 class PlanSettings:
-    """How wide a search is; of the population its `known` best join it, fitted to the budget."""
+    """How wide a search is; of the population its `known` best join it, fitted to the budget.
+
+    With `together` candidates are chosen for the best of them, else each for itself.
+    """
 
     starts: int = 24
     known: int = 200
+    together: bool = True
     descent: DescentSettings = field(default_factory=DescentSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
 
@@ -47,6 +52,7 @@ class PlanSettings:
 PAPER_SETTINGS = PlanSettings(
     starts=1,
     known=0,
+    together=False,
     descent=DescentSettings(steps=100, caution=0.0, trust_weight=0.0),
     search=SearchSettings(fit_widths=False, draws=0, rounds=0, parents=0, children=0),
 )
@@ -129,14 +135,17 @@ class Search:
         )
 
     def propose(self, number: int, within: LatencyLimit | None = None) -> list[Scored]:
-        """Return the best networks that were not proposed yet, of different outlines if it can.
+        """Return the best networks that were not proposed yet, as different as is worth it.
 
         They also keep to `within` by its model, where it is given.
         """
         fresh = [s for s in self._ranked() if s.architecture.digest not in self._proposed]
         if within is not None:
             fresh = [scored for scored in fresh if within.holds(scored.architecture)]
-        chosen = diverse(fresh, number)
+        if self.settings.together and not self._unbounded:
+            chosen = best_together(fresh, number, self._embedding.draw, self._request.seed)
+        else:
+            chosen = diverse(fresh, number)
         self._proposed.update(scored.architecture.digest for scored in chosen)
         return chosen
 

@@ -87,9 +87,11 @@ def test_candidates_keep_to_any_feasible_budget(
 
 def test_the_same_seed_plans_the_same(embedding: Embedding) -> None:
     request = Request(NET, "tiny", Budget(max_params=3_000), seed=5)
-    first, second = (plan(request, embedding, 4, settings=QUICK) for _ in range(2))
+    # The population's best are the same for every seed.
+    drawn = replace(QUICK, known=0)
+    first, second = (plan(request, embedding, 4, settings=drawn) for _ in range(2))
     assert first.candidates == second.candidates
-    other = plan(replace(request, seed=6), embedding, 4, settings=QUICK)
+    other = plan(replace(request, seed=6), embedding, 4, settings=drawn)
     assert other.candidates != first.candidates
 
 

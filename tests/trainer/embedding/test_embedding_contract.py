@@ -119,3 +119,17 @@ def test_state_round_trip(embedding: Embedding) -> None:
 def test_all_state_is_finite_tensors(embedding: Embedding) -> None:
     assert all(isinstance(value, torch.Tensor) for value in embedding.state().values())
     assert all(value.isfinite().all() for value in embedding.state().values())
+
+
+def test_draws_are_accuracies_about_the_prediction(embedding: Embedding) -> None:
+    found = embedding.draw(NETS, 2_000, torch.Generator().manual_seed(0))
+    assert found.accuracy.shape == found.label.shape == (2_000, len(NETS))
+    assert found.accuracy.min() >= 0
+    assert found.label.max() <= 1
+    for index, prediction in enumerate(embedding.predict(NETS)):
+        middle = found.accuracy[:, index].median().item()
+        assert middle == pytest.approx(prediction.accuracy, abs=0.02)
+        inside = (found.label[:, index] - prediction.accuracy).abs().quantile(0.5)
+        assert inside < (prediction.upper - prediction.lower) / 2
+    again = embedding.draw(NETS, 2_000, torch.Generator().manual_seed(0))
+    assert torch.equal(again.label, found.label)

@@ -118,3 +118,21 @@ def test_the_logit_stays_finite() -> None:
     assert accuracy_logit(torch.tensor([0.0, 0.5, 1.0])).tolist() == pytest.approx(
         [-6.9068, 0.0, 6.9068], abs=1e-3
     )
+
+
+def test_draws_are_alike_where_nets_are(fitted: tuple[AccuracyHeads, HeldOut]) -> None:
+    heads, _ = fitted
+    inputs, _ = made_up(3, seed=5)
+    inputs = torch.cat([inputs, inputs[:1] + 1e-3])
+    with torch.no_grad():
+        accuracy, label = heads.draw(inputs, 4_000, torch.Generator().manual_seed(0))
+        mean, _ = heads(inputs)
+    assert accuracy.shape == label.shape == (4_000, 4)
+    assert torch.allclose(accuracy.median(dim=0).values, mean, atol=0.1)
+    correlation = torch.corrcoef(accuracy.T)
+    assert correlation[0, 3] > 0.99
+    assert correlation[0, 1:3].abs().max() < 0.9
+    # A label's noise is each net's own.
+    noise = torch.corrcoef((label - accuracy).T)
+    assert (label.std(dim=0) > accuracy.std(dim=0)).all()
+    assert abs(noise[0, 3]) < 0.1

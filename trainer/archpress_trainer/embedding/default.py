@@ -12,7 +12,7 @@ from archpress_trainer.embedding.codec import Codec
 from archpress_trainer.embedding.decode import decode_masked
 from archpress_trainer.embedding.features import FEATURES
 from archpress_trainer.embedding.heads import AccuracyHeads, HeadSettings
-from archpress_trainer.embedding.interface import Exemplar, PointPrediction, predictions
+from archpress_trainer.embedding.interface import Draws, Exemplar, PointPrediction, predictions
 from archpress_trainer.embedding.manifest import Manifest
 from archpress_trainer.embedding.prediction import Prediction
 from archpress_trainer.embedding.soft_costs import soft_costs
@@ -80,9 +80,19 @@ class DefaultEmbedding:
         """Return the predicted accuracy of architectures."""
         if not architectures:
             return []
+        return predictions(*self.heads(self._facts(architectures)))
+
+    @torch.no_grad()
+    def draw(
+        self, architectures: Sequence[Architecture], count: int, generator: torch.Generator
+    ) -> Draws:
+        """Draw accuracies of architectures from the heads' process."""
+        accuracy, label = self.heads.draw(self._facts(architectures), count, generator)
+        return Draws(accuracy.sigmoid(), label.sigmoid())
+
+    def _facts(self, architectures: Sequence[Architecture]) -> torch.Tensor:
         encoded = encode_all(self.codec, architectures)
-        facts = (encoded.features - self._feature_mean) / self._feature_std
-        return predictions(*self.heads(facts))
+        return (encoded.features - self._feature_mean) / self._feature_std
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return every fitted number; the autoencoder's weights in half precision."""

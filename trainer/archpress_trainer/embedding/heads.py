@@ -95,6 +95,24 @@ class AccuracyHeads(nn.Module):
         half = (self.warp(score + spread) - self.warp(score - spread)) / 2
         return self.warp(score), self.width * half
 
+    def draw(
+        self, inputs: torch.Tensor, count: int, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw what the nets' logits of accuracy may be, without and with the noise of a label.
+
+        Nets that are alike are drawn alike. Both have the shape `(count, batch)`.
+        """
+        values = self._standardised(inputs).double()
+        cross = self._kernel(values, self.seen.double())
+        rest = self._kernel(values, values) - cross @ self._precision.double() @ cross.T
+        # Rounding makes some eigenvalues of near copies negative, which stops a Cholesky factor.
+        variance, direction = torch.linalg.eigh(rest)
+        root = (direction * variance.clamp_min(0).sqrt()).float()
+        shape = (count, len(inputs))
+        score = cross.float() @ self._weights + torch.randn(shape, generator=generator) @ root.T
+        label = score + self.log_noise.exp() * torch.randn(shape, generator=generator)
+        return self.warp(score), self.warp(label)
+
     def loss(self, chosen: torch.Tensor, scale_prior: float) -> torch.Tensor:
         """Return the negative log marginal likelihood of some nets seen, with the prior's term."""
         factor = torch.linalg.cholesky(self._covariance(self.seen[chosen]))

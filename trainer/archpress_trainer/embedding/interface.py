@@ -30,6 +30,17 @@ class PointPrediction:
     log_macs: torch.Tensor | None
 
 
+@dataclass(frozen=True)
+class Draws:
+    """Accuracies that nets may have by what is known, each `(count, batch)`, in [0, 1].
+
+    `label` is what a training as for a label would measure of a net with that `accuracy`.
+    """
+
+    accuracy: torch.Tensor
+    label: torch.Tensor
+
+
 def predictions(accuracy: torch.Tensor, uncertainty: torch.Tensor) -> list[Prediction]:
     """Return predicted accuracies with their intervals from logits and half-widths `(batch,)`."""
     ends = (accuracy, accuracy - uncertainty, accuracy + uncertainty)
@@ -94,6 +105,16 @@ class Embedding(Protocol):
 
     def predict(self, architectures: Sequence[Architecture]) -> list[Prediction]:
         """Return the predicted accuracy of architectures themselves, not of points near them.
+
+        Raises:
+            OutsideSpaceError: an architecture lies outside the embedding's space.
+        """
+        ...
+
+    def draw(
+        self, architectures: Sequence[Architecture], count: int, generator: torch.Generator
+    ) -> Draws:
+        """Draw accuracies of architectures together: where nets are alike, so are their draws.
 
         Raises:
             OutsideSpaceError: an architecture lies outside the embedding's space.

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from archpress_trainer.embedding.codec import OutsideSpaceError
-from archpress_trainer.embedding.interface import Exemplar, PointPrediction, predictions
+from archpress_trainer.embedding.interface import Draws, Exemplar, PointPrediction, predictions
 from archpress_trainer.embedding.manifest import Manifest
 from archpress_trainer.embedding.prediction import Prediction
 from archpress_trainer.space.costs import count
@@ -27,6 +27,8 @@ from archpress_trainer.space.sequence import NotAChainError, from_sequence, to_s
 _ROWS = 5
 _WIDTH = 64
 _LATENT_CHANNELS = 16
+_DEVIATIONS = 1.645
+"""Standard deviations in the half-width of a 90% interval."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,16 @@ class PaperEmbedding:
             return []
         point = self.at(self.encode(architectures))
         return predictions(point.accuracy, point.uncertainty)
+
+    @torch.no_grad()
+    def draw(
+        self, architectures: Sequence[Architecture], count: int, generator: torch.Generator
+    ) -> Draws:
+        """Draw each accuracy on its own; the model tells the noise of a label from nothing else."""
+        point = self.at(self.encode(architectures))
+        noise = torch.randn(count, len(architectures), generator=generator)
+        drawn = (point.accuracy + point.uncertainty / _DEVIATIONS * noise).sigmoid()
+        return Draws(drawn, drawn)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return every fitted number."""
