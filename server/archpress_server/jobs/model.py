@@ -67,12 +67,16 @@ class JobSpec:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A job to create; an empty `request_id` makes a job each time."""
+    """A job to create for a principal, empty where the server asks for none.
+
+    An empty `request_id` makes a job each time, any other one job of the principal.
+    """
 
     spec: JobSpec
     request_id: str = ""
     on_disconnect: OnDisconnect = OnDisconnect.DETACH
     abandon_grace_seconds: float = 60.0
+    principal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,7 @@ class JobRecord:
     last_seq: int = 0
     queue_position: int = 0
     run_seconds: float = 0.0
+    principal: str = ""
 
 
 class Severity(StrEnum):
@@ -172,6 +177,7 @@ class ArtifactRecord:
     job: str
     create_time: float
     expire_time: float | None = None
+    principal: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ def to_record(row: Row, queue_position: int = 0, spec: JobSpec | None = None) ->
         last_seq=row["last_seq"],
         queue_position=queue_position,
         run_seconds=row["run_seconds"],
+        principal=row["principal"],
     )
 
 
@@ -73,7 +74,7 @@ def to_event(row: Row, spec: JobSpec) -> Event:
 
 
 def to_artifact(row: Row) -> ArtifactRecord:
-    """Return the artifact of a row that also has its job's `expire_time`."""
+    """Return the artifact of a row that also has its job's `expire_time` and `principal`."""
     return ArtifactRecord(
         id=row["id"],
         sha256=row["sha256"],
@@ -83,13 +84,14 @@ def to_artifact(row: Row) -> ArtifactRecord:
         job=row["job"],
         create_time=row["create_time"],
         expire_time=row["expire_time"],
+        principal=row["principal"],
     )
 
 
 def select_artifact(connection: sa.Connection, artifact: str) -> Row | None:
-    """Return the row of an artifact whose job is not deleted, with the job's `expire_time`."""
+    """Return the row of an artifact whose job is not deleted, joined with the job."""
     query = (
-        sa.select(artifacts, jobs.c.expire_time)
+        sa.select(artifacts, jobs.c.expire_time, jobs.c.principal)
         .join(jobs, jobs.c.id == artifacts.c.job)
         .where(artifacts.c.id == artifact, jobs.c.delete_time.is_(None))
     )

@@ -21,7 +21,8 @@ jobs = sa.Table(
     "jobs",
     metadata,
     sa.Column("id", sa.String, primary_key=True),
-    sa.Column("request_id", sa.String, unique=True),
+    sa.Column("principal", sa.String, nullable=False),
+    sa.Column("request_id", sa.String),
     sa.Column("request_digest", sa.String, nullable=False),
     sa.Column("state", sa.String, nullable=False),
     sa.Column("priority", sa.Integer, nullable=False),
@@ -46,6 +47,7 @@ jobs = sa.Table(
     sa.Column("queue_deadline", sa.Float(53)),
     sa.Column("abandon_grace_seconds", sa.Float(53)),
     sa.Column("abandon_time", sa.Float(53)),
+    sa.UniqueConstraint("principal", "request_id", name="jobs_request"),
     sa.Index("jobs_queue", "state", "priority", "create_time", "id"),
     sa.Index("jobs_age", "create_time", "id"),
 )

@@ -88,7 +88,10 @@ class JobStore:
         spec, now = submission.spec, self.clock()
         with self.database.write() as connection:
             if submission.request_id:
-                query = sa.select(jobs).where(jobs.c.request_id == submission.request_id)
+                query = sa.select(jobs).where(
+                    jobs.c.principal == submission.principal,
+                    jobs.c.request_id == submission.request_id,
+                )
                 earlier = connection.execute(query).mappings().one_or_none()
                 if earlier is not None:
                     if earlier["request_digest"] != digest:
@@ -104,6 +107,7 @@ class JobStore:
             connection.execute(
                 jobs.insert().values(
                     id=job,
+                    principal=submission.principal,
                     request_id=submission.request_id or None,
                     request_digest=digest,
                     state=State.QUEUED,
@@ -142,18 +146,24 @@ class JobStore:
         token: str = "",
         states: Iterable[State] = (),
         with_labels: Mapping[str, str] | None = None,
+        principal: str | None = None,
     ) -> Page:
         """Return jobs, newest first, in one of these states and with all of these labels.
+
+        With a `principal` only those of that one.
 
         Raises:
             PageTokenError: the token is not one of an earlier page with the same filters.
         """
         wanted = sorted(set(states))
         marks = dict(with_labels or {})
-        filters = hashlib.sha256(dumps({"states": wanted, "labels": marks}).encode()).hexdigest()
+        kind = {"states": wanted, "labels": marks, "principal": principal}
+        filters = hashlib.sha256(dumps(kind).encode()).hexdigest()
         query = sa.select(jobs).where(jobs.c.delete_time.is_(None))
         if wanted:
             query = query.where(jobs.c.state.in_(wanted))
+        if principal is not None:
+            query = query.where(jobs.c.principal == principal)
         for key, text in marks.items():
             mark = sa.select(labels.c.job).where(labels.c.key == key, labels.c.value == text)
             query = query.where(jobs.c.id.in_(mark))

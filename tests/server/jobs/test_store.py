@@ -205,3 +205,23 @@ def test_ids_sort_by_time() -> None:
     ids = [new_id() for _ in range(3)]
     assert all(uuid.UUID(identifier).version == 7 for identifier in ids)
     assert ids[0][:13] <= ids[-1][:13]
+
+
+def test_a_request_id_is_its_principals(store: JobStore, submission: Submission) -> None:
+    mine = replace(submission, principal="a", request_id=str(uuid.uuid4()))
+    first = store.create(mine)
+    assert store.create(mine) == first
+    other = store.create(replace(mine, principal="b"))
+    assert other.id != first.id
+    assert (store.get(first.id).principal, store.get(other.id).principal) == ("a", "b")
+
+
+def test_a_list_can_be_of_one_principal(store: JobStore, submission: Submission) -> None:
+    mine = [store.create(replace(submission, principal="a")) for _ in range(3)]
+    store.create(replace(submission, principal="b"))
+    page = store.list(size=2, principal="a")
+    rest = store.list(size=2, token=page.next_token, principal="a")
+    assert [job.id for job in (*page.jobs, *rest.jobs)] == [job.id for job in reversed(mine)]
+    with pytest.raises(PageTokenError):
+        store.list(token=page.next_token, principal="b")
+    assert len(store.list().jobs) == 4
