@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from json_lines import RESULTS
+from page_ablations import ablations
 from page_compression import certificates, paper_tables, peers
 from page_embedding import embeddings, heads, speed
 from page_search import plans, search
@@ -43,6 +44,7 @@ def render(results: Path) -> Page:
     sections = (
         certificates(results),
         search(results),
+        ablations(results),
         plans(results),
         peers(results),
         paper_tables(results),

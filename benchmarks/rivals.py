@@ -86,8 +86,8 @@ def plain_descent(problem: Problem) -> None:
     settings = PlanSettings(
         starts=48,
         known=0,
-        descent=DescentSettings(steps=100, caution=0.0, trust_weight=0.0),
-        search=SearchSettings(draws=0, rounds=0, parents=0, children=0),
+        descent=DescentSettings(steps=100, caution=0.0),
+        search=SearchSettings(rounds=0, parents=0, children=0),
     )
     latent_descent(problem, settings)
 
@@ -176,9 +176,8 @@ ABLATED: Mapping[str, PlanSettings] = {
     "without changes nearby": PlanSettings(search=SearchSettings(rounds=0)),
     "without fitted widths": PlanSettings(search=SearchSettings(fit_widths=False)),
     "without caution": PlanSettings(descent=DescentSettings(caution=0.0)),
-    "without the trust region": PlanSettings(descent=DescentSettings(trust_weight=0.0)),
-    "without drawn decodes": PlanSettings(search=SearchSettings(draws=0)),
     "with one start": PlanSettings(starts=1),
+    "without choosing together": PlanSettings(together=False),
 }
 """What our search is without each of its ingredients."""
 

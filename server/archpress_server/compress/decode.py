@@ -10,9 +10,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
 
-import numpy as np
-import torch
-
 from archpress_server.compress.latency_budget import LatencyLimit
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.embedding.prediction import Prediction
@@ -67,13 +64,12 @@ class LabelledRange:
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """How decodes are varied: widths, draws per point, rounds of local search around the best.
+    """How decodes are varied: widths, rounds of local search around the best.
 
     `fit_widths` scales a decode's widths to the budget; without it a decode is taken or left.
     """
 
     fit_widths: bool = True
-    draws: int = 1
     rounds: int = 10
     parents: int = 12
     children: int = 10
@@ -164,19 +160,6 @@ class Pool:
     def all(self) -> list[Scored]:
         """Return every architecture."""
         return list(self._scored.values())
-
-
-def decode_points(
-    embedding: Embedding,
-    points: torch.Tensor,
-    pool: Pool,
-    settings: SearchSettings,
-    rng: np.random.Generator,
-) -> None:
-    """Add the likeliest decode of each point, and some drawn ones, to the pool."""
-    pool.add(embedding.decode(points))
-    for _ in range(settings.draws):
-        pool.add(embedding.decode(points, rng))
 
 
 def search_nearby(

@@ -19,15 +19,12 @@ class DescentSettings:
     """How descent walks.
 
     `cost_weight` is the paper's lambda of eq. 17: per squared unit of log cost above a limit.
-    `radius` is the trust region in typical norms of a point;
     `caution` weighs the uncertainty that is subtracted from the predicted accuracy.
     """
 
     steps: int = 25
     learning_rate: float = 0.15
     cost_weight: float = 2.0
-    radius: float = 1.15
-    trust_weight: float = 1.0
     caution: float = 0.5
 
 
@@ -58,7 +55,7 @@ def descend(
 
     The objective of a point is the cost of its predicted accuracy against 1, minus caution times
     the uncertainty (eq. 16, 17 with a0 = 1), plus the squared log excess over each limit of the
-    budget (eq. 17), plus the squared excess of its norm over the trust region.
+    budget (eq. 17).
 
     Args:
         embedding: predicts accuracy and costs with gradients.
@@ -113,7 +110,4 @@ def _objective(
             values = values + settings.cost_weight * excess.square()
     if cost_pull is not None:
         values = values + cost_pull * predicted.log_params
-    norm = points.norm(dim=1) / math.sqrt(points.shape[1])
-    beyond = (norm - settings.radius).clamp_min(0)
-    result: torch.Tensor = values + settings.trust_weight * beyond.square()
-    return result
+    return values

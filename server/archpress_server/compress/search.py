@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-import numpy as np
 import torch
 
 from archpress_server.compress.batch import best_together
@@ -17,7 +16,6 @@ from archpress_server.compress.decode import (
     Pool,
     Scored,
     SearchSettings,
-    decode_points,
     diverse,
     search_nearby,
 )
@@ -53,8 +51,8 @@ PAPER_SETTINGS = PlanSettings(
     starts=1,
     known=0,
     together=False,
-    descent=DescentSettings(steps=100, caution=0.0, trust_weight=0.0),
-    search=SearchSettings(fit_widths=False, draws=0, rounds=0, parents=0, children=0),
+    descent=DescentSettings(steps=100, caution=0.0),
+    search=SearchSettings(fit_widths=False, rounds=0, parents=0, children=0),
 )
 """The paper's search: descent from the input network alone, one decode as it is (algorithm 1).
 
@@ -111,8 +109,7 @@ class Search:
         """Fill the pool; it holds at least one network afterwards where the budget is feasible."""
         points = self._descended()
         self.warnings += _range_warnings(self._embedding, self._descended_to, self.costs_before)
-        draws = np.random.default_rng(self._request.seed)
-        decode_points(self._embedding, points, self._pool, self.settings.search, draws)
+        self._pool.add(self._embedding.decode(points))
         known = sorted(self._embedding.exemplars, key=lambda exemplar: -exemplar.accuracy)
         self._pool.add(exemplar.architecture for exemplar in known[: self.settings.known])
         rounds = self.settings.search.rounds + 1

@@ -37,7 +37,7 @@ QUICK = PlanSettings(
     starts=6,
     known=8,
     descent=DescentSettings(steps=3),
-    search=SearchSettings(draws=1, rounds=1, parents=3, children=3),
+    search=SearchSettings(rounds=1, parents=3, children=3),
 )
 ROWS = tuple(
     LayerLatency(kind, None, 1e-6, 1e-10 if kind is LayerKind.CONVOLUTION else 0.0, 1e-9)

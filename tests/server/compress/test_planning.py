@@ -50,7 +50,7 @@ NET = Architecture(
 QUICK = PlanSettings(
     starts=6,
     descent=DescentSettings(steps=3),
-    search=SearchSettings(draws=1, rounds=1, parents=3, children=3),
+    search=SearchSettings(rounds=1, parents=3, children=3),
 )
 
 
@@ -121,7 +121,7 @@ def test_the_populations_best_join_the_search(embedding: Embedding) -> None:
     assert helped.candidates[0].prediction.lower >= alone.candidates[0].prediction.lower
     best = max(embedding.exemplars, key=lambda exemplar: exemplar.accuracy)
     loose = Budget(max_params=best.costs.params, max_macs=best.costs.macs)
-    settings = replace(narrow, known=1, search=SearchSettings(draws=0, rounds=0))
+    settings = replace(narrow, known=1, search=SearchSettings(rounds=0))
     found = plan(Request(NET, "tiny", loose), embedding, 9, settings=settings)
     assert best.architecture.digest in [c.architecture.digest for c in found.candidates]
 

@@ -34,14 +34,11 @@ def random_scores(codec: Codec, rng: np.random.Generator, scale: float) -> list[
     seed=st.integers(0, 2**32 - 1),
     scale=st.sampled_from([0.1, 3.0, 100.0]),
     space=st.sampled_from(SPACES),
-    draws=st.booleans(),
 )
 @settings(max_examples=60)
-def test_any_scores_give_a_valid_network(
-    seed: int, scale: float, space: ChainSpace, draws: bool
-) -> None:
-    codec, rng = Codec(space), np.random.default_rng(seed)
-    net = decode_masked(codec, random_scores(codec, rng, scale), rng if draws else None)
+def test_any_scores_give_a_valid_network(seed: int, scale: float, space: ChainSpace) -> None:
+    codec = Codec(space)
+    net = decode_masked(codec, random_scores(codec, np.random.default_rng(seed), scale))
     assert (net.input_shape, net.classes) == (space.input_shape, space.classes)
     assert net.is_chain
     assert len(net.layers) <= space.max_layers
@@ -71,11 +68,3 @@ def test_certain_scores_give_their_network() -> None:
             values[classes[field], np.arange(CODEC.length)] = 0.0
             scores.append(values)
         assert decode_masked(CODEC, scores) == net
-        assert decode_masked(CODEC, scores, np.random.default_rng(0)) == net
-
-
-def test_draws_differ_and_follow_the_generator() -> None:
-    scores = random_scores(CODEC, np.random.default_rng(0), 1.0)
-    drawn = [decode_masked(CODEC, scores, np.random.default_rng(s)) for s in (1, 1, 2, 3)]
-    assert drawn[0] == drawn[1]
-    assert len({net.digest for net in drawn}) == 3

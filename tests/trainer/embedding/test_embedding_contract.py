@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
@@ -68,9 +67,8 @@ def test_decodes_are_valid_networks_or_none(embedding: Embedding) -> None:
     noise = torch.randn(20, embedding.dimensions, generator=generator)
     points = torch.cat([embedding.encode(NETS), noise, 30 * noise])
     decoded = embedding.decode(points)
-    drawn = embedding.decode(points, np.random.default_rng(0))
-    assert len(decoded) == len(drawn) == len(points)
-    for net in (*decoded, *drawn):
+    assert len(decoded) == len(points)
+    for net in decoded:
         if net is not None:
             assert isinstance(net, Architecture)
             assert (net.input_shape, net.classes) == (INPUT_SHAPE, CLASSES)

@@ -29,19 +29,13 @@ class _State:
     previous: LayerKind | None = None
 
 
-def decode_masked(
-    codec: Codec, scores: LogProbabilities, rng: np.random.Generator | None = None
-) -> Architecture:
-    """Return the likeliest valid chain, or with `rng` a random one by its probabilities.
+def decode_masked(codec: Codec, scores: LogProbabilities) -> Architecture:
+    """Return the likeliest valid chain.
 
     Args:
         codec: names the classes.
         scores: log-probabilities of each field, `(classes, length)`.
-        rng: draws each layer instead of taking the likeliest.
     """
-    if rng is not None:
-        # Adding Gumbel noise and taking the largest draws from the distribution.
-        scores = [field + rng.gumbel(size=field.shape).astype(field.dtype) for field in scores]
     space = codec.space
     state = _State(side=min(space.input_shape[1:]))
     layers: list[Layer] = []

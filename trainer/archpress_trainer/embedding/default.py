@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 
 from archpress_trainer.embedding.autoencoder import Autoencoder
@@ -65,13 +64,11 @@ class DefaultEmbedding:
         )
 
     @torch.no_grad()
-    def decode(
-        self, points: torch.Tensor, rng: np.random.Generator | None = None
-    ) -> list[Architecture | None]:
-        """Return the likeliest valid architecture of each point, or a drawn one."""
+    def decode(self, points: torch.Tensor) -> list[Architecture | None]:
+        """Return the likeliest valid architecture of each point."""
         fields = [f.log_softmax(dim=1).numpy() for f in self.autoencoder.decode(points)]
         return [
-            decode_masked(self.codec, [field[index] for field in fields], rng)
+            decode_masked(self.codec, [field[index] for field in fields])
             for index in range(len(points))
         ]
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-import numpy as np
 import torch
 
 from archpress_trainer.embedding.manifest import Manifest
@@ -94,13 +93,8 @@ class Embedding(Protocol):
         """Return what is predicted at points, differentiable with respect to them."""
         ...
 
-    def decode(
-        self, points: torch.Tensor, rng: np.random.Generator | None = None
-    ) -> list[Architecture | None]:
-        """Return the architecture of each point, None where it decodes to nothing valid.
-
-        With `rng`, draw by the decoder's probabilities where the model has any.
-        """
+    def decode(self, points: torch.Tensor) -> list[Architecture | None]:
+        """Return the architecture of each point, None where it decodes to nothing valid."""
         ...
 
     def predict(self, architectures: Sequence[Architecture]) -> list[Prediction]:

@@ -136,9 +136,7 @@ class PaperEmbedding:
         )
 
     @torch.no_grad()
-    def decode(
-        self, points: torch.Tensor, rng: np.random.Generator | None = None
-    ) -> list[Architecture | None]:
+    def decode(self, points: torch.Tensor) -> list[Architecture | None]:
         """Return each rounded sequence's architecture, None where it is invalid."""
         rounded = self.model.decode(points).round().long().clamp_min(0).numpy()
         return [self._architecture(rows) for rows in rounded]

@@ -45,7 +45,7 @@ def descent_section(facts: ReportFacts) -> Section:
         "descent",
         title,
         see="The plain path against the gradient of predicted accuracy and size (the paper's "
-        "eq. 16), without budget or trust region; compression itself uses both. Circle: start, "
+        "eq. 16), without a budget, which compression itself has. Circle: start, "
         "square: end.",
         distrust="Distrust the gradient where a path runs far out of the cloud while its "
         "predicted accuracy keeps rising, or where the net that its end decodes to is predicted "

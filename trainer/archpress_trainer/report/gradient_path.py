@@ -39,7 +39,7 @@ class GradientPath:
 def plain_gradient_paths(
     embedding: Embedding, starts: Floats, spread: float, settings: PathSettings
 ) -> list[GradientPath]:
-    """Return steps against the gradient of eq. 16 from points; no budget, no trust region.
+    """Return steps against the gradient of eq. 16 from points; no budget.
 
     A path stays where its gradient vanishes or is not finite.
 
