@@ -7,9 +7,10 @@ from pathlib import Path
 
 from archpress_server.config import ServerConfig
 from archpress_server.jobs.artifacts import ArtifactFiles
+from archpress_server.jobs.database import Database
 from archpress_server.jobs.errors import StoreSetupError
 from archpress_server.jobs.leases import Leases
-from archpress_server.jobs.schema import Database
+from archpress_server.jobs.migrate import upgrade
 from archpress_server.jobs.store import JobStore
 
 
@@ -25,10 +26,10 @@ def open_leases(config: ServerConfig) -> Leases:
 
 
 def prepare_state(config: ServerConfig) -> None:
-    """Create the state folder and the tables, and make sure that both can be written.
+    """Create the state folder, create or upgrade the tables, and make sure both can be written.
 
     Raises:
-        StoreSetupError: a folder or the database cannot be written; says which and why.
+        StoreSetupError: a folder or the database cannot be used; says which and why.
     """
     for folder in (config.state_dir, config.artifacts_dir):
         try:
@@ -41,7 +42,7 @@ def prepare_state(config: ServerConfig) -> None:
             ) from error
     database = Database(config.url)
     try:
-        database.create_tables()
+        upgrade(database)
     finally:
         database.close()
 

