@@ -13,12 +13,16 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from tests.chaos import scenarios
 from tests.chaos.scenarios import Summary
+from tests.server.postgresql import empty_database, running_postgresql
 
 _PACKAGES = ("grpcio", "protobuf", "sqlalchemy")
 
@@ -49,11 +53,26 @@ def main() -> int:
 
 
 def _run(jobs: int, clients: int, seed: int) -> Iterator[Summary]:
-    with tempfile.TemporaryDirectory() as folder:
-        config = scenarios.settings(Path(folder) / "kills")
-        yield scenarios.kills(config, jobs=jobs, clients=clients, seed=seed)
-        config = scenarios.settings(Path(folder) / "drain")
-        yield scenarios.drain(config, jobs=max(1, jobs // 10), watchers=3, seed=seed)
+    few = max(2, jobs // 10)
+    with tempfile.TemporaryDirectory() as name, running_postgresql() as engine:
+        folder = Path(name)
+        for replicas in (1, 2):
+            with _databases(engine, replicas) as url:
+                config = scenarios.settings(folder / f"kills-{replicas}", url)
+                yield scenarios.kills(
+                    config, jobs=jobs, clients=clients, seed=seed, replicas=replicas
+                )
+            with _databases(engine, replicas) as url:
+                config = scenarios.settings(folder / f"drain-{replicas}", url)
+                yield scenarios.drain(config, jobs=few, watchers=3, seed=seed)
+        with empty_database(engine) as url:
+            config = scenarios.settings(folder / "failover", url)
+            yield scenarios.failover(config, jobs=few, seed=seed)
+
+
+def _databases(engine: sa.Engine, replicas: int) -> AbstractContextManager[str]:
+    """Return SQLite for one replica, PostgreSQL for more."""
+    return nullcontext("") if replicas == 1 else empty_database(engine)
 
 
 if __name__ == "__main__":

