@@ -26,20 +26,32 @@ from archpress_server.jobs.serialise import (
     payload_to_json,
     progress_from_json,
     result_from_json,
-    spec_from_json,
+    spec_from_text,
 )
 from archpress_trainer.space.costs import Costs
 from archpress_trainer.space.graph import Architecture
 
 Row = Mapping[Any, Any]
 
+# Made once: SQLAlchemy takes longer to build these than SQLite to answer them.
+_JOB = sa.select(jobs).where(jobs.c.id == sa.bindparam("job"))
+_AHEAD = sa.select(sa.func.count()).where(
+    jobs.c.state == State.QUEUED,
+    sa.or_(
+        jobs.c.priority > sa.bindparam("priority"),
+        sa.and_(
+            jobs.c.priority == sa.bindparam("priority"),
+            sa.tuple_(jobs.c.create_time, jobs.c.id)
+            < sa.tuple_(sa.bindparam("create_time"), sa.bindparam("id")),
+        ),
+    ),
+)
+
 
 def select_job(connection: sa.Connection, job: str, *, lock: bool = False) -> Row | None:
     """Return a job's row, deleted ones too; None if there is none."""
-    query = sa.select(jobs).where(jobs.c.id == job)
-    if lock:
-        query = query.with_for_update()
-    row = connection.execute(query).mappings().one_or_none()
+    query = _JOB.with_for_update() if lock else _JOB
+    row = connection.execute(query, {"job": job}).mappings().one_or_none()
     return None if row is None else dict(row)
 
 
@@ -49,7 +61,7 @@ def to_record(row: Row, queue_position: int = 0, spec: JobSpec | None = None) ->
     return JobRecord(
         id=row["id"],
         state=State(row["state"]),
-        spec=spec or spec_from_json(json.loads(row["spec"])),
+        spec=spec or spec_from_text(row["spec"]),
         create_time=row["create_time"],
         progress=progress and progress_from_json(json.loads(progress)),
         result=result and result_from_json(json.loads(result)),
@@ -102,14 +114,8 @@ def queue_position(connection: sa.Connection, row: Row) -> int:
     """Return a queued job's place, 1 being next; 0 in other states."""
     if row["state"] != State.QUEUED:
         return 0
-    same = jobs.c.priority == row["priority"]
-    age = sa.tuple_(jobs.c.create_time, jobs.c.id)
-    ahead = sa.or_(
-        jobs.c.priority > row["priority"],
-        sa.and_(same, age < sa.tuple_(row["create_time"], row["id"])),
-    )
-    query = sa.select(sa.func.count()).where(jobs.c.state == State.QUEUED, ahead)
-    return 1 + int(connection.scalar(query) or 0)
+    place = {name: row[name] for name in ("priority", "create_time", "id")}
+    return 1 + int(connection.scalar(_AHEAD, place) or 0)
 
 
 def insert_event(

@@ -44,13 +44,20 @@ from archpress_server.jobs.rows import (
 from archpress_server.jobs.schema import events, jobs, labels
 from archpress_server.jobs.serialise import (
     dumps,
-    spec_from_json,
+    spec_from_text,
     spec_to_json,
     submission_digest,
 )
 
 _BATCH = 500
 """Events that one read of a log returns at most."""
+
+_EVENTS = (
+    sa.select(events)
+    .where(events.c.job == sa.bindparam("job"), events.c.seq > sa.bindparam("after"))
+    .order_by(events.c.seq)
+    .limit(_BATCH)
+)
 
 
 @dataclass(frozen=True)
@@ -185,18 +192,13 @@ class JobStore:
         Raises:
             JobNotFoundError: there is no such job any more.
         """
-        query = (
-            sa.select(events)
-            .where(events.c.job == job, events.c.seq > seq)
-            .order_by(events.c.seq)
-            .limit(_BATCH)
-        )
         with self.database.read() as connection:
             row = select_job(connection, job)
             if row is None:
                 raise JobNotFoundError(job)
-            spec = spec_from_json(json.loads(row["spec"]))
-            return tuple(to_event(r, spec) for r in connection.execute(query).mappings())
+            spec = spec_from_text(row["spec"])
+            found = connection.execute(_EVENTS, {"job": job, "after": seq}).mappings()
+            return tuple(to_event(event, spec) for event in found)
 
     def last_seqs(self, wanted: Sequence[str]) -> dict[str, int]:
         """Return the number of the newest event of each of these jobs that is still there."""

@@ -14,8 +14,11 @@ from archpress_proto.v1 import compression_service_pb2 as service_pb
 from archpress_proto.v1 import jobs_pb2 as pb
 from archpress_server.compress.types import Compression, Phase, Progress
 from archpress_server.config import ServerConfig
+from archpress_server.jobs.errors import JobNotFoundError
 from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.model import Event, EventKind, LogLine, Severity, Submission
+from archpress_server.jobs.schema import jobs
+from archpress_server.jobs.store import JobStore
 from archpress_server.metrics import Metrics
 from archpress_server.server import Server
 from archpress_server.service.errors import DrainingError
@@ -37,6 +40,10 @@ def config(config: ServerConfig) -> ServerConfig:
 
 async def read(stream: AsyncIterator[pb.JobEvent], count: int) -> list[pb.JobEvent]:
     return [await anext(stream) for _ in range(count)]
+
+
+async def rest_of(stream: AsyncIterator[pb.JobEvent]) -> list[pb.JobEvent]:
+    return [event async for event in stream]
 
 
 async def finish(leases: Leases, job: str, compression: Compression) -> None:
@@ -170,12 +177,75 @@ async def test_a_job_that_is_abandoned_is_cancelled(
     assert job.state == pb.JOB_STATE_CANCELLED
 
 
+async def test_a_stream_that_falls_behind_misses_nothing(
+    leases: Leases, submission: Submission, compression: Compression
+) -> None:
+    job = leases.store.create(submission).id
+    watches = Watches(leases.store, Metrics(), 0.01)
+    watches.start()
+    quick, slow = (watches.follow(job, 0, heartbeat_seconds=60) for _ in range(2))
+    await read(slow, 1)
+    whole = asyncio.create_task(rest_of(quick))
+    leases.lease_next("w")
+    for number in range(100):
+        await asyncio.to_thread(leases.append, job, 1, LogLine(Severity.INFO, f"line {number}"))
+        if number == 50:
+            await read(slow, 1)
+    leases.succeed(job, 1, compression)
+    late = asyncio.create_task(rest_of(watches.follow(job, 60, heartbeat_seconds=60)))
+    assert [event.seq for event in await whole] == list(range(1, 104))
+    assert [event.seq for event in await rest_of(slow)] == list(range(3, 104))
+    assert [event.seq for event in await late] == list(range(61, 104))
+    await watches.close()
+
+
+async def test_an_event_is_read_once_for_all_streams(
+    leases: Leases, submission: Submission, compression: Compression
+) -> None:
+    reads: list[int] = []
+
+    class Counting(JobStore):
+        def events_after(self, job: str, seq: int) -> tuple[Event, ...]:
+            reads.append(seq)
+            return super().events_after(job, seq)
+
+    job = leases.store.create(submission).id
+    watches = Watches(Counting(leases.store.database, leases.store.files), Metrics(), 0.01)
+    watches.start()
+    streams = [watches.follow(job, 0, heartbeat_seconds=60) for _ in range(10)]
+    for stream in streams:
+        await read(stream, 1)
+    rests = [asyncio.create_task(rest_of(stream)) for stream in streams]
+    await asyncio.sleep(0.1)
+    reads.clear()
+    await finish(leases, job, compression)
+    for events in await asyncio.gather(*rests):
+        assert events[-1].HasField("completed")
+    # The log grew by ten events, in fewer steps than that or as many.
+    assert len(reads) == len(set(reads)) <= 10
+    await watches.close()
+
+
+async def test_a_job_that_is_removed_ends_its_streams(
+    leases: Leases, submission: Submission
+) -> None:
+    job = leases.store.create(submission).id
+    watches = Watches(leases.store, Metrics(), 0.01)
+    watches.start()
+    streams = [watches.follow(job, 1, heartbeat_seconds=60) for _ in range(2)]
+    waiting = [asyncio.create_task(rest_of(stream)) for stream in streams]
+    await asyncio.sleep(0.1)
+    with leases.store.database.write() as connection:
+        connection.execute(jobs.delete())
+    for found in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(found, JobNotFoundError)
+    await watches.close()
+
+
 def test_only_outdated_progress_is_coalesced() -> None:
-    progress, line = Progress(Phase.DESCEND), LogLine(Severity.INFO, "x")
-    payloads: list[Progress | LogLine] = [progress, line, progress, progress, line]
-    kinds = [EventKind.PROGRESS if isinstance(p, Progress) else EventKind.LOG for p in payloads]
+    progress, line = {"progress": pb.Progress()}, {"log": pb.LogLine()}
     events = [
-        Event("j", seq, 0.0, kind, payload)
-        for seq, (kind, payload) in enumerate(zip(kinds, payloads, strict=True), start=1)
+        pb.JobEvent(seq=seq, **part)  # type: ignore[arg-type]
+        for seq, part in enumerate((progress, line, progress, progress, line), start=1)
     ]
     assert [event.seq for event in coalesced(events)] == [2, 4, 5]
