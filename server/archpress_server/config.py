@@ -87,6 +87,12 @@ class ServerConfig(BaseModel):
         default=4 * 2**20, ge=1024, le=2**30, description="largest request message"
     )
     max_queued_jobs: int = Field(default=1000, ge=1, description="jobs that may wait")
+    max_queued_jobs_per_principal: int = Field(
+        default=0, ge=0, description="jobs of one principal that may wait; 0 sets no limit"
+    )
+    max_running_jobs_per_principal: int = Field(
+        default=0, ge=0, description="jobs of one principal that run at one time; 0 sets no limit"
+    )
     retention_seconds: float = Field(
         default=7 * 86_400.0, gt=0, description="time that a final job and its artifacts are kept"
     )

@@ -83,17 +83,18 @@ def _engine(url: str) -> Iterator[sa.Engine]:
 
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """SQLite in the state folder, or an empty database of the test's own on PostgreSQL."""
+    """SQLite in the state folder, or an empty schema of the test's own on PostgreSQL."""
     if getattr(request, "param", "sqlite") == "sqlite":
         yield ""
         return
     engine: sa.Engine = request.getfixturevalue("postgresql")
     name = f"archpress_test_{uuid.uuid4().hex}"
     with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    yield engine.url.set(database=name).render_as_string(hide_password=False)
+        connection.execute(sa.text(f"CREATE SCHEMA {name}"))
+    url = engine.url.update_query_dict({"options": f"-c search_path={name}"})
+    yield url.render_as_string(hide_password=False)
     with engine.connect() as connection:
-        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+        connection.execute(sa.text(f"DROP SCHEMA {name} CASCADE"))
 
 
 @pytest.fixture

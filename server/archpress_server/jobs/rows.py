@@ -18,6 +18,7 @@ from archpress_server.jobs.model import (
     Payload,
     State,
 )
+from archpress_server.jobs.queue import queue_positions
 from archpress_server.jobs.schema import artifacts, events, jobs
 from archpress_server.jobs.serialise import (
     dumps,
@@ -102,14 +103,7 @@ def queue_position(connection: sa.Connection, row: Row) -> int:
     """Return a queued job's place, 1 being next; 0 in other states."""
     if row["state"] != State.QUEUED:
         return 0
-    same = jobs.c.priority == row["priority"]
-    age = sa.tuple_(jobs.c.create_time, jobs.c.id)
-    ahead = sa.or_(
-        jobs.c.priority > row["priority"],
-        sa.and_(same, age < sa.tuple_(row["create_time"], row["id"])),
-    )
-    query = sa.select(sa.func.count()).where(jobs.c.state == State.QUEUED, ahead)
-    return 1 + int(connection.scalar(query) or 0)
+    return queue_positions(connection, [row["id"]])[row["id"]]
 
 
 def insert_event(
