@@ -45,7 +45,7 @@ class ServerConfig(BaseModel):
         description="folder of the database and the artifacts",
     )
     database_url: str = Field(
-        default="", description="SQLAlchemy URL; empty is SQLite in state_dir"
+        default="", description="URL of a postgresql or sqlite database; empty is in state_dir"
     )
     workers: int = Field(
         default=1, ge=0, le=256, description="jobs that run at one time; 0 runs none"
@@ -102,6 +102,23 @@ class ServerConfig(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severity that is logged"
     )
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: str) -> str:
+        if not value:
+            return value
+        try:
+            url = sa.make_url(value)
+        except (sa.exc.ArgumentError, ValueError):
+            url = sa.URL.create("")
+        file = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
+        # The value is not repeated: it may hold a password.
+        if not file and url.get_backend_name() != "postgresql":
+            raise ValueError(
+                "must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE or sqlite:///FILE"
+            )
+        return value
 
     @field_validator("datasets", "embeddings_dir", mode="before")
     @classmethod
