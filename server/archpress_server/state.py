@@ -20,9 +20,15 @@ def open_leases(config: ServerConfig) -> Leases:
         Database(config.url),
         ArtifactFiles(config.artifacts_dir),
         max_queued_jobs=config.max_queued_jobs,
+        max_queued_jobs_per_principal=config.max_queued_jobs_per_principal,
         retention_seconds=config.retention_seconds,
     )
-    return Leases(store, lease_seconds=config.lease_seconds, max_attempts=config.max_attempts)
+    return Leases(
+        store,
+        lease_seconds=config.lease_seconds,
+        max_attempts=config.max_attempts,
+        max_running_jobs_per_principal=config.max_running_jobs_per_principal,
+    )
 
 
 def prepare_state(config: ServerConfig) -> None:

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from tests.chaos import scenarios
 from tests.chaos.scenarios import Summary
-from tests.server.postgresql import empty_database, running_postgresql
+from tests.server.postgresql import empty_schema, running_postgresql
 
 _PACKAGES = ("grpcio", "protobuf", "sqlalchemy")
 
@@ -65,14 +65,14 @@ def _run(jobs: int, clients: int, seed: int) -> Iterator[Summary]:
             with _databases(engine, replicas) as url:
                 config = scenarios.settings(folder / f"drain-{replicas}", url)
                 yield scenarios.drain(config, jobs=few, watchers=3, seed=seed)
-        with empty_database(engine) as url:
+        with empty_schema(engine) as url:
             config = scenarios.settings(folder / "failover", url)
             yield scenarios.failover(config, jobs=few, seed=seed)
 
 
 def _databases(engine: sa.Engine, replicas: int) -> AbstractContextManager[str]:
     """Return SQLite for one replica, PostgreSQL for more."""
-    return nullcontext("") if replicas == 1 else empty_database(engine)
+    return nullcontext("") if replicas == 1 else empty_schema(engine)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos import scenarios
-from tests.server.postgresql import empty_database, running_postgresql
+from tests.server.postgresql import empty_schema, running_postgresql
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ def test_a_server_that_is_asked_to_stop_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_the_loss_of_a_replica_loses_no_event(tmp_path: Path) -> None:
-    with running_postgresql() as engine, empty_database(engine) as url:
+    with running_postgresql() as engine, empty_schema(engine) as url:
         config = scenarios.settings(tmp_path / "state", url)
         summary = scenarios.failover(config, jobs=4, seed=1)
     assert summary.reconnects

@@ -34,7 +34,7 @@ from archpress_trainer.space.chain import ChainSpace
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.named import named
 from archpress_trainer.training.fidelity import Fidelity
-from tests.server.postgresql import empty_database, running_postgresql
+from tests.server.postgresql import empty_schema, running_postgresql
 
 if TYPE_CHECKING:
     from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceAsyncStub
@@ -58,11 +58,11 @@ def postgresql() -> Iterator[sa.Engine]:
 
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """SQLite in the state folder, or an empty database of the test's own on PostgreSQL."""
+    """SQLite in the state folder, or an empty schema of the test's own on PostgreSQL."""
     if getattr(request, "param", "sqlite") == "sqlite":
         yield ""
         return
-    with empty_database(request.getfixturevalue("postgresql")) as url:
+    with empty_schema(request.getfixturevalue("postgresql")) as url:
         yield url
 
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests, and empty databases on it."""
+"""A PostgreSQL server for tests, and empty schemas on it."""
 
 from __future__ import annotations
 
@@ -36,14 +36,15 @@ def running_postgresql() -> Iterator[sa.Engine]:
 
 
 @contextmanager
-def empty_database(engine: sa.Engine) -> Iterator[str]:
-    """Yield the URL of a database that is there meanwhile."""
+def empty_schema(engine: sa.Engine) -> Iterator[str]:
+    """Yield a URL whose tables are in a schema of its own, which is there meanwhile."""
     name = f"archpress_test_{uuid.uuid4().hex}"
     with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    yield engine.url.set(database=name).render_as_string(hide_password=False)
+        connection.execute(sa.text(f"CREATE SCHEMA {name}"))
+    url = engine.url.update_query_dict({"options": f"-c search_path={name}"})
+    yield url.render_as_string(hide_password=False)
     with engine.connect() as connection:
-        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+        connection.execute(sa.text(f"DROP SCHEMA {name} CASCADE"))
 
 
 @contextmanager

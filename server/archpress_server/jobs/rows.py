@@ -18,6 +18,7 @@ from archpress_server.jobs.model import (
     Payload,
     State,
 )
+from archpress_server.jobs.queue import queue_positions
 from archpress_server.jobs.schema import artifacts, events, jobs
 from archpress_server.jobs.serialise import (
     dumps,
@@ -33,19 +34,8 @@ from archpress_trainer.space.graph import Architecture
 
 Row = Mapping[Any, Any]
 
-# Made once: SQLAlchemy takes longer to build these than SQLite to answer them.
+# Made once: SQLAlchemy takes longer to build it than SQLite to answer it.
 _JOB = sa.select(jobs).where(jobs.c.id == sa.bindparam("job"))
-_AHEAD = sa.select(sa.func.count()).where(
-    jobs.c.state == State.QUEUED,
-    sa.or_(
-        jobs.c.priority > sa.bindparam("priority"),
-        sa.and_(
-            jobs.c.priority == sa.bindparam("priority"),
-            sa.tuple_(jobs.c.create_time, jobs.c.id)
-            < sa.tuple_(sa.bindparam("create_time"), sa.bindparam("id")),
-        ),
-    ),
-)
 
 
 def select_job(connection: sa.Connection, job: str, *, lock: bool = False) -> Row | None:
@@ -114,8 +104,7 @@ def queue_position(connection: sa.Connection, row: Row) -> int:
     """Return a queued job's place, 1 being next; 0 in other states."""
     if row["state"] != State.QUEUED:
         return 0
-    place = {name: row[name] for name in ("priority", "create_time", "id")}
-    return 1 + int(connection.scalar(_AHEAD, place) or 0)
+    return queue_positions(connection, [row["id"]])[row["id"]]
 
 
 def insert_event(

@@ -5,18 +5,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from archpress_server.jobs.artifacts import ArtifactFiles
-from archpress_server.jobs.database import Database
+from archpress_server.jobs.database import Database, Lock, lock
 from archpress_server.jobs.errors import (
     ArtifactNotFoundError,
     JobNotFoundError,
     PageTokenError,
+    PrincipalQuotaError,
     QueueFullError,
     RequestIdReusedError,
 )
@@ -31,6 +34,7 @@ from archpress_server.jobs.model import (
     Submission,
     new_id,
 )
+from archpress_server.jobs.queue import queue_positions
 from archpress_server.jobs.rows import (
     Row,
     change,
@@ -75,6 +79,8 @@ class JobStore:
     database: Database
     files: ArtifactFiles
     max_queued_jobs: int = 1000
+    max_queued_jobs_per_principal: int = 0
+    """0 sets no limit."""
     retention_seconds: float = 7 * 86_400.0
     clock: Callable[[], float] = time.time
 
@@ -84,30 +90,25 @@ class JobStore:
         Raises:
             RequestIdReusedError: the request_id belongs to another request.
             QueueFullError: too many jobs are waiting.
+            PrincipalQuotaError: too many of the principal's jobs are waiting.
         """
-        try:
-            return self._create(submission)
-        except sa.exc.IntegrityError:
-            # Another process made a job of this request_id in between.
-            return self._create(submission)
-
-    def _create(self, submission: Submission) -> JobRecord:
         digest = submission_digest(submission)
-        spec, now = submission.spec, self.clock()
+        spec = submission.spec
         with self.database.write() as connection:
+            # Two that create at one time would each find no job of the request, and room.
+            lock(connection, Lock.CREATE)
+            now = self.clock()
             if submission.request_id:
                 query = sa.select(jobs).where(
                     jobs.c.principal == submission.principal,
                     jobs.c.request_id == submission.request_id,
                 )
-                earlier = connection.execute(query).mappings().one_or_none()
+                earlier = connection.execute(query.with_for_update()).mappings().one_or_none()
                 if earlier is not None:
                     if earlier["request_digest"] != digest:
                         raise RequestIdReusedError(submission.request_id, earlier["id"])
                     return to_record(earlier, queue_position(connection, earlier))
-            waiting = sa.select(sa.func.count()).where(jobs.c.state == State.QUEUED)
-            if (connection.scalar(waiting) or 0) >= self.max_queued_jobs:
-                raise QueueFullError(self.max_queued_jobs)
+            self._check_room(connection, submission.principal)
             abandon = submission.on_disconnect is OnDisconnect.CANCEL_IF_ABANDONED
             grace = submission.abandon_grace_seconds if abandon else None
             wait = spec.max_queue_time_seconds
@@ -182,7 +183,9 @@ class JobStore:
         query = query.order_by(jobs.c.create_time.desc(), jobs.c.id.desc()).limit(size + 1)
         with self.database.read() as connection:
             rows = connection.execute(query).mappings().all()
-            found = tuple(to_record(row, queue_position(connection, row)) for row in rows[:size])
+            waiting = [row["id"] for row in rows if row["state"] == State.QUEUED]
+            places = queue_positions(connection, waiting) if waiting else {}
+            found = tuple(to_record(row, places.get(row["id"], 0)) for row in rows[:size])
         more = len(rows) > size and found
         return Page(found, _token(found[-1], filters) if more else "")
 
@@ -291,6 +294,16 @@ class JobStore:
         with self.database.read() as connection:
             connection.execute(sa.select(1))
 
+    def _check_room(self, connection: sa.Connection, principal: str) -> None:
+        waiting = sa.select(sa.func.count()).where(jobs.c.state == State.QUEUED)
+        own_limit = self.max_queued_jobs_per_principal
+        if own_limit:
+            own = connection.scalar(waiting.where(jobs.c.principal == principal)) or 0
+            if own >= own_limit:
+                raise PrincipalQuotaError(principal, own_limit)
+        if (connection.scalar(waiting) or 0) >= self.max_queued_jobs:
+            raise QueueFullError(self.max_queued_jobs)
+
     def _end_cancelled(self, connection: sa.Connection, job: str) -> JobRecord:
         row = select_job(connection, job)
         assert row is not None
@@ -313,8 +326,10 @@ def _read_token(token: str, filters: str) -> tuple[float, str]:
         create_time, job, made_for = json.loads(base64.urlsafe_b64decode(token.encode()))
         if made_for != filters[:16]:
             raise PageTokenError("is of a list with other filters")
-        return float(create_time), str(job)
+        if not math.isfinite(create_time):
+            raise ValueError
+        return float(create_time), str(uuid.UUID(job))
     except PageTokenError:
         raise
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError):
         raise PageTokenError("is not a token of an earlier page") from None

@@ -383,6 +383,8 @@ def _check_labels(faults: Faults, message: pb.JobSpec) -> None:
             faults.add("spec.labels", f"key {key[:63]!r} is not 1 to 63 of [a-z0-9._/-]")
         if len(text) > 128:
             faults.add("spec.labels", f"the value of {key[:63]!r} has more than 128 characters")
+        if "\0" in text:
+            faults.add("spec.labels", f"the value of {key[:63]!r} has a character 0")
 
 
 def _effort(faults: Faults, value: int) -> Effort:
