@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequenc
 import structlog
 
 from archpress_proto.v1 import jobs_pb2 as pb
-from archpress_server.jobs.errors import JobNotFoundError, StoreError
+from archpress_server.jobs.errors import DatabaseUnavailableError, StoreError
 from archpress_server.jobs.store import JobStore
 from archpress_server.metrics import Metrics
 from archpress_server.service.convert import event_to_proto, heartbeat_to_proto
@@ -71,7 +71,7 @@ class Watches:
         self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._feeds: dict[str, _Feed] = {}
-        self._closing = False
+        self._closing = asyncio.Event()
         self._poller: asyncio.Task[None] | None = None
         self._errands: set[asyncio.Task[None]] = set()
 
@@ -81,13 +81,12 @@ class Watches:
 
     async def close(self) -> None:
         """End every stream with `DrainingError`."""
-        self._closing = True
+        self._closing.set()
         for feed in self._feeds.values():
             feed.wake()
         if self._poller is not None:
-            self._poller.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._poller
+            # To its end, not cancelled: its thread would go on with a connection to the database.
+            await self._poller
         if self._errands:
             await asyncio.wait(self._errands)
 
@@ -109,7 +108,7 @@ class Watches:
             if await asyncio.to_thread(self._store.is_abandonable, job):
                 renewal = asyncio.create_task(self._renew(job))
             while True:
-                if self._closing:
+                if self._closing.is_set():
                     raise DrainingError
                 news.clear()
                 found = feed.after(after_seq)
@@ -146,15 +145,13 @@ class Watches:
             await asyncio.to_thread(self._store.watched, job, renew_seconds=0.0)
 
     async def _poll(self) -> None:
-        while True:
-            await asyncio.sleep(self._poll_seconds)
-            if not self._feeds:
-                continue
+        while not await _wait(self._closing, self._poll_seconds):
             try:
-                await self._look(dict(self._feeds))
+                if self._feeds:
+                    await self._look(dict(self._feeds))
             except StoreError as error:
                 structlog.get_logger().error("the job store fails", error=str(error))
-                await asyncio.sleep(1.0)
+                await _wait(self._closing, 1.0)
 
     async def _look(self, feeds: Mapping[str, _Feed]) -> None:
         seqs = await asyncio.to_thread(self._store.last_seqs, list(feeds))
@@ -165,7 +162,10 @@ class Watches:
             after = max(0, (seq or 0) - _TAIL) if feed.last_seq is None else feed.last_seq
             try:
                 feed.add(await asyncio.to_thread(self._read, job, after), after)
-            except JobNotFoundError:
+            except DatabaseUnavailableError:
+                raise
+            except Exception:
+                # Its streams find out by themselves what is wrong; those of other jobs go on.
                 feed.forget()
             feed.wake()
 
@@ -191,10 +191,10 @@ def coalesced(events: Sequence[pb.JobEvent]) -> list[pb.JobEvent]:
     return kept[::-1]
 
 
-async def _wait(news: asyncio.Event, seconds: float) -> bool:
+async def _wait(event: asyncio.Event, seconds: float) -> bool:
     try:
         async with asyncio.timeout(seconds):
-            await news.wait()
+            await event.wait()
     except TimeoutError:
         return False
     return True

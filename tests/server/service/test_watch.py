@@ -17,7 +17,7 @@ from archpress_server.config import ServerConfig
 from archpress_server.jobs.errors import JobNotFoundError
 from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.model import Event, EventKind, LogLine, Severity, Submission
-from archpress_server.jobs.schema import jobs
+from archpress_server.jobs.schema import events, jobs
 from archpress_server.jobs.store import JobStore
 from archpress_server.metrics import Metrics
 from archpress_server.server import Server
@@ -121,9 +121,9 @@ async def test_a_repeated_compress_sends_the_log_from_its_start(
     )
     first = await anext(aiter(stub.Compress(request)))
     await finish(server.leases, first.job.removeprefix("jobs/"), compression)
-    events = [event async for event in stub.Compress(request)]
-    assert events[0] == first
-    assert events[-1].WhichOneof("event") == "completed"
+    again = [event async for event in stub.Compress(request)]
+    assert again[0] == first
+    assert again[-1].WhichOneof("event") == "completed"
 
 
 async def test_a_silent_stream_sends_heartbeats(
@@ -242,10 +242,32 @@ async def test_a_job_that_is_removed_ends_its_streams(
     await watches.close()
 
 
+async def test_a_log_that_cannot_be_read_ends_its_own_streams_only(
+    leases: Leases, submission: Submission, compression: Compression
+) -> None:
+    bad, good = (leases.store.create(submission).id for _ in range(2))
+    watches = Watches(leases.store, Metrics(), 0.01)
+    watches.start()
+    waiting = [
+        asyncio.create_task(rest_of(watches.follow(job, 1, heartbeat_seconds=60)))
+        for job in (bad, good)
+    ]
+    await asyncio.sleep(0.1)
+    with leases.store.database.write() as connection:
+        row = {"job": bad, "seq": 2, "time": 0.0, "kind": "log", "payload": "{"}
+        connection.execute(events.insert().values(row))
+        connection.execute(jobs.update().where(jobs.c.id == bad).values(last_seq=2, priority=-1))
+    with pytest.raises(ValueError, match="Expecting property name"):
+        await waiting[0]
+    await finish(leases, good, compression)
+    assert (await waiting[1])[-1].HasField("completed")
+    await watches.close()
+
+
 def test_only_outdated_progress_is_coalesced() -> None:
     progress, line = {"progress": pb.Progress()}, {"log": pb.LogLine()}
-    events = [
+    waiting = [
         pb.JobEvent(seq=seq, **part)  # type: ignore[arg-type]
         for seq, part in enumerate((progress, line, progress, progress, line), start=1)
     ]
-    assert [event.seq for event in coalesced(events)] == [2, 4, 5]
+    assert [event.seq for event in coalesced(waiting)] == [2, 4, 5]
