@@ -96,6 +96,9 @@ class ServerConfig(BaseModel):
     retention_seconds: float = Field(
         default=7 * 86_400.0, gt=0, description="time that a final job and its artifacts are kept"
     )
+    result_cache: bool = Field(
+        default=True, description="whether a job takes the result of an equal one of its principal"
+    )
     poll_seconds: float = Field(
         default=0.1, gt=0, le=10, description="time between looks at the database"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from archpress_server.config import ServerConfig
@@ -11,10 +12,13 @@ from archpress_server.jobs.database import Database
 from archpress_server.jobs.errors import StoreSetupError
 from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.migrate import upgrade
+from archpress_server.jobs.model import JobRecord
 from archpress_server.jobs.store import JobStore
 
 
-def open_leases(config: ServerConfig) -> Leases:
+def open_leases(
+    config: ServerConfig, observe_cache: Callable[[JobRecord], None] = lambda job: None
+) -> Leases:
     """Return the leases, and in them the store, of a state that is prepared."""
     store = JobStore(
         Database(config.url),
@@ -22,6 +26,7 @@ def open_leases(config: ServerConfig) -> Leases:
         max_queued_jobs=config.max_queued_jobs,
         max_queued_jobs_per_principal=config.max_queued_jobs_per_principal,
         retention_seconds=config.retention_seconds,
+        observe_cache=observe_cache,
     )
     return Leases(
         store,

@@ -45,19 +45,22 @@ class JobClient:
     target: str
     leaves: int = 0
 
-    def run(self, seconds: float, rng: Random) -> Seen:
-        """Ask for a job that takes some seconds of work and follow it to its end."""
+    def run(self, rng: Random, most_seconds: float) -> Seen:
+        """Ask for a job and follow it to its end."""
         try:
-            job = self.create(seconds)
+            job = self.create(rng, most_seconds)
         except ArchpressError as error:
             return Seen(faults=[f"not created: {type(error).__name__}: {error}"])
         return self.follow(job, rng)
 
-    def create(self, seconds: float) -> str:
-        """Ask for a job and return its name."""
+    def create(self, rng: Random, most_seconds: float) -> str:
+        """Ask for a job that takes some seconds of work, and return its name."""
+        labels = {"seconds": f"{rng.uniform(most_seconds / 4, most_seconds):.3f}"}
+        # Another seed for each, or the server would answer with the result of an earlier job.
+        seed = rng.randrange(2**63)
         with self._open() as client:
-            labels = {"seconds": f"{seconds:.3f}"}
-            return client.compress("conv-7", dataset="fashion-mnist", labels=labels).name
+            handle = client.compress("conv-7", dataset="fashion-mnist", seed=seed, labels=labels)
+        return handle.name
 
     def follow(self, job: str, rng: Random) -> Seen:
         """Follow a job from its start to its end, and fetch what it delivers."""

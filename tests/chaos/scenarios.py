@@ -80,8 +80,8 @@ def kills(
         asked = [
             pool.submit(
                 JobClient(servers.target(number % replicas), leaves=1).run,
-                rng.uniform(0.5, 2.0),
                 Random(rng.random()),
+                2.0,
             )
             for number in range(jobs)
         ]
@@ -153,7 +153,7 @@ def _watched_jobs(
     """Create jobs and follow each by several clients, each through another replica first."""
     rng = Random(summary.seed)
     clients = [JobClient(servers.target(index)) for index in range(summary.replicas)]
-    names = [clients[0].create(rng.uniform(1.0, 3.0)) for _ in range(summary.jobs)]
+    names = [clients[0].create(rng, 3.0) for _ in range(summary.jobs)]
     return [
         pool.submit(clients[index % summary.replicas].follow, name, Random(rng.random()))
         for name in names

@@ -89,7 +89,7 @@ def embedding_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def config(tmp_path: Path, embedding_folder: Path, database_url: str) -> ServerConfig:
-    """Settings with short times."""
+    """Settings with short times; no result cache, since equal jobs are to run."""
     return ServerConfig(
         database_url=database_url,
         port=0,
@@ -102,6 +102,7 @@ def config(tmp_path: Path, embedding_folder: Path, database_url: str) -> ServerC
         cancel_grace_seconds=1.0,
         drain_grace_seconds=5.0,
         poll_seconds=0.02,
+        result_cache=False,
     )
 
 

@@ -33,6 +33,19 @@ def queue_positions(connection: sa.Connection, wanted: Sequence[str]) -> dict[st
     They are what would come if no running job ended: each job of a principal that is leased puts
     its next one behind those of principals with fewer.
     """
+    return {job: place for job, place in connection.execute(_PLACES, {"wanted": wanted})}
+
+
+def _running() -> sa.Subquery:
+    return (
+        sa.select(jobs.c.principal, sa.func.count().label("count"))
+        .where(jobs.c.state.in_(HELD))
+        .group_by(jobs.c.principal)
+        .subquery()
+    )
+
+
+def _places() -> sa.Select[Any]:
     running = _running()
     own = sa.func.row_number().over(
         partition_by=jobs.c.principal,
@@ -53,14 +66,10 @@ def queue_positions(connection: sa.Connection, wanted: Sequence[str]) -> dict[st
         order_by=(turns.c.priority.desc(), turns.c.turn, turns.c.create_time, turns.c.id)
     )
     places = sa.select(turns.c.id, place.label("place")).subquery()
-    query = sa.select(places.c.id, places.c.place).where(places.c.id.in_(wanted))
-    return {job: place for job, place in connection.execute(query)}
-
-
-def _running() -> sa.Subquery:
-    return (
-        sa.select(jobs.c.principal, sa.func.count().label("count"))
-        .where(jobs.c.state.in_(HELD))
-        .group_by(jobs.c.principal)
-        .subquery()
+    return sa.select(places.c.id, places.c.place).where(
+        places.c.id.in_(sa.bindparam("wanted", expanding=True))
     )
+
+
+# Made once: building it takes longer than answering it.
+_PLACES = _places()

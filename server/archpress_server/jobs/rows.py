@@ -65,6 +65,7 @@ def to_record(row: Row, queue_position: int = 0, spec: JobSpec | None = None) ->
         queue_position=queue_position,
         run_seconds=row["run_seconds"],
         principal=row["principal"],
+        cached_result=row["cached_result"],
     )
 
 

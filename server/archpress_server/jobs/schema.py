@@ -41,9 +41,13 @@ jobs = sa.Table(
     sa.Column("queue_deadline", sa.Float(53)),
     sa.Column("abandon_grace_seconds", sa.Float(53)),
     sa.Column("abandon_time", sa.Float(53)),
+    sa.Column("result_key", sa.String),
+    sa.Column("cached_result", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("principal", "request_id", name="jobs_request"),
     sa.Index("jobs_queue", "state", "priority", "create_time", "id"),
     sa.Index("jobs_age", "create_time", "id"),
+    sa.Index("jobs_result", "result_key"),
+    sa.Index("jobs_principal", "state", "principal"),
 )
 
 

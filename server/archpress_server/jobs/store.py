@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -35,6 +36,7 @@ from archpress_server.jobs.model import (
     new_id,
 )
 from archpress_server.jobs.queue import queue_positions
+from archpress_server.jobs.result_cache import copy_result, find_result, take_result
 from archpress_server.jobs.rows import (
     Row,
     change,
@@ -48,6 +50,7 @@ from archpress_server.jobs.rows import (
 from archpress_server.jobs.schema import events, jobs, labels
 from archpress_server.jobs.serialise import (
     dumps,
+    result_to_json,
     spec_from_text,
     spec_to_json,
     submission_digest,
@@ -83,17 +86,21 @@ class JobStore:
     """0 sets no limit."""
     retention_seconds: float = 7 * 86_400.0
     clock: Callable[[], float] = time.time
+    observe_cache: Callable[[JobRecord], None] = lambda job: None
+    """Told of each new job that looked for an earlier result."""
 
     def create(self, submission: Submission) -> JobRecord:
         """Store a job, or return the one that the same request made before.
+
+        A job whose result is there already ends with it at once.
 
         Raises:
             RequestIdReusedError: the request_id belongs to another request.
             QueueFullError: too many jobs are waiting.
             PrincipalQuotaError: too many of the principal's jobs are waiting.
         """
-        digest = submission_digest(submission)
-        spec = submission.spec
+        digest, spec = submission_digest(submission), submission.spec
+        cached = find_result(self.database, self.files, submission, self.clock())
         with self.database.write() as connection:
             # Two that create at one time would each find no job of the request, and room.
             lock(connection, Lock.CREATE)
@@ -108,7 +115,10 @@ class JobStore:
                     if earlier["request_digest"] != digest:
                         raise RequestIdReusedError(submission.request_id, earlier["id"])
                     return to_record(earlier, queue_position(connection, earlier))
-            self._check_room(connection, submission.principal)
+            if cached is not None and not take_result(connection, cached):
+                cached = None
+            if cached is None:
+                self._check_room(connection, submission.principal)
             abandon = submission.on_disconnect is OnDisconnect.CANCEL_IF_ABANDONED
             grace = submission.abandon_grace_seconds if abandon else None
             wait = spec.max_queue_time_seconds
@@ -127,6 +137,7 @@ class JobStore:
                     queue_deadline=None if wait is None else now + wait,
                     abandon_grace_seconds=grace,
                     abandon_time=None if grace is None else now + grace,
+                    result_key=submission.result_key or None,
                 )
             )
             if spec.labels:
@@ -134,9 +145,15 @@ class JobStore:
                     labels.insert(),
                     [{"job": job, "key": key, "value": text} for key, text in spec.labels.items()],
                 )
-            row = select_job(connection, job)
-            assert row is not None
-            return change(connection, row, now, self.retention_seconds)
+            record = self._change(connection, job)
+            if cached is not None:
+                result = dumps(result_to_json(copy_result(connection, cached, job, now)))
+                record = self._change(
+                    connection, job, state=State.SUCCEEDED, result=result, cached_result=True
+                )
+        if submission.result_key:
+            self.observe_cache(record)
+        return record
 
     def get(self, job: str) -> JobRecord:
         """Return a job.
@@ -229,7 +246,7 @@ class JobStore:
         )
         if state is State.RUNNING:
             return record
-        return self._end_cancelled(connection, row["id"])
+        return self._change(connection, row["id"], state=State.CANCELLED)
 
     def delete(self, job: str) -> JobRecord:
         """Hide a job from all but those who watch it, cancelling it first; return its last form.
@@ -243,7 +260,7 @@ class JobStore:
             row = _existing(select_job(connection, job, lock=True), job)
             record = self.cancel_row(connection, row)
             if record.state in HELD:
-                record = self._end_cancelled(connection, job)
+                record = self._change(connection, job, state=State.CANCELLED)
             connection.execute(
                 jobs.update()
                 .where(jobs.c.id == job)
@@ -304,10 +321,10 @@ class JobStore:
         if (connection.scalar(waiting) or 0) >= self.max_queued_jobs:
             raise QueueFullError(self.max_queued_jobs)
 
-    def _end_cancelled(self, connection: sa.Connection, job: str) -> JobRecord:
+    def _change(self, connection: sa.Connection, job: str, **values: Any) -> JobRecord:
         row = select_job(connection, job)
         assert row is not None
-        return change(connection, row, self.clock(), self.retention_seconds, state=State.CANCELLED)
+        return change(connection, row, self.clock(), self.retention_seconds, **values)
 
 
 def _existing(row: Row | None, job: str) -> Row:

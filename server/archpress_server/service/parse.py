@@ -27,6 +27,7 @@ from archpress_server.compress.types import (
 from archpress_server.config import ServerConfig
 from archpress_server.jobs.errors import ArtifactNotFoundError, JobNotFoundError
 from archpress_server.jobs.model import JobSpec, OnDisconnect, Submission
+from archpress_server.result_key import result_key
 from archpress_server.service.convert import (
     architecture_from_proto,
     budget_from_proto,
@@ -143,8 +144,15 @@ class RequestParser:
         if message.HasField("abandon_grace"):
             grace = seconds(message.abandon_grace)
             _check_range(faults, "abandon_grace", grace, 0.0, _DAY_SECONDS)
-        spec, _ = self._spec(message.spec, faults)
-        return Submission(spec, message.request_id.lower(), policy or OnDisconnect.DETACH, grace)
+        spec, offered = self._spec(message.spec, faults)
+        cache = self.config.result_cache
+        return Submission(
+            spec,
+            message.request_id.lower(),
+            policy or OnDisconnect.DETACH,
+            grace,
+            result_key=result_key(spec.request, offered, self.catalog) if cache else "",
+        )
 
     def spec(self, message: pb.JobSpec) -> tuple[JobSpec, OfferedEmbedding]:
         """Return what a specification asks for and the embedding that serves it.

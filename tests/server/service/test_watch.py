@@ -219,8 +219,8 @@ async def test_an_event_is_read_once_for_all_streams(
     await asyncio.sleep(0.1)
     reads.clear()
     await finish(leases, job, compression)
-    for events in await asyncio.gather(*rests):
-        assert events[-1].HasField("completed")
+    for rest in await asyncio.gather(*rests):
+        assert rest[-1].HasField("completed")
     # The log grew by ten events, in fewer steps than that or as many.
     assert len(reads) == len(set(reads)) <= 10
     await watches.close()
