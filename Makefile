@@ -11,7 +11,7 @@ FASHION_MNIST := /usr/share/datasets/fashion-mnist
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data browser demo test check stubs lint-proto format clean
+.PHONY: help setup data browser demo test chaos check stubs lint-proto format clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt $(wildcard */pyproject.toml)
 	$(PIP) install --quiet --upgrade pip
 	$(PIP) install --quiet $(TORCH)
 	$(PIP) install --quiet -c constraints.txt --group dev \
-		-e ./proto -e './client[cli]' -e './trainer[datasets,ray,report]' -e ./server
+		-e ./proto -e './client[cli]' -e './trainer[datasets,ray,report]' -e './server[postgresql]'
 	touch $@
 
 data: # A package of Debian and Ubuntu; elsewhere torchvision's own download does.
@@ -53,6 +53,9 @@ demo: setup ## Compress a network for Fashion-MNIST, through a server of its own
 
 test: setup browser ## Run the tests.
 	$(BIN)/python -m pytest
+
+chaos: setup ## Kill servers and workers at random, and see that nothing is lost.
+	$(BIN)/python -m tests.chaos --output benchmarks/results/chaos.json
 
 check: setup lint-proto ## Check format, style, types, imports, protos and stubs.
 	$(BIN)/ruff format --check .

@@ -82,13 +82,14 @@ def _serve(config: ServerConfig) -> int:
         catalog = load_catalog(config)
         from archpress_server.server import Server
 
-        return asyncio.run(_run(Server(config, catalog)))
+        return asyncio.run(run_until_stopped(Server(config, catalog)))
     except (StoreSetupError, OSError, ValueError) as error:
         print(f"archpress-server: {error}", file=sys.stderr)
         return EXIT_SETUP
 
 
-async def _run(server: Server) -> int:
+async def run_until_stopped(server: Server) -> int:
+    """Serve until SIGTERM or SIGINT, drain, and return the exit code; a second one ends at once."""
     stop = asyncio.Event()
 
     def on_signal() -> None:

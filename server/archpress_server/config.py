@@ -45,7 +45,7 @@ class ServerConfig(BaseModel):
         description="folder of the database and the artifacts",
     )
     database_url: str = Field(
-        default="", description="SQLAlchemy URL; empty is SQLite in state_dir"
+        default="", description="URL of a postgresql or sqlite database; empty is in state_dir"
     )
     workers: int = Field(
         default=1, ge=0, le=256, description="jobs that run at one time; 0 runs none"
@@ -87,8 +87,17 @@ class ServerConfig(BaseModel):
         default=4 * 2**20, ge=1024, le=2**30, description="largest request message"
     )
     max_queued_jobs: int = Field(default=1000, ge=1, description="jobs that may wait")
+    max_queued_jobs_per_principal: int = Field(
+        default=0, ge=0, description="jobs of one principal that may wait; 0 sets no limit"
+    )
+    max_running_jobs_per_principal: int = Field(
+        default=0, ge=0, description="jobs of one principal that run at one time; 0 sets no limit"
+    )
     retention_seconds: float = Field(
         default=7 * 86_400.0, gt=0, description="time that a final job and its artifacts are kept"
+    )
+    result_cache: bool = Field(
+        default=True, description="whether a job takes the result of an equal one of its principal"
     )
     poll_seconds: float = Field(
         default=0.1, gt=0, le=10, description="time between looks at the database"
@@ -96,6 +105,23 @@ class ServerConfig(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severity that is logged"
     )
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: str) -> str:
+        if not value:
+            return value
+        try:
+            url = sa.make_url(value)
+        except (sa.exc.ArgumentError, ValueError):
+            url = sa.URL.create("")
+        file = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
+        # The value is not repeated: it may hold a password.
+        if not file and url.get_backend_name() != "postgresql":
+            raise ValueError(
+                "must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE or sqlite:///FILE"
+            )
+        return value
 
     @field_validator("datasets", "embeddings_dir", mode="before")
     @classmethod

@@ -90,6 +90,12 @@ class Metrics:
         self.rejected = Counter(
             "archpress_rejected", "Calls refused.", ["reason"], registry=self.registry
         )
+        self.result_cache = Counter(
+            "archpress_result_cache",
+            "New jobs that looked for the result of an equal one.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self._create_series()
 
     def _create_series(self) -> None:
@@ -105,6 +111,8 @@ class Metrics:
             self.attempts.labels(cause)
         for slot in ("busy", "free"):
             self.slots.labels(slot)
+        for outcome in ("hit", "miss"):
+            self.result_cache.labels(outcome)
         for direction in ("sent", "received"):
             self.artifact_bytes.labels(direction)
         for reason in REJECTIONS:
@@ -139,6 +147,11 @@ class Metrics:
             self.run_seconds.labels(job.state.value).observe(job.run_seconds)
         if job.state is State.CANCELLED and job.cancel_time and job.end_time:
             self.cancel_seconds.observe(max(0.0, job.end_time - job.cancel_time))
+
+    def observe_cache(self, job: JobRecord) -> None:
+        """Count a new job that looked for a result, and one that has it as final."""
+        self.result_cache.labels("hit" if job.cached_result else "miss").inc()
+        self.observe_end(job)
 
     def observe_rejection(self, reason: str) -> None:
         """Count a refused call under its reason."""

@@ -51,7 +51,7 @@ class Server:
         """
         self.config = config
         self.metrics = Metrics()
-        self.leases = open_leases(config)
+        self.leases = open_leases(config, self.metrics.observe_cache)
         self.port = 0
         """The API's port, once started."""
         self.operator_port: OperatorPort | None = None

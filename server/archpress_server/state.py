@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from archpress_server.config import ServerConfig
 from archpress_server.jobs.artifacts import ArtifactFiles
+from archpress_server.jobs.database import Database
 from archpress_server.jobs.errors import StoreSetupError
 from archpress_server.jobs.leases import Leases
-from archpress_server.jobs.schema import Database
+from archpress_server.jobs.migrate import upgrade
+from archpress_server.jobs.model import JobRecord
 from archpress_server.jobs.store import JobStore
 
 
-def open_leases(config: ServerConfig) -> Leases:
+def open_leases(
+    config: ServerConfig, observe_cache: Callable[[JobRecord], None] = lambda job: None
+) -> Leases:
     """Return the leases, and in them the store, of a state that is prepared."""
     store = JobStore(
         Database(config.url),
         ArtifactFiles(config.artifacts_dir),
         max_queued_jobs=config.max_queued_jobs,
+        max_queued_jobs_per_principal=config.max_queued_jobs_per_principal,
         retention_seconds=config.retention_seconds,
+        observe_cache=observe_cache,
     )
-    return Leases(store, lease_seconds=config.lease_seconds, max_attempts=config.max_attempts)
+    return Leases(
+        store,
+        lease_seconds=config.lease_seconds,
+        max_attempts=config.max_attempts,
+        max_running_jobs_per_principal=config.max_running_jobs_per_principal,
+    )
 
 
 def prepare_state(config: ServerConfig) -> None:
-    """Create the state folder and the tables, and make sure that both can be written.
+    """Create the state folder, create or upgrade the tables, and make sure both can be written.
 
     Raises:
-        StoreSetupError: a folder or the database cannot be written; says which and why.
+        StoreSetupError: a folder or the database cannot be used; says which and why.
     """
     for folder in (config.state_dir, config.artifacts_dir):
         try:
@@ -41,7 +53,7 @@ def prepare_state(config: ServerConfig) -> None:
             ) from error
     database = Database(config.url)
     try:
-        database.create_tables()
+        upgrade(database)
     finally:
         database.close()
 

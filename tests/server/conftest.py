@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+import sqlalchemy as sa
 
 from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceStub
 from archpress_server.catalog import load_catalog
@@ -33,11 +34,36 @@ from archpress_trainer.space.chain import ChainSpace
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.named import named
 from archpress_trainer.training.fidelity import Fidelity
+from tests.server.postgresql import empty_schema, running_postgresql
 
 if TYPE_CHECKING:
     from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceAsyncStub
 
 FAKE_WORKER = Path(__file__).parent / "fake_worker.py"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked `both_databases` and touches a database on each of them."""
+    marked = metafunc.definition.get_closest_marker("both_databases") is not None
+    if marked and "database_url" in metafunc.fixturenames:
+        metafunc.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[sa.Engine]:
+    """A PostgreSQL server: that of TEST_DATABASE_URL, or one of the tests' own."""
+    with running_postgresql() as engine:
+        yield engine
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """SQLite in the state folder, or an empty schema of the test's own on PostgreSQL."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield ""
+        return
+    with empty_schema(request.getfixturevalue("postgresql")) as url:
+        yield url
 
 
 @pytest.fixture
@@ -62,9 +88,10 @@ def embedding_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def config(tmp_path: Path, embedding_folder: Path) -> ServerConfig:
-    """Settings with short times."""
+def config(tmp_path: Path, embedding_folder: Path, database_url: str) -> ServerConfig:
+    """Settings with short times; no result cache, since equal jobs are to run."""
     return ServerConfig(
+        database_url=database_url,
         port=0,
         metrics_port=0,
         state_dir=tmp_path / "state",
@@ -75,6 +102,7 @@ def config(tmp_path: Path, embedding_folder: Path) -> ServerConfig:
         cancel_grace_seconds=1.0,
         drain_grace_seconds=5.0,
         poll_seconds=0.02,
+        result_cache=False,
     )
 
 

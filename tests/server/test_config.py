@@ -98,3 +98,16 @@ def test_print_config_shows_the_result(capsys: pytest.CaptureFixture[str]) -> No
 def test_variables_that_set_nothing_are_told() -> None:
     environment = {"ARCHPRESS_PORT": "1", "ARCHPRESS_PROT": "1", "HOME": "/"}
     assert unknown_environment(environment) == ["ARCHPRESS_PROT"]
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://me:secret@host/x", "sqlite://", "sqlite:///:memory:", "secret", "postgresql:"]
+)
+def test_a_database_of_another_kind_is_refused_without_its_password(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--database-url", url]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "database_url: " in line
+    assert "postgresql://" in line
+    assert "secret" not in line

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from archpress_server.__main__ import main
 from archpress_server.config import ServerConfig
+from archpress_server.jobs.database import Database
 from archpress_server.jobs.errors import DatabaseUnavailableError, StoreSetupError
 from archpress_server.jobs.leases import Leases
-from archpress_server.jobs.schema import Database, schema_version
 from archpress_server.state import prepare_state
 
 
@@ -41,16 +41,6 @@ def test_a_full_disk_is_noticed_by_writing(
     config.artifacts_dir.mkdir(parents=True)
     (config.state_dir / ".probe-7").symlink_to("/dev/full")
     with pytest.raises(StoreSetupError, match="No space left"):
-        prepare_state(config)
-
-
-def test_a_database_of_another_version_is_refused(config: ServerConfig) -> None:
-    prepare_state(config)
-    database = Database(config.url)
-    with database.write() as connection:
-        connection.execute(schema_version.update().values(version=99))
-    database.close()
-    with pytest.raises(StoreSetupError, match="schema version 99"):
         prepare_state(config)
 
 

@@ -52,6 +52,16 @@ class QueueFullError(StoreError):
         super().__init__(f"{maximum} jobs are waiting, which is the most that may")
 
 
+class PrincipalQuotaError(StoreError):
+    """No more jobs of one principal may wait."""
+
+    def __init__(self, principal: str, maximum: int) -> None:
+        """Keep whose jobs, and how many may wait."""
+        self.principal = principal
+        self.maximum = maximum
+        super().__init__(f"{maximum} of your jobs are waiting, which is the most that may")
+
+
 class PageTokenError(StoreError):
     """A page token that this store did not make for these filters."""
 

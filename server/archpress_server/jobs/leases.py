@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from archpress_server.compress.types import Budget, Candidate, Compression, Progress
+from archpress_server.jobs.database import Lock, lock
 from archpress_server.jobs.errors import StaleAttemptError
 from archpress_server.jobs.model import (
     HELD,
@@ -24,6 +25,7 @@ from archpress_server.jobs.model import (
     State,
     new_id,
 )
+from archpress_server.jobs.queue import next_in_queue
 from archpress_server.jobs.rows import Row, change, insert_event, select_job
 from archpress_server.jobs.schema import artifacts, events, jobs
 from archpress_server.jobs.serialise import (
@@ -51,29 +53,30 @@ class Leases:
 
     Every write of a worker carries its attempt: once the job was given to another attempt, ended
     or deleted, it changes nothing. Of a job's progress about the newest `kept_progress` events
-    stay in its log; older ones are coalesced for every watcher.
+    stay in its log; older ones are coalesced for every watcher. At most
+    `max_running_jobs_per_principal` jobs of a principal run at one time; 0 sets no limit.
     """
 
     store: JobStore
     lease_seconds: float = 30.0
     max_attempts: int = 2
     kept_progress: int = 1000
+    max_running_jobs_per_principal: int = 0
 
     def lease_next(self, worker: str) -> JobRecord | None:
-        """Give the most urgent waiting job to a worker: it is RUNNING in its next attempt."""
-        query = (
-            sa.select(jobs)
-            .where(jobs.c.state == State.QUEUED)
-            .order_by(jobs.c.priority.desc(), jobs.c.create_time, jobs.c.id)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        )
-        # An idle server asks often; only with a job in sight does it take the write lock.
+        """Give the next job of the queue to a worker: it is RUNNING in its next attempt.
+
+        It is the oldest of the principal with the fewest running jobs among the most urgent ones.
+        """
+        query = next_in_queue(self.max_running_jobs_per_principal)
+        # An idle server asks often; only with a job in sight does it take the lock.
         with self.store.database.read() as connection:
-            waiting = sa.select(sa.literal(1)).where(jobs.c.state == State.QUEUED).limit(1)
-            if connection.scalar(waiting) is None:
+            if connection.execute(query.with_only_columns(jobs.c.id)).first() is None:
                 return None
         with self.store.database.write() as connection:
+            # Two that lease at one time would each find a principal below its limit.
+            lock(connection, Lock.LEASE)
+            query = query.with_for_update(of=jobs, skip_locked=True)
             row = connection.execute(query).mappings().one_or_none()
             if row is None:
                 return None
@@ -183,12 +186,16 @@ class Leases:
         now = self.store.clock()
         gone = sa.or_(jobs.c.expire_time < now, jobs.c.delete_time <= now - deleted_before_seconds)
         with self.store.database.write() as connection:
-            found = connection.scalars(sa.select(jobs.c.id).where(gone).limit(100)).all()
+            query = sa.select(jobs.c.id).where(gone).limit(100)
+            found = connection.scalars(query.with_for_update(skip_locked=True)).all()
+            if not found:
+                return 0
             files = connection.scalars(
                 sa.select(artifacts.c.sha256).where(artifacts.c.job.in_(found))
             ).all()
             connection.execute(jobs.delete().where(jobs.c.id.in_(found)))
-            # Inside the transaction, so that no job can end with the same bytes in between.
+            # Under the lock, so that no job can end with the same bytes in between.
+            lock(connection, Lock.FILES)
             still_used = connection.scalars(
                 sa.select(artifacts.c.sha256).where(artifacts.c.sha256.in_(files))
             ).all()
@@ -216,6 +223,7 @@ class Leases:
             if error is not None:
                 values["error"] = dumps(error_to_json(error))
             if compression is not None:
+                lock(connection, Lock.FILES, shared=True)
                 result = self._store_files(connection, job, compression)
                 result = replace(result, nearest_budget=nearest_budget)
                 values["result"] = dumps(result_to_json(result))

@@ -69,7 +69,8 @@ class JobSpec:
 class Submission:
     """A job to create for a principal, empty where the server asks for none.
 
-    An empty `request_id` makes a job each time, any other one job of the principal.
+    An empty `request_id` makes a job each time, any other one job of the principal. Jobs with one
+    `result_key` have one result (`archpress_server.result_key`); an empty one is like no other.
     """
 
     spec: JobSpec
@@ -77,6 +78,7 @@ class Submission:
     on_disconnect: OnDisconnect = OnDisconnect.DETACH
     abandon_grace_seconds: float = 60.0
     principal: str = ""
+    result_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ class JobRecord:
     queue_position: int = 0
     run_seconds: float = 0.0
     principal: str = ""
+    cached_result: bool = False
 
 
 class Severity(StrEnum):

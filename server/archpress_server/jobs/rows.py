@@ -18,6 +18,7 @@ from archpress_server.jobs.model import (
     Payload,
     State,
 )
+from archpress_server.jobs.queue import queue_positions
 from archpress_server.jobs.schema import artifacts, events, jobs
 from archpress_server.jobs.serialise import (
     dumps,
@@ -26,20 +27,21 @@ from archpress_server.jobs.serialise import (
     payload_to_json,
     progress_from_json,
     result_from_json,
-    spec_from_json,
+    spec_from_text,
 )
 from archpress_trainer.space.costs import Costs
 from archpress_trainer.space.graph import Architecture
 
 Row = Mapping[Any, Any]
 
+# Made once: SQLAlchemy takes longer to build it than SQLite to answer it.
+_JOB = sa.select(jobs).where(jobs.c.id == sa.bindparam("job"))
+
 
 def select_job(connection: sa.Connection, job: str, *, lock: bool = False) -> Row | None:
     """Return a job's row, deleted ones too; None if there is none."""
-    query = sa.select(jobs).where(jobs.c.id == job)
-    if lock:
-        query = query.with_for_update()
-    row = connection.execute(query).mappings().one_or_none()
+    query = _JOB.with_for_update() if lock else _JOB
+    row = connection.execute(query, {"job": job}).mappings().one_or_none()
     return None if row is None else dict(row)
 
 
@@ -49,7 +51,7 @@ def to_record(row: Row, queue_position: int = 0, spec: JobSpec | None = None) ->
     return JobRecord(
         id=row["id"],
         state=State(row["state"]),
-        spec=spec or spec_from_json(json.loads(row["spec"])),
+        spec=spec or spec_from_text(row["spec"]),
         create_time=row["create_time"],
         progress=progress and progress_from_json(json.loads(progress)),
         result=result and result_from_json(json.loads(result)),
@@ -63,6 +65,7 @@ def to_record(row: Row, queue_position: int = 0, spec: JobSpec | None = None) ->
         queue_position=queue_position,
         run_seconds=row["run_seconds"],
         principal=row["principal"],
+        cached_result=row["cached_result"],
     )
 
 
@@ -102,14 +105,7 @@ def queue_position(connection: sa.Connection, row: Row) -> int:
     """Return a queued job's place, 1 being next; 0 in other states."""
     if row["state"] != State.QUEUED:
         return 0
-    same = jobs.c.priority == row["priority"]
-    age = sa.tuple_(jobs.c.create_time, jobs.c.id)
-    ahead = sa.or_(
-        jobs.c.priority > row["priority"],
-        sa.and_(same, age < sa.tuple_(row["create_time"], row["id"])),
-    )
-    query = sa.select(sa.func.count()).where(jobs.c.state == State.QUEUED, ahead)
-    return 1 + int(connection.scalar(query) or 0)
+    return queue_positions(connection, [row["id"]])[row["id"]]
 
 
 def insert_event(

@@ -1,26 +1,20 @@
-"""The tables, and how connections to them are opened."""
+"""The tables as the newest of the `migrations` leaves them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event
-
-from archpress_server.jobs.errors import DatabaseUnavailableError, StoreSetupError
-
-SCHEMA_VERSION = 1
 
 metadata = sa.MetaData()
 
-schema_version = sa.Table("schema_version", metadata, sa.Column("version", sa.Integer))
+# Ids sort as bytes, whatever the language of a PostgreSQL database.
+_ID = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 jobs = sa.Table(
     "jobs",
     metadata,
-    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("id", _ID, primary_key=True),
     sa.Column("principal", sa.String, nullable=False),
     sa.Column("request_id", sa.String),
     sa.Column("request_digest", sa.String, nullable=False),
@@ -47,15 +41,19 @@ jobs = sa.Table(
     sa.Column("queue_deadline", sa.Float(53)),
     sa.Column("abandon_grace_seconds", sa.Float(53)),
     sa.Column("abandon_time", sa.Float(53)),
+    sa.Column("result_key", sa.String),
+    sa.Column("cached_result", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("principal", "request_id", name="jobs_request"),
     sa.Index("jobs_queue", "state", "priority", "create_time", "id"),
     sa.Index("jobs_age", "create_time", "id"),
+    sa.Index("jobs_result", "result_key"),
+    sa.Index("jobs_principal", "state", "principal"),
 )
 
 
 def _job_column(**options: Any) -> sa.Column[str]:
     key = sa.ForeignKey("jobs.id", ondelete="CASCADE")
-    return sa.Column("job", sa.String, key, **options)
+    return sa.Column("job", _ID, key, **options)
 
 
 labels = sa.Table(
@@ -80,7 +78,7 @@ events = sa.Table(
 artifacts = sa.Table(
     "artifacts",
     metadata,
-    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("id", _ID, primary_key=True),
     _job_column(nullable=False, index=True),
     sa.Column("sha256", sa.String, nullable=False, index=True),
     sa.Column("size_bytes", sa.BigInteger, nullable=False),
@@ -88,85 +86,3 @@ artifacts = sa.Table(
     sa.Column("costs", sa.Text, nullable=False),
     sa.Column("create_time", sa.Float(53), nullable=False),
 )
-
-
-class Database:
-    """An engine with transactions that are safe across processes.
-
-    On SQLite a writing transaction takes the write lock when it begins, so that what it reads
-    still holds when it writes; elsewhere the rows that it reads are locked.
-    """
-
-    def __init__(self, url: str, *, busy_timeout_seconds: float = 15.0) -> None:
-        """Open a database; no connection is made yet."""
-        self._engine = sa.create_engine(url, pool_pre_ping=True)
-        if self._engine.dialect.name == "sqlite":
-            _prepare_sqlite(self._engine, busy_timeout_seconds)
-
-    def create_tables(self) -> None:
-        """Create the tables that are missing.
-
-        Raises:
-            StoreSetupError: the database cannot be written or is of another version.
-        """
-        try:
-            with self.write() as connection:
-                metadata.create_all(connection)
-                versions = connection.scalars(sa.select(schema_version.c.version)).all()
-                if not versions:
-                    connection.execute(schema_version.insert().values(version=SCHEMA_VERSION))
-                elif list(versions) != [SCHEMA_VERSION]:
-                    raise StoreSetupError(
-                        f"the database has schema version {versions[0]}, "
-                        f"this server needs {SCHEMA_VERSION}"
-                    )
-        except (DatabaseUnavailableError, sa.exc.SQLAlchemyError) as error:
-            raise StoreSetupError(f"the database cannot be used: {_first_line(error)}") from error
-
-    @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
-        """Yield a connection in a writing transaction, committed at the end."""
-        with self._transaction(write=True) as connection:
-            yield connection
-
-    @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
-        """Yield a connection with one consistent view."""
-        with self._transaction(write=False) as connection:
-            yield connection
-
-    def close(self) -> None:
-        """Close all connections."""
-        self._engine.dispose()
-
-    @contextmanager
-    def _transaction(self, *, write: bool) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.connect() as connection:
-                connection = connection.execution_options(archpress_write=write)
-                with connection.begin():
-                    yield connection
-        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
-            raise DatabaseUnavailableError(_first_line(error)) from error
-
-
-def _prepare_sqlite(engine: sa.Engine, busy_timeout_seconds: float) -> None:
-    @event.listens_for(engine, "connect")
-    def _on_connect(connection: Any, _record: Any) -> None:
-        # The driver would begin transactions by itself, and too late.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {round(busy_timeout_seconds * 1000)}")
-        cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def _on_begin(connection: sa.Connection) -> None:
-        write = connection.get_execution_options().get("archpress_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

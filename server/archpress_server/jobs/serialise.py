@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
+from functools import lru_cache
 from typing import Any
 
 from archpress_server.compress.latency_table import LatencyTable, LayerLatency
@@ -106,6 +107,12 @@ def spec_to_json(spec: JobSpec) -> Json:
 def spec_from_json(record: Json) -> JobSpec:
     """Inverse of `spec_to_json`."""
     return JobSpec(**{**record, "request": request_from_json(record["request"])})
+
+
+@lru_cache(maxsize=128)
+def spec_from_text(text: str) -> JobSpec:
+    """Return the specification of a job's row; it never changes, and is read again and again."""
+    return spec_from_json(json.loads(text))
 
 
 def progress_to_json(progress: Progress) -> Json:

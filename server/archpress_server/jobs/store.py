@@ -5,17 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from archpress_server.jobs.artifacts import ArtifactFiles
+from archpress_server.jobs.database import Database, Lock, lock
 from archpress_server.jobs.errors import (
     ArtifactNotFoundError,
     JobNotFoundError,
     PageTokenError,
+    PrincipalQuotaError,
     QueueFullError,
     RequestIdReusedError,
 )
@@ -30,6 +35,8 @@ from archpress_server.jobs.model import (
     Submission,
     new_id,
 )
+from archpress_server.jobs.queue import queue_positions
+from archpress_server.jobs.result_cache import copy_result, find_result, take_result
 from archpress_server.jobs.rows import (
     Row,
     change,
@@ -40,16 +47,24 @@ from archpress_server.jobs.rows import (
     to_event,
     to_record,
 )
-from archpress_server.jobs.schema import Database, events, jobs, labels
+from archpress_server.jobs.schema import events, jobs, labels
 from archpress_server.jobs.serialise import (
     dumps,
-    spec_from_json,
+    result_to_json,
+    spec_from_text,
     spec_to_json,
     submission_digest,
 )
 
 _BATCH = 500
 """Events that one read of a log returns at most."""
+
+_EVENTS = (
+    sa.select(events)
+    .where(events.c.job == sa.bindparam("job"), events.c.seq > sa.bindparam("after"))
+    .order_by(events.c.seq)
+    .limit(_BATCH)
+)
 
 
 @dataclass(frozen=True)
@@ -67,39 +82,43 @@ class JobStore:
     database: Database
     files: ArtifactFiles
     max_queued_jobs: int = 1000
+    max_queued_jobs_per_principal: int = 0
+    """0 sets no limit."""
     retention_seconds: float = 7 * 86_400.0
     clock: Callable[[], float] = time.time
+    observe_cache: Callable[[JobRecord], None] = lambda job: None
+    """Told of each new job that looked for an earlier result."""
 
     def create(self, submission: Submission) -> JobRecord:
         """Store a job, or return the one that the same request made before.
 
+        A job whose result is there already ends with it at once.
+
         Raises:
             RequestIdReusedError: the request_id belongs to another request.
             QueueFullError: too many jobs are waiting.
+            PrincipalQuotaError: too many of the principal's jobs are waiting.
         """
-        try:
-            return self._create(submission)
-        except sa.exc.IntegrityError:
-            # Another process made a job of this request_id in between.
-            return self._create(submission)
-
-    def _create(self, submission: Submission) -> JobRecord:
-        digest = submission_digest(submission)
-        spec, now = submission.spec, self.clock()
+        digest, spec = submission_digest(submission), submission.spec
+        cached = find_result(self.database, self.files, submission, self.clock())
         with self.database.write() as connection:
+            # Two that create at one time would each find no job of the request, and room.
+            lock(connection, Lock.CREATE)
+            now = self.clock()
             if submission.request_id:
                 query = sa.select(jobs).where(
                     jobs.c.principal == submission.principal,
                     jobs.c.request_id == submission.request_id,
                 )
-                earlier = connection.execute(query).mappings().one_or_none()
+                earlier = connection.execute(query.with_for_update()).mappings().one_or_none()
                 if earlier is not None:
                     if earlier["request_digest"] != digest:
                         raise RequestIdReusedError(submission.request_id, earlier["id"])
                     return to_record(earlier, queue_position(connection, earlier))
-            waiting = sa.select(sa.func.count()).where(jobs.c.state == State.QUEUED)
-            if (connection.scalar(waiting) or 0) >= self.max_queued_jobs:
-                raise QueueFullError(self.max_queued_jobs)
+            if cached is not None and not take_result(connection, cached):
+                cached = None
+            if cached is None:
+                self._check_room(connection, submission.principal)
             abandon = submission.on_disconnect is OnDisconnect.CANCEL_IF_ABANDONED
             grace = submission.abandon_grace_seconds if abandon else None
             wait = spec.max_queue_time_seconds
@@ -118,6 +137,7 @@ class JobStore:
                     queue_deadline=None if wait is None else now + wait,
                     abandon_grace_seconds=grace,
                     abandon_time=None if grace is None else now + grace,
+                    result_key=submission.result_key or None,
                 )
             )
             if spec.labels:
@@ -125,9 +145,15 @@ class JobStore:
                     labels.insert(),
                     [{"job": job, "key": key, "value": text} for key, text in spec.labels.items()],
                 )
-            row = select_job(connection, job)
-            assert row is not None
-            return change(connection, row, now, self.retention_seconds)
+            record = self._change(connection, job)
+            if cached is not None:
+                result = dumps(result_to_json(copy_result(connection, cached, job, now)))
+                record = self._change(
+                    connection, job, state=State.SUCCEEDED, result=result, cached_result=True
+                )
+        if submission.result_key:
+            self.observe_cache(record)
+        return record
 
     def get(self, job: str) -> JobRecord:
         """Return a job.
@@ -174,7 +200,9 @@ class JobStore:
         query = query.order_by(jobs.c.create_time.desc(), jobs.c.id.desc()).limit(size + 1)
         with self.database.read() as connection:
             rows = connection.execute(query).mappings().all()
-            found = tuple(to_record(row, queue_position(connection, row)) for row in rows[:size])
+            waiting = [row["id"] for row in rows if row["state"] == State.QUEUED]
+            places = queue_positions(connection, waiting) if waiting else {}
+            found = tuple(to_record(row, places.get(row["id"], 0)) for row in rows[:size])
         more = len(rows) > size and found
         return Page(found, _token(found[-1], filters) if more else "")
 
@@ -184,18 +212,13 @@ class JobStore:
         Raises:
             JobNotFoundError: there is no such job any more.
         """
-        query = (
-            sa.select(events)
-            .where(events.c.job == job, events.c.seq > seq)
-            .order_by(events.c.seq)
-            .limit(_BATCH)
-        )
         with self.database.read() as connection:
             row = select_job(connection, job)
             if row is None:
                 raise JobNotFoundError(job)
-            spec = spec_from_json(json.loads(row["spec"]))
-            return tuple(to_event(r, spec) for r in connection.execute(query).mappings())
+            spec = spec_from_text(row["spec"])
+            found = connection.execute(_EVENTS, {"job": job, "after": seq}).mappings()
+            return tuple(to_event(event, spec) for event in found)
 
     def last_seqs(self, wanted: Sequence[str]) -> dict[str, int]:
         """Return the number of the newest event of each of these jobs that is still there."""
@@ -223,7 +246,7 @@ class JobStore:
         )
         if state is State.RUNNING:
             return record
-        return self._end_cancelled(connection, row["id"])
+        return self._change(connection, row["id"], state=State.CANCELLED)
 
     def delete(self, job: str) -> JobRecord:
         """Hide a job from all but those who watch it, cancelling it first; return its last form.
@@ -237,7 +260,7 @@ class JobStore:
             row = _existing(select_job(connection, job, lock=True), job)
             record = self.cancel_row(connection, row)
             if record.state in HELD:
-                record = self._end_cancelled(connection, job)
+                record = self._change(connection, job, state=State.CANCELLED)
             connection.execute(
                 jobs.update()
                 .where(jobs.c.id == job)
@@ -288,10 +311,20 @@ class JobStore:
         with self.database.read() as connection:
             connection.execute(sa.select(1))
 
-    def _end_cancelled(self, connection: sa.Connection, job: str) -> JobRecord:
+    def _check_room(self, connection: sa.Connection, principal: str) -> None:
+        waiting = sa.select(sa.func.count()).where(jobs.c.state == State.QUEUED)
+        own_limit = self.max_queued_jobs_per_principal
+        if own_limit:
+            own = connection.scalar(waiting.where(jobs.c.principal == principal)) or 0
+            if own >= own_limit:
+                raise PrincipalQuotaError(principal, own_limit)
+        if (connection.scalar(waiting) or 0) >= self.max_queued_jobs:
+            raise QueueFullError(self.max_queued_jobs)
+
+    def _change(self, connection: sa.Connection, job: str, **values: Any) -> JobRecord:
         row = select_job(connection, job)
         assert row is not None
-        return change(connection, row, self.clock(), self.retention_seconds, state=State.CANCELLED)
+        return change(connection, row, self.clock(), self.retention_seconds, **values)
 
 
 def _existing(row: Row | None, job: str) -> Row:
@@ -310,8 +343,10 @@ def _read_token(token: str, filters: str) -> tuple[float, str]:
         create_time, job, made_for = json.loads(base64.urlsafe_b64decode(token.encode()))
         if made_for != filters[:16]:
             raise PageTokenError("is of a list with other filters")
-        return float(create_time), str(job)
+        if not math.isfinite(create_time):
+            raise ValueError
+        return float(create_time), str(uuid.UUID(job))
     except PageTokenError:
         raise
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError):
         raise PageTokenError("is not a token of an earlier page") from None

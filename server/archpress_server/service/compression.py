@@ -118,6 +118,8 @@ class CompressionServicer(CompressionServiceServicer):
                 faults.add(f"states[{index}]", f"there is no state {value}")
             else:
                 states.append(state)
+        if any("\0" in text for pair in request.labels.items() for text in pair):
+            faults.add("labels", "a key or value has a character 0")
         faults.raise_if_any()
         page = await asyncio.to_thread(
             self._store.list,

@@ -278,6 +278,7 @@ def job_to_proto(job: JobRecord, *, brief: bool = False) -> pb.Job:
         attempt=job.attempt,
         last_seq=job.last_seq,
         queue_position=job.queue_position,
+        cached_result=job.cached_result,
         create_time=timestamp(job.create_time),
         start_time=None if job.start_time is None else timestamp(job.start_time),
         end_time=None if job.end_time is None else timestamp(job.end_time),

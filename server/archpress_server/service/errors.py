@@ -17,6 +17,7 @@ from archpress_server.jobs.errors import (
     DatabaseUnavailableError,
     JobNotFoundError,
     PageTokenError,
+    PrincipalQuotaError,
     QueueFullError,
     RequestIdReusedError,
 )
@@ -63,6 +64,7 @@ class Refusal:
     violations: Sequence[FieldViolation] = ()
     retry_seconds: float | None = None
     quota: str = ""
+    quota_subject: str = "server"
 
 
 def refusal_of(error: Exception) -> Refusal:
@@ -90,6 +92,16 @@ def refusal_of(error: Exception) -> Refusal:
         case QueueFullError() | BusyError():
             code = grpc.StatusCode.RESOURCE_EXHAUSTED
             return Refusal(code, "", str(error), retry_seconds=5.0, quota=str(error))
+        case PrincipalQuotaError():
+            return Refusal(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                "",
+                str(error),
+                # Room comes as jobs start.
+                retry_seconds=5.0,
+                quota=str(error),
+                quota_subject=f"principal:{error.principal}" if error.principal else "anonymous",
+            )
         case DrainingError():
             return Refusal(
                 grpc.StatusCode.UNAVAILABLE,
@@ -133,7 +145,7 @@ def to_status(refusal: Refusal) -> status_pb2.Status:
         _pack(status, error_details_pb2.RetryInfo(retry_delay=delay))
     if refusal.quota:
         violation = error_details_pb2.QuotaFailure.Violation(
-            subject="server", description=refusal.quota
+            subject=refusal.quota_subject, description=refusal.quota
         )
         _pack(status, error_details_pb2.QuotaFailure(violations=[violation]))
     if refusal.violations:

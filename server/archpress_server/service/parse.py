@@ -27,6 +27,7 @@ from archpress_server.compress.types import (
 from archpress_server.config import ServerConfig
 from archpress_server.jobs.errors import ArtifactNotFoundError, JobNotFoundError
 from archpress_server.jobs.model import JobSpec, OnDisconnect, Submission
+from archpress_server.result_key import result_key
 from archpress_server.service.convert import (
     architecture_from_proto,
     budget_from_proto,
@@ -143,8 +144,15 @@ class RequestParser:
         if message.HasField("abandon_grace"):
             grace = seconds(message.abandon_grace)
             _check_range(faults, "abandon_grace", grace, 0.0, _DAY_SECONDS)
-        spec, _ = self._spec(message.spec, faults)
-        return Submission(spec, message.request_id.lower(), policy or OnDisconnect.DETACH, grace)
+        spec, offered = self._spec(message.spec, faults)
+        cache = self.config.result_cache
+        return Submission(
+            spec,
+            message.request_id.lower(),
+            policy or OnDisconnect.DETACH,
+            grace,
+            result_key=result_key(spec.request, offered, self.catalog) if cache else "",
+        )
 
     def spec(self, message: pb.JobSpec) -> tuple[JobSpec, OfferedEmbedding]:
         """Return what a specification asks for and the embedding that serves it.
@@ -383,6 +391,8 @@ def _check_labels(faults: Faults, message: pb.JobSpec) -> None:
             faults.add("spec.labels", f"key {key[:63]!r} is not 1 to 63 of [a-z0-9._/-]")
         if len(text) > 128:
             faults.add("spec.labels", f"the value of {key[:63]!r} has more than 128 characters")
+        if "\0" in text:
+            faults.add("spec.labels", f"the value of {key[:63]!r} has a character 0")
 
 
 def _effort(faults: Faults, value: int) -> Effort:

@@ -1,30 +1,68 @@
-"""`Watches`: follows jobs' logs for any number of streams with one query at a time."""
+"""`Watches`: follows jobs' logs for any number of streams, reading each event once for all."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 
 import structlog
 
 from archpress_proto.v1 import jobs_pb2 as pb
-from archpress_server.jobs.errors import StoreError
-from archpress_server.jobs.model import Event, EventKind
+from archpress_server.jobs.errors import DatabaseUnavailableError, StoreError
 from archpress_server.jobs.store import JobStore
 from archpress_server.metrics import Metrics
 from archpress_server.service.convert import event_to_proto, heartbeat_to_proto
 from archpress_server.service.errors import DrainingError
 
 _RENEW_SECONDS = 5.0
+_TAIL = 32
+"""Events of a watched job that are kept in memory."""
+
+
+class _Feed:
+    """The newest events of a job's log, for all streams that are nearly up to date."""
+
+    def __init__(self) -> None:
+        self.watchers: set[asyncio.Event] = set()
+        self.last_seq: int | None = None
+        self._tail: deque[pb.JobEvent] = deque()
+        self._begin = 0
+
+    def add(self, events: Iterable[pb.JobEvent], after_seq: int) -> None:
+        """Take in what the log holds after a number: that of the last event known, if any is."""
+        if self.last_seq is None:
+            self.last_seq = self._begin = after_seq
+        for event in events:
+            self.last_seq = event.seq
+            self._tail.append(event)
+            if len(self._tail) > _TAIL:
+                self._begin = self._tail.popleft().seq
+
+    def forget(self) -> None:
+        """Leave all to the database."""
+        self.last_seq = None
+        self._tail.clear()
+
+    def after(self, seq: int) -> list[pb.JobEvent] | None:
+        """Return the events after a number; None if that is for the database to tell."""
+        if self.last_seq is None or seq < self._begin:
+            return None
+        return [event for event in self._tail if event.seq > seq]
+
+    def wake(self) -> None:
+        """Let the streams look again."""
+        for news in self.watchers:
+            news.set()
 
 
 class Watches:
     """The open streams of one server.
 
-    The database holds what a stream has not sent yet, so a slow watcher costs no memory.
+    What a stream has not sent yet is in the database, and only the newest of it in memory, so a
+    slow watcher costs none.
     """
 
     def __init__(self, store: JobStore, metrics: Metrics, poll_seconds: float) -> None:
@@ -32,9 +70,8 @@ class Watches:
         self._store = store
         self._metrics = metrics
         self._poll_seconds = poll_seconds
-        self._watchers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
-        self._seqs: dict[str, int] = {}
-        self._closing = False
+        self._feeds: dict[str, _Feed] = {}
+        self._closing = asyncio.Event()
         self._poller: asyncio.Task[None] | None = None
         self._errands: set[asyncio.Task[None]] = set()
 
@@ -44,14 +81,12 @@ class Watches:
 
     async def close(self) -> None:
         """End every stream with `DrainingError`."""
-        self._closing = True
-        for events in self._watchers.values():
-            for event in events:
-                event.set()
+        self._closing.set()
+        for feed in self._feeds.values():
+            feed.wake()
         if self._poller is not None:
-            self._poller.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._poller
+            # To its end, not cancelled: its thread would go on with a connection to the database.
+            await self._poller
         if self._errands:
             await asyncio.wait(self._errands)
 
@@ -65,35 +100,37 @@ class Watches:
             JobNotFoundError: the job is gone.
         """
         news = asyncio.Event()
-        self._watchers[job].add(news)
+        feed = self._feeds.setdefault(job, _Feed())
+        feed.watchers.add(news)
         self._metrics.watch_streams.inc()
         renewal: asyncio.Task[None] | None = None
         try:
             if await asyncio.to_thread(self._store.is_abandonable, job):
                 renewal = asyncio.create_task(self._renew(job))
             while True:
-                if self._closing:
+                if self._closing.is_set():
                     raise DrainingError
                 news.clear()
-                found = await asyncio.to_thread(self._store.events_after, job, after_seq)
+                found = feed.after(after_seq)
+                if found is None:
+                    found = await asyncio.to_thread(self._read, job, after_seq)
                 self._metrics.watch_lag.set(len(found))
                 for event in coalesced(found):
                     after_seq = event.seq
-                    yield event_to_proto(event)
-                    if event.kind is EventKind.COMPLETED:
+                    yield event
+                    if event.HasField("completed"):
                         return
                 if not found and not await _wait(news, heartbeat_seconds):
                     record = await asyncio.to_thread(self._store.get, job)
                     yield heartbeat_to_proto(record, time.time())
         finally:
             self._metrics.watch_streams.dec()
-            self._watchers[job].discard(news)
-            if not self._watchers[job]:
-                del self._watchers[job]
-                self._seqs.pop(job, None)
+            feed.watchers.discard(news)
+            if not feed.watchers:
+                del self._feeds[job]
             if renewal is not None:
                 renewal.cancel()
-                if job not in self._watchers:
+                if not feed.watchers:
                     # In a task of its own: a stream that was cancelled may not wait here.
                     self._spawn(self._left(job))
 
@@ -108,21 +145,32 @@ class Watches:
             await asyncio.to_thread(self._store.watched, job, renew_seconds=0.0)
 
     async def _poll(self) -> None:
-        while True:
-            await asyncio.sleep(self._poll_seconds)
-            if not self._watchers:
-                continue
+        while not await _wait(self._closing, self._poll_seconds):
             try:
-                seqs = await asyncio.to_thread(self._store.last_seqs, list(self._watchers))
+                if self._feeds:
+                    await self._look(dict(self._feeds))
             except StoreError as error:
                 structlog.get_logger().error("the job store fails", error=str(error))
-                await asyncio.sleep(1.0)
+                await _wait(self._closing, 1.0)
+
+    async def _look(self, feeds: Mapping[str, _Feed]) -> None:
+        seqs = await asyncio.to_thread(self._store.last_seqs, list(feeds))
+        for job, feed in feeds.items():
+            seq = seqs.get(job)
+            if seq == feed.last_seq:
                 continue
-            for job, events in self._watchers.items():
-                if seqs.get(job) != self._seqs.get(job):
-                    for event in events:
-                        event.set()
-            self._seqs = {job: seq for job, seq in seqs.items() if job in self._watchers}
+            after = max(0, (seq or 0) - _TAIL) if feed.last_seq is None else feed.last_seq
+            try:
+                feed.add(await asyncio.to_thread(self._read, job, after), after)
+            except DatabaseUnavailableError:
+                raise
+            except Exception:
+                # Its streams find out by themselves what is wrong; those of other jobs go on.
+                feed.forget()
+            feed.wake()
+
+    def _read(self, job: str, after_seq: int) -> list[pb.JobEvent]:
+        return [event_to_proto(event) for event in self._store.events_after(job, after_seq)]
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.ensure_future(work)
@@ -130,12 +178,12 @@ class Watches:
         task.add_done_callback(self._errands.discard)
 
 
-def coalesced(events: Sequence[Event]) -> list[Event]:
+def coalesced(events: Sequence[pb.JobEvent]) -> list[pb.JobEvent]:
     """Return events without the progress that newer progress among them outdates."""
-    kept: list[Event] = []
+    kept: list[pb.JobEvent] = []
     newer = False
     for event in reversed(events):
-        if event.kind is EventKind.PROGRESS:
+        if event.HasField("progress"):
             if newer:
                 continue
             newer = True
@@ -143,9 +191,10 @@ def coalesced(events: Sequence[Event]) -> list[Event]:
     return kept[::-1]
 
 
-async def _wait(news: asyncio.Event, seconds: float) -> bool:
+async def _wait(event: asyncio.Event, seconds: float) -> bool:
     try:
-        await asyncio.wait_for(news.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await event.wait()
     except TimeoutError:
         return False
     return True

@@ -11,6 +11,8 @@ from archpress_server.jobs.errors import StaleAttemptError
 from archpress_server.jobs.leases import Leases, Signal
 from archpress_server.jobs.model import EventKind, JobError, LogLine, Severity, State, Submission
 
+pytestmark = pytest.mark.both_databases
+
 
 class Clock:
     now = 1000.0
@@ -41,6 +43,41 @@ def test_leases_go_by_priority_then_age(leases: Leases, submission: Submission) 
     assert [record and record.id for record in got] == [ids[1], ids[0], ids[2], None]
     assert got[0] is not None
     assert (got[0].state, got[0].attempt) == (State.RUNNING, 1)
+
+
+def test_within_a_priority_the_principal_with_fewest_running_jobs_comes_first(
+    leases: Leases, submission: Submission
+) -> None:
+    def of(principal: str, priority: int = 0) -> str:
+        spec = replace(submission.spec, priority=priority)
+        return leases.store.create(replace(submission, spec=spec, principal=principal)).id
+
+    a = [of("a") for _ in range(3)]
+    b = [of("b") for _ in range(2)]
+    c = of("c")
+    urgent = of("a", 1)
+    order = [urgent, b[0], c, a[0], b[1], a[1], a[2]]
+    places = {job.id: job.queue_position for job in leases.store.list().jobs}
+    assert sorted(places, key=lambda job: places[job]) == order
+    for job in order:
+        assert leases.store.get(job).queue_position == 1
+        record = leases.lease_next("w")
+        assert record is not None
+        assert record.id == job
+
+
+def test_a_principal_may_have_a_limit_of_running_jobs(
+    leases: Leases, submission: Submission
+) -> None:
+    leases = replace(leases, max_running_jobs_per_principal=2)
+    mine = [leases.store.create(replace(submission, principal="a")).id for _ in range(3)]
+    other = leases.store.create(replace(submission, principal="b")).id
+    got = [leases.lease_next("w") for _ in range(4)]
+    assert [record and record.id for record in got] == [mine[0], other, mine[1], None]
+    leases.cancelled(mine[0], 1)
+    record = leases.lease_next("w")
+    assert record is not None
+    assert record.id == mine[2]
 
 
 def test_the_log_is_dense(leases: Leases, submission: Submission, compression: Compression) -> None:

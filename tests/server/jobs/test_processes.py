@@ -6,9 +6,13 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
 from archpress_server.config import ServerConfig
 from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.model import Submission
+
+pytestmark = pytest.mark.both_databases
 
 PROLOGUE = """
 import sys

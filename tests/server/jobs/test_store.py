@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import uuid
 from dataclasses import replace
 
@@ -13,6 +15,7 @@ from archpress_server.jobs.errors import (
     ArtifactNotFoundError,
     JobNotFoundError,
     PageTokenError,
+    PrincipalQuotaError,
     QueueFullError,
     RequestIdReusedError,
 )
@@ -20,6 +23,8 @@ from archpress_server.jobs.leases import Leases, Signal
 from archpress_server.jobs.model import EventKind, OnDisconnect, State, Submission, new_id
 from archpress_server.jobs.schema import events, jobs
 from archpress_server.jobs.store import JobStore
+
+pytestmark = pytest.mark.both_databases
 
 
 @pytest.fixture
@@ -79,6 +84,20 @@ def test_the_queue_has_an_end(store: JobStore, submission: Submission) -> None:
         small.create(submission)
 
 
+def test_a_principals_part_of_the_queue_has_an_end(
+    leases: Leases, store: JobStore, submission: Submission
+) -> None:
+    small = replace(store, max_queued_jobs_per_principal=1)
+    mine = replace(submission, principal="a")
+    small.create(mine)
+    with pytest.raises(PrincipalQuotaError) as caught:
+        small.create(mine)
+    assert (caught.value.principal, caught.value.maximum) == ("a", 1)
+    small.create(replace(submission, principal="b"))
+    leases.lease_next("w")
+    small.create(mine)
+
+
 def test_queue_positions_follow_priority_then_age(store: JobStore, submission: Submission) -> None:
     ids = [store.create(with_priority(submission, p)).id for p in (0, 5, 0)]
     assert [store.get(job).queue_position for job in ids] == [2, 1, 3]
@@ -109,6 +128,19 @@ def test_a_list_filters_by_state_and_all_labels(store: JobStore, submission: Sub
 def test_a_foreign_page_token_is_refused(store: JobStore, token: str) -> None:
     with pytest.raises(PageTokenError):
         store.list(token=token)
+
+
+@pytest.mark.parametrize(("create_time", "job"), [("1e999", '"x"'), ("1", '"\\ud800"'), ("1", "7")])
+def test_a_forged_page_token_is_refused(
+    store: JobStore, submission: Submission, create_time: str, job: str
+) -> None:
+    for _ in range(2):
+        store.create(submission)
+    token = store.list(size=1).next_token
+    filters = json.loads(base64.urlsafe_b64decode(token))[2]
+    forged = base64.urlsafe_b64encode(f'[{create_time},{job},"{filters}"]'.encode()).decode()
+    with pytest.raises(PageTokenError):
+        store.list(token=forged)
 
 
 def test_a_page_token_belongs_to_its_filters(store: JobStore, submission: Submission) -> None:

@@ -212,6 +212,7 @@ INVALID = [
     (spec(max_queue_time=Duration(seconds=-1)), "INVALID_FIELD", "spec.max_queue_time"),
     (spec(labels={"UPPER": "x"}), "INVALID_FIELD", "spec.labels"),
     (spec(labels={"a": "x" * 129}), "INVALID_FIELD", "spec.labels"),
+    (spec(labels={"a": "x\0"}), "INVALID_FIELD", "spec.labels"),
     (spec(labels={str(i): "" for i in range(33)}), "INVALID_FIELD", "spec.labels"),
 ]
 
@@ -352,6 +353,7 @@ async def test_bad_lists_and_plans(stub: CompressionServiceAsyncStub) -> None:
         (service_pb.ListJobsRequest(page_size=-1), "page_size"),
         (service_pb.ListJobsRequest(page_size=1001), "page_size"),
         (service_pb.ListJobsRequest(page_token="x"), "page_token"),
+        (service_pb.ListJobsRequest(labels={"a": "\0"}), "labels"),
         (service_pb.ListJobsRequest(states=[pb.JOB_STATE_UNSPECIFIED]), "states[0]"),
     ):
         answer = await refusal(stub.ListJobs(request))
@@ -394,6 +396,21 @@ async def test_a_full_queue_says_when_to_retry(
     _, details = status_of(caught.value)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert set(details) == {"QuotaFailure", "RetryInfo"}
+
+
+async def test_a_full_part_of_the_queue_names_the_principal(
+    stub: CompressionServiceAsyncStub, server: Server
+) -> None:
+    object.__setattr__(server.leases.store, "max_queued_jobs_per_principal", 1)
+    await stub.CreateJob(service_pb.CreateJobRequest(spec=valid()))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.CreateJob(service_pb.CreateJobRequest(spec=valid()))
+    _, details = status_of(caught.value)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    (violation,) = details["QuotaFailure"].violations
+    assert violation.subject == "anonymous"
+    assert "1 of your jobs" in violation.description
+    assert details["RetryInfo"].retry_delay.seconds == 5
 
 
 async def test_a_bug_shows_an_id_and_no_details(

@@ -14,8 +14,11 @@ from archpress_proto.v1 import compression_service_pb2 as service_pb
 from archpress_proto.v1 import jobs_pb2 as pb
 from archpress_server.compress.types import Compression, Phase, Progress
 from archpress_server.config import ServerConfig
+from archpress_server.jobs.errors import JobNotFoundError
 from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.model import Event, EventKind, LogLine, Severity, Submission
+from archpress_server.jobs.schema import events, jobs
+from archpress_server.jobs.store import JobStore
 from archpress_server.metrics import Metrics
 from archpress_server.server import Server
 from archpress_server.service.errors import DrainingError
@@ -23,6 +26,8 @@ from archpress_server.service.watch import Watches, coalesced
 
 if TYPE_CHECKING:
     from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceAsyncStub
+
+pytestmark = pytest.mark.both_databases
 
 SPEC = pb.JobSpec(network="conv-7", dataset="fashion-mnist")
 
@@ -35,6 +40,10 @@ def config(config: ServerConfig) -> ServerConfig:
 
 async def read(stream: AsyncIterator[pb.JobEvent], count: int) -> list[pb.JobEvent]:
     return [await anext(stream) for _ in range(count)]
+
+
+async def rest_of(stream: AsyncIterator[pb.JobEvent]) -> list[pb.JobEvent]:
+    return [event async for event in stream]
 
 
 async def finish(leases: Leases, job: str, compression: Compression) -> None:
@@ -112,9 +121,9 @@ async def test_a_repeated_compress_sends_the_log_from_its_start(
     )
     first = await anext(aiter(stub.Compress(request)))
     await finish(server.leases, first.job.removeprefix("jobs/"), compression)
-    events = [event async for event in stub.Compress(request)]
-    assert events[0] == first
-    assert events[-1].WhichOneof("event") == "completed"
+    again = [event async for event in stub.Compress(request)]
+    assert again[0] == first
+    assert again[-1].WhichOneof("event") == "completed"
 
 
 async def test_a_silent_stream_sends_heartbeats(
@@ -168,12 +177,97 @@ async def test_a_job_that_is_abandoned_is_cancelled(
     assert job.state == pb.JOB_STATE_CANCELLED
 
 
-def test_only_outdated_progress_is_coalesced() -> None:
-    progress, line = Progress(Phase.DESCEND), LogLine(Severity.INFO, "x")
-    payloads: list[Progress | LogLine] = [progress, line, progress, progress, line]
-    kinds = [EventKind.PROGRESS if isinstance(p, Progress) else EventKind.LOG for p in payloads]
-    events = [
-        Event("j", seq, 0.0, kind, payload)
-        for seq, (kind, payload) in enumerate(zip(kinds, payloads, strict=True), start=1)
+async def test_a_stream_that_falls_behind_misses_nothing(
+    leases: Leases, submission: Submission, compression: Compression
+) -> None:
+    job = leases.store.create(submission).id
+    watches = Watches(leases.store, Metrics(), 0.01)
+    watches.start()
+    quick, slow = (watches.follow(job, 0, heartbeat_seconds=60) for _ in range(2))
+    await read(slow, 1)
+    whole = asyncio.create_task(rest_of(quick))
+    leases.lease_next("w")
+    for number in range(100):
+        await asyncio.to_thread(leases.append, job, 1, LogLine(Severity.INFO, f"line {number}"))
+        if number == 50:
+            await read(slow, 1)
+    leases.succeed(job, 1, compression)
+    late = asyncio.create_task(rest_of(watches.follow(job, 60, heartbeat_seconds=60)))
+    assert [event.seq for event in await whole] == list(range(1, 104))
+    assert [event.seq for event in await rest_of(slow)] == list(range(3, 104))
+    assert [event.seq for event in await late] == list(range(61, 104))
+    await watches.close()
+
+
+async def test_an_event_is_read_once_for_all_streams(
+    leases: Leases, submission: Submission, compression: Compression
+) -> None:
+    reads: list[int] = []
+
+    class Counting(JobStore):
+        def events_after(self, job: str, seq: int) -> tuple[Event, ...]:
+            reads.append(seq)
+            return super().events_after(job, seq)
+
+    job = leases.store.create(submission).id
+    watches = Watches(Counting(leases.store.database, leases.store.files), Metrics(), 0.01)
+    watches.start()
+    streams = [watches.follow(job, 0, heartbeat_seconds=60) for _ in range(10)]
+    for stream in streams:
+        await read(stream, 1)
+    rests = [asyncio.create_task(rest_of(stream)) for stream in streams]
+    await asyncio.sleep(0.1)
+    reads.clear()
+    await finish(leases, job, compression)
+    for rest in await asyncio.gather(*rests):
+        assert rest[-1].HasField("completed")
+    # The log grew by ten events, in fewer steps than that or as many.
+    assert len(reads) == len(set(reads)) <= 10
+    await watches.close()
+
+
+async def test_a_job_that_is_removed_ends_its_streams(
+    leases: Leases, submission: Submission
+) -> None:
+    job = leases.store.create(submission).id
+    watches = Watches(leases.store, Metrics(), 0.01)
+    watches.start()
+    streams = [watches.follow(job, 1, heartbeat_seconds=60) for _ in range(2)]
+    waiting = [asyncio.create_task(rest_of(stream)) for stream in streams]
+    await asyncio.sleep(0.1)
+    with leases.store.database.write() as connection:
+        connection.execute(jobs.delete())
+    for found in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(found, JobNotFoundError)
+    await watches.close()
+
+
+async def test_a_log_that_cannot_be_read_ends_its_own_streams_only(
+    leases: Leases, submission: Submission, compression: Compression
+) -> None:
+    bad, good = (leases.store.create(submission).id for _ in range(2))
+    watches = Watches(leases.store, Metrics(), 0.01)
+    watches.start()
+    waiting = [
+        asyncio.create_task(rest_of(watches.follow(job, 1, heartbeat_seconds=60)))
+        for job in (bad, good)
     ]
-    assert [event.seq for event in coalesced(events)] == [2, 4, 5]
+    await asyncio.sleep(0.1)
+    with leases.store.database.write() as connection:
+        row = {"job": bad, "seq": 2, "time": 0.0, "kind": "log", "payload": "{"}
+        connection.execute(events.insert().values(row))
+        connection.execute(jobs.update().where(jobs.c.id == bad).values(last_seq=2, priority=-1))
+    with pytest.raises(ValueError, match="Expecting property name"):
+        await waiting[0]
+    await finish(leases, good, compression)
+    assert (await waiting[1])[-1].HasField("completed")
+    await watches.close()
+
+
+def test_only_outdated_progress_is_coalesced() -> None:
+    progress, line = {"progress": pb.Progress()}, {"log": pb.LogLine()}
+    waiting = [
+        pb.JobEvent(seq=seq, **part)  # type: ignore[arg-type]
+        for seq, part in enumerate((progress, line, progress, progress, line), start=1)
+    ]
+    assert [event.seq for event in coalesced(waiting)] == [2, 4, 5]

@@ -1,0 +1,1 @@
+"""The schema's history: each revision in `versions` changes the one before."""
