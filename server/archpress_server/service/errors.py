@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Never
@@ -11,6 +12,12 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from archpress_server.auth.errors import (
+    RATE_LIMITED,
+    ForbiddenError,
+    RateLimitError,
+    UnknownCallerError,
+)
 from archpress_server.compress.types import FieldViolation, Reason, RequestError
 from archpress_server.jobs.errors import (
     ArtifactNotFoundError,
@@ -63,6 +70,7 @@ class Refusal:
     violations: Sequence[FieldViolation] = ()
     retry_seconds: float | None = None
     quota: str = ""
+    quota_subject: str = "server"
 
 
 def refusal_of(error: Exception) -> Refusal:
@@ -90,6 +98,22 @@ def refusal_of(error: Exception) -> Refusal:
         case QueueFullError() | BusyError():
             code = grpc.StatusCode.RESOURCE_EXHAUSTED
             return Refusal(code, "", str(error), retry_seconds=5.0, quota=str(error))
+        case RateLimitError():
+            return Refusal(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                RATE_LIMITED,
+                str(error),
+                {"requests_per_second": f"{error.per_second:g}"},
+                retry_seconds=error.retry_seconds,
+                quota=str(error),
+                quota_subject=f"principal:{error.principal}",
+            )
+        case UnknownCallerError():
+            code = grpc.StatusCode.UNAUTHENTICATED
+            return Refusal(code, error.reason, str(error), error.metadata)
+        case ForbiddenError():
+            code = grpc.StatusCode.PERMISSION_DENIED
+            return Refusal(code, error.reason, str(error), error.metadata)
         case DrainingError():
             return Refusal(
                 grpc.StatusCode.UNAVAILABLE,
@@ -129,11 +153,12 @@ def to_status(refusal: Refusal) -> status_pb2.Status:
             error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=metadata),
         )
     if refusal.retry_seconds is not None:
-        delay = duration_pb2.Duration(nanos=0, seconds=round(refusal.retry_seconds))
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(math.ceil(1000 * refusal.retry_seconds))
         _pack(status, error_details_pb2.RetryInfo(retry_delay=delay))
     if refusal.quota:
         violation = error_details_pb2.QuotaFailure.Violation(
-            subject="server", description=refusal.quota
+            subject=refusal.quota_subject, description=refusal.quota
         )
         _pack(status, error_details_pb2.QuotaFailure(violations=[violation]))
     if refusal.violations:
