@@ -11,7 +11,7 @@ FASHION_MNIST := /usr/share/datasets/fashion-mnist
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data browser demo test check stubs lint-proto format clean
+.PHONY: help setup data browser demo test fuzz check stubs lint-proto format clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ demo: setup ## Compress a network for Fashion-MNIST, through a server of its own
 
 test: setup browser ## Run the tests.
 	$(BIN)/python -m pytest
+
+fuzz: setup ## Send the API more than 20,000 requests that it should not get.
+	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile fuzz --timeout 1800
 
 check: setup lint-proto ## Check format, style, types, imports, protos and stubs.
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""`archpress-server jobs`: look at jobs of every principal and stop them, in the database itself."""
+"""`archpress-server jobs`: show the jobs of every principal and stop them, in the database."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ def add_jobs_commands(commands: Commands) -> None:
     """Add `list` and `cancel`."""
     shown = commands.add_parser("list", help="show jobs, newest first")
     shown.add_argument("--principal", help="of this principal only")
-    shown.add_argument(
-        "--state", choices=[state.value for state in State], help="in this state only"
-    )
+    shown.add_argument("--state", choices=list(State), help="in this state only")
     shown.add_argument("--limit", type=int, default=50, help="most jobs (default 50)")
     shown.set_defaults(run=_list)
     cancel = commands.add_parser("cancel", help="ask a job to stop")

@@ -24,18 +24,20 @@ def bearer(token: str) -> list[tuple[str, str | bytes]]:
     return [("user-agent", "x"), ("authorization", f"Bearer {token}")]
 
 
+def of(token: str, principal: str = "ci") -> Credential:
+    return Credential(principal=principal, scopes=READ, sha256=digest_of(token) or "")
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "tokens.json"
-    before = NOW - timedelta(seconds=1)
-    common = {"principal": "ci", "scopes": READ, "create_time": before}
     write_tokens(
         path,
         Credentials(
             [
-                Credential(**common, sha256=digest_of(TOKEN)),
-                Credential(**common, sha256=digest_of(OLD), expire_time=NOW),
-                Credential(**common, sha256=digest_of(REVOKED), revoke_time=before),
+                of(TOKEN),
+                of(OLD).model_copy(update={"expire_time": NOW}),
+                of(REVOKED).model_copy(update={"revoke_time": NOW - timedelta(seconds=1)}),
                 Credential(principal="robot", scopes=READ, certificate="robot.example"),
             ]
         ),
@@ -100,8 +102,7 @@ def test_tokens_come_and_go_without_a_restart(
     caller = authenticator.caller_of(bearer(TOKEN), {})
     assert authenticator.renewed(caller) == caller
     added = new_token()
-    new = Credential(principal="new", scopes=READ, sha256=digest_of(added) or "")
-    write_tokens(path, Credentials([new]))
+    write_tokens(path, Credentials([of(added, "new")]))
     assert credentials.refresh()
     assert authenticator.caller_of(bearer(added), {}).principal == "new"
     with pytest.raises(UnknownCallerError):
