@@ -11,7 +11,7 @@ FASHION_MNIST := /usr/share/datasets/fashion-mnist
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data browser demo test chaos check stubs lint-proto format clean
+.PHONY: help setup data browser demo test chaos fuzz check stubs lint-proto format clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ test: setup browser ## Run the tests.
 
 chaos: setup ## Kill servers and workers at random, and see that nothing is lost.
 	$(BIN)/python -m tests.chaos --output benchmarks/results/chaos.json
+
+fuzz: setup ## Send the API more than 20,000 requests that it should not get.
+	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile fuzz --timeout 1800
 
 check: setup lint-proto ## Check format, style, types, imports, protos and stubs.
 	$(BIN)/ruff format --check .

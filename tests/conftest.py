@@ -23,10 +23,11 @@ from archpress_trainer.training.fidelity import Fidelity
 torch.set_num_threads(1)
 
 # The same examples in every run, so that a failure can be repeated; `--hypothesis-profile explore`
-# draws many new ones.
+# draws many new ones, `make fuzz` very many for the API.
 _BASE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("repeatable", _BASE, derandomize=True)
 settings.register_profile("explore", _BASE, max_examples=2_000, print_blob=True)
+settings.register_profile("fuzz", _BASE, print_blob=True)
 settings.load_profile("repeatable")
 
 TINY_CLASSES = 4

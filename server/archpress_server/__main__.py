@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from archpress_server.admin import add_admin_commands, run_admin
 from archpress_server.config import (
     ServerConfig,
     add_flags,
@@ -41,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.print_config:
         print(describe(config), end="")
         return 0
+    if arguments.command in ("token", "jobs"):
+        return run_admin(config, arguments)
     return _health(config) if arguments.command == "health" else _serve(config)
 
 
@@ -52,16 +55,25 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     for command in (serve, health):
         add_flags(command)
         command.add_argument("--print-config", action="store_true", help="show settings and exit")
+    add_admin_commands(commands)
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv = ["serve", *argv]
     return parser.parse_args(argv)
 
 
 def _health(config: ServerConfig) -> int:
-    from archpress_server.service.extras import check_health
+    from archpress_server.service.extras import check_health, check_ready
 
-    host = "127.0.0.1" if config.host in ("0.0.0.0", "[::]") else config.host
+    if config.tls_certificate:
+        # Whoever asks the API needs its authority, and with mTLS a certificate of its own.
+        host = _reachable(config.metrics_host)
+        return 0 if check_ready(f"http://{host}:{config.metrics_port}", timeout_seconds=3.0) else 1
+    host = _reachable(config.host)
     return 0 if check_health(f"{host}:{config.port}", timeout_seconds=3.0) else 1
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host in ("0.0.0.0", "[::]") else host
 
 
 def _serve(config: ServerConfig) -> int:

@@ -36,6 +36,27 @@ class ServerConfig(BaseModel):
     port: int = Field(
         default=50051, ge=0, le=65535, description="port of the API; 0 takes a free one"
     )
+    tls_certificate: str = Field(
+        default="", description="PEM file of the API's certificate chain; empty is clear text"
+    )
+    tls_key: str = Field(default="", description="PEM file of the certificate's key")
+    tls_client_ca: str = Field(
+        default="", description="PEM file of the authorities whose clients alone may connect"
+    )
+    auth: Literal["none", "token"] = Field(
+        default="none", description="none: everybody may do everything; token: who has one"
+    )
+    tokens_file: str = Field(
+        default="", description="file of the tokens; empty is tokens.json in state_dir"
+    )
+    allow_plaintext_tokens: bool = Field(
+        default=False, description="take tokens without TLS on other addresses than loopback"
+    )
+    requests_per_second: float = Field(
+        default=100.0, ge=0, description="requests of one principal; 0 is no limit"
+    )
+    request_burst: int = Field(default=1000, ge=1, description="requests at once after a silence")
+    reflection: bool = Field(default=True, description="tell tools the API's methods, to everybody")
     metrics_host: str = Field(
         default="127.0.0.1", description="address of /metrics, /livez and /readyz"
     )
@@ -143,6 +164,11 @@ class ServerConfig(BaseModel):
     def url(self) -> str:
         """URL of the database in use."""
         return self.database_url or f"sqlite:///{self.state_dir.absolute() / 'archpress.db'}"
+
+    @property
+    def tokens_path(self) -> Path:
+        """File of the tokens."""
+        return Path(self.tokens_file) if self.tokens_file else self.state_dir / "tokens.json"
 
     @property
     def artifacts_dir(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from archpress_server.auth.errors import RATE_LIMITED, AuthReason
 from archpress_server.compress.types import Reason
 from archpress_server.jobs.model import INTERNAL, TIMED_OUT, WORKER_LOST, JobRecord, State
 from archpress_server.jobs.store import Counts
@@ -17,8 +18,11 @@ REJECTIONS = (
     "QUEUE_FULL",
     "DRAINING",
     "DATABASE_UNAVAILABLE",
+    *(reason.value for reason in AuthReason),
+    RATE_LIMITED,
     INTERNAL,
 )
+_AUTH_REASONS = frozenset(AuthReason)
 _SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 86_400)
 
 
@@ -96,6 +100,23 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self.auth_failures = Counter(
+            "archpress_auth_failures",
+            "Callers turned away, unknown or not allowed.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.reload_failures = Counter(
+            "archpress_reload_failures",
+            "Changed files that were wrong, so that the old content stays in force.",
+            ["what"],
+            registry=self.registry,
+        )
+        self.certificate_end = Gauge(
+            "archpress_certificate_end_timestamp_seconds",
+            "When the API's certificate expires; 0 without TLS.",
+            registry=self.registry,
+        )
         self._create_series()
 
     def _create_series(self) -> None:
@@ -117,6 +138,10 @@ class Metrics:
             self.artifact_bytes.labels(direction)
         for reason in REJECTIONS:
             self.rejected.labels(reason)
+        for reason in AuthReason:
+            self.auth_failures.labels(reason.value)
+        for what in ("certificates", "tokens"):
+            self.reload_failures.labels(what)
 
     def set_counts(self, counts: Counts) -> None:
         """Take over what the store counted."""
@@ -156,3 +181,5 @@ class Metrics:
     def observe_rejection(self, reason: str) -> None:
         """Count a refused call under its reason."""
         self.rejected.labels(reason if reason in REJECTIONS else INTERNAL).inc()
+        if reason in _AUTH_REASONS:
+            self.auth_failures.labels(reason).inc()

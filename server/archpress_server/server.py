@@ -15,15 +15,19 @@ from archpress_proto.v1.compression_service_pb2_grpc import (
     add_CompressionServiceServicer_to_server,
 )
 from archpress_proto.v1.info_service_pb2_grpc import add_InfoServiceServicer_to_server
+from archpress_server.auth.setup import open_security
+from archpress_server.auth.tls import server_credentials
 from archpress_server.catalog import Catalog
 from archpress_server.config import ServerConfig
 from archpress_server.metrics import Metrics
 from archpress_server.planner import Planner
 from archpress_server.service.artifact import ArtifactServicer
+from archpress_server.service.authorize import AuthInterceptor
 from archpress_server.service.compression import CompressionServicer, Gate
 from archpress_server.service.extras import add_health, add_reflection, set_serving
 from archpress_server.service.info import InfoServicer
 from archpress_server.service.interceptors import CallInterceptor, CallMetrics
+from archpress_server.service.messages import MessageInterceptor
 from archpress_server.service.parse import RequestParser
 from archpress_server.service.watch import Watches
 from archpress_server.state import open_leases
@@ -31,6 +35,7 @@ from archpress_server.supervisor import WORKER_COMMAND, Supervisor
 from archpress_server.web import OperatorPort
 
 _READY_SECONDS = 15.0
+_RENEW_SECONDS = 1.0
 
 
 class Server:
@@ -48,9 +53,15 @@ class Server:
 
         With `warm` the planning process starts with the server rather than with the first plan, and
         looks at the data sets.
+
+        Raises:
+            ValueError: the settings of tokens and certificates, or their files, are wrong.
         """
         self.config = config
         self.metrics = Metrics()
+        self._security = open_security(
+            config, lambda what: self.metrics.reload_failures.labels(what).inc()
+        )
         self.leases = open_leases(config, self.metrics.observe_cache)
         self.port = 0
         """The API's port, once started."""
@@ -63,6 +74,8 @@ class Server:
         self._supervisor = Supervisor(config, self.leases, self.metrics, worker_command)
         self._info = InfoServicer(config, catalog)
         self._calls = CallMetrics(self.metrics.registry)
+        self._auth = AuthInterceptor(self._security.authenticator, self._security.limiter)
+        self._renewing: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._log = structlog.get_logger()
 
@@ -74,7 +87,12 @@ class Server:
         """
         store = self.leases.store
         self._server = grpc.aio.server(
-            interceptors=[CallInterceptor(self._calls, self.metrics)], options=self._options()
+            interceptors=[
+                CallInterceptor(self._calls, self.metrics),
+                self._auth,
+                MessageInterceptor(),
+            ],
+            options=self._options(),
         )
         parser = RequestParser(self.config, self._catalog)
         add_CompressionServiceServicer_to_server(
@@ -92,7 +110,8 @@ class Server:
         add_ArtifactServiceServicer_to_server(ArtifactServicer(store, self.metrics), self._server)
         add_InfoServiceServicer_to_server(self._info, self._server)
         self._health = add_health(self._server)
-        add_reflection(self._server)
+        if self.config.reflection:
+            add_reflection(self._server)
         self.port = self._listen()
         if self.config.metrics_port:
             self.operator_port = OperatorPort(
@@ -106,6 +125,7 @@ class Server:
         await self._server.start()
         self._watches.start()
         self._supervisor.start()
+        self._renewing = asyncio.create_task(self._renew(), name="tokens and certificates")
         if self._warm:
             self._looking = asyncio.create_task(self._look_at_datasets(), name="data sets")
         await set_serving(self._health)
@@ -119,10 +139,11 @@ class Server:
         await self._supervisor.drain(self.config.drain_grace_seconds)
         await self._watches.close()
         await self._server.stop(self.config.drain_grace_seconds)
-        if self._looking is not None:
-            self._looking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._looking
+        for task in (self._looking, self._renewing):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
         self._planner.close()
         if self.operator_port is not None:
             await asyncio.to_thread(self.operator_port.close)
@@ -132,7 +153,11 @@ class Server:
     def _listen(self) -> int:
         address = f"{self.config.host}:{self.config.port}"
         try:
-            port = self._server.add_insecure_port(address)
+            certificates = self._security.certificates
+            if certificates is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, server_credentials(certificates))
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}") from error
         if port == 0:
@@ -159,6 +184,14 @@ class Server:
     def _ready(self) -> bool:
         recent = time.monotonic() - self._supervisor.last_success < _READY_SECONDS
         return recent and not self._gate.draining
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.to_thread(self._security.refresh)
+            self._auth.end_revoked()
+            if self._security.certificates is not None:
+                self.metrics.certificate_end.set(self._security.certificates.value.end.timestamp())
+            await asyncio.sleep(_RENEW_SECONDS)
 
     async def _look_at_datasets(self) -> None:
         for name in self._catalog.datasets:

@@ -31,8 +31,14 @@ class CompressionServiceStub(object):
 
     Every method takes a deadline; a job's own time limits are in its spec and do not depend on it.
     GetJob, ListJobs, WatchJob and CancelJob may be repeated freely, Compress and CreateJob with the
-    same request_id. Every method may also answer UNAUTHENTICATED, PERMISSION_DENIED,
-    RESOURCE_EXHAUSTED (quota), DATABASE_UNAVAILABLE, DRAINING and INTERNAL.
+    same request_id. Every method may also answer RATE_LIMITED, RESOURCE_EXHAUSTED (quota),
+    DATABASE_UNAVAILABLE, DRAINING and INTERNAL.
+
+    Where the server asks for tokens (`authorization: Bearer ap_...`), every method may answer
+    UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_REVOKED, CERTIFICATE_UNKNOWN)
+    and PERMISSION_DENIED (SCOPE_MISSING, and NOT_OWNER in place of JOB_NOT_FOUND and
+    ARTIFACT_NOT_FOUND). GetJob, ListJobs, WatchJob and all that only reads needs the scope `read`,
+    the others `compress`; `admin` holds both, for the jobs of every principal.
     """
 
     def __init__(self, channel):
@@ -88,8 +94,14 @@ class CompressionServiceServicer(object):
 
     Every method takes a deadline; a job's own time limits are in its spec and do not depend on it.
     GetJob, ListJobs, WatchJob and CancelJob may be repeated freely, Compress and CreateJob with the
-    same request_id. Every method may also answer UNAUTHENTICATED, PERMISSION_DENIED,
-    RESOURCE_EXHAUSTED (quota), DATABASE_UNAVAILABLE, DRAINING and INTERNAL.
+    same request_id. Every method may also answer RATE_LIMITED, RESOURCE_EXHAUSTED (quota),
+    DATABASE_UNAVAILABLE, DRAINING and INTERNAL.
+
+    Where the server asks for tokens (`authorization: Bearer ap_...`), every method may answer
+    UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_REVOKED, CERTIFICATE_UNKNOWN)
+    and PERMISSION_DENIED (SCOPE_MISSING, and NOT_OWNER in place of JOB_NOT_FOUND and
+    ARTIFACT_NOT_FOUND). GetJob, ListJobs, WatchJob and all that only reads needs the scope `read`,
+    the others `compress`; `admin` holds both, for the jobs of every principal.
     """
 
     def Compress(self, request, context):
@@ -219,8 +231,14 @@ class CompressionService(object):
 
     Every method takes a deadline; a job's own time limits are in its spec and do not depend on it.
     GetJob, ListJobs, WatchJob and CancelJob may be repeated freely, Compress and CreateJob with the
-    same request_id. Every method may also answer UNAUTHENTICATED, PERMISSION_DENIED,
-    RESOURCE_EXHAUSTED (quota), DATABASE_UNAVAILABLE, DRAINING and INTERNAL.
+    same request_id. Every method may also answer RATE_LIMITED, RESOURCE_EXHAUSTED (quota),
+    DATABASE_UNAVAILABLE, DRAINING and INTERNAL.
+
+    Where the server asks for tokens (`authorization: Bearer ap_...`), every method may answer
+    UNAUTHENTICATED (TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_REVOKED, CERTIFICATE_UNKNOWN)
+    and PERMISSION_DENIED (SCOPE_MISSING, and NOT_OWNER in place of JOB_NOT_FOUND and
+    ARTIFACT_NOT_FOUND). GetJob, ListJobs, WatchJob and all that only reads needs the scope `read`,
+    the others `compress`; `admin` holds both, for the jobs of every principal.
     """
 
     @staticmethod

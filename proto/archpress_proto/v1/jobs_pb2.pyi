@@ -228,9 +228,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 10
     """UNIMPLEMENTED: this server does not offer the function [feature]."""
     ERROR_REASON_JOB_NOT_FOUND: _ErrorReason.ValueType  # 11
-    """NOT_FOUND: no such job, or it is another principal's [name]."""
+    """NOT_FOUND: no such job [name]. Only callers who may see every job are told so, others NOT_OWNER."""
     ERROR_REASON_ARTIFACT_NOT_FOUND: _ErrorReason.ValueType  # 12
-    """NOT_FOUND: no such artifact, or it is another principal's [name]."""
+    """NOT_FOUND: no such artifact [name]. Only callers who may see every job are told so, others
+    NOT_OWNER.
+    """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 13
     """ALREADY_EXISTS: the request_id was used with another request [request_id, job]."""
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 14
@@ -256,6 +258,24 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Job, INTERNAL: the written file does not compute what was trained [check]."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 22
     """INTERNAL: a bug. The message holds an id to quote, no details [error_id]."""
+    ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 40
+    """UNAUTHENTICATED: the server asks for a token, and the call has none."""
+    ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 41
+    """UNAUTHENTICATED: not a token of this server, or not in the form `authorization: Bearer ap_...`."""
+    ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 42
+    """UNAUTHENTICATED: the token, or what the server knows of the client's certificate, has expired."""
+    ERROR_REASON_TOKEN_REVOKED: _ErrorReason.ValueType  # 43
+    """UNAUTHENTICATED: it was revoked. Open streams end with it within two seconds."""
+    ERROR_REASON_CERTIFICATE_UNKNOWN: _ErrorReason.ValueType  # 44
+    """UNAUTHENTICATED: no token, and the client's certificate names no principal."""
+    ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 45
+    """PERMISSION_DENIED: the caller lacks the scope that the method needs [scope]."""
+    ERROR_REASON_NOT_OWNER: _ErrorReason.ValueType  # 46
+    """PERMISSION_DENIED: the job or artifact is another principal's, or there is none [name]."""
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 47
+    """RESOURCE_EXHAUSTED with QuotaFailure and RetryInfo: the principal calls too often
+    [requests_per_second].
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why an RPC or a job failed.
@@ -296,9 +316,11 @@ ERROR_REASON_NO_EMBEDDING: ErrorReason.ValueType  # 9
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 10
 """UNIMPLEMENTED: this server does not offer the function [feature]."""
 ERROR_REASON_JOB_NOT_FOUND: ErrorReason.ValueType  # 11
-"""NOT_FOUND: no such job, or it is another principal's [name]."""
+"""NOT_FOUND: no such job [name]. Only callers who may see every job are told so, others NOT_OWNER."""
 ERROR_REASON_ARTIFACT_NOT_FOUND: ErrorReason.ValueType  # 12
-"""NOT_FOUND: no such artifact, or it is another principal's [name]."""
+"""NOT_FOUND: no such artifact [name]. Only callers who may see every job are told so, others
+NOT_OWNER.
+"""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 13
 """ALREADY_EXISTS: the request_id was used with another request [request_id, job]."""
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 14
@@ -324,6 +346,24 @@ ERROR_REASON_CERTIFICATION_FAILED: ErrorReason.ValueType  # 21
 """Job, INTERNAL: the written file does not compute what was trained [check]."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 22
 """INTERNAL: a bug. The message holds an id to quote, no details [error_id]."""
+ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 40
+"""UNAUTHENTICATED: the server asks for a token, and the call has none."""
+ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 41
+"""UNAUTHENTICATED: not a token of this server, or not in the form `authorization: Bearer ap_...`."""
+ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 42
+"""UNAUTHENTICATED: the token, or what the server knows of the client's certificate, has expired."""
+ERROR_REASON_TOKEN_REVOKED: ErrorReason.ValueType  # 43
+"""UNAUTHENTICATED: it was revoked. Open streams end with it within two seconds."""
+ERROR_REASON_CERTIFICATE_UNKNOWN: ErrorReason.ValueType  # 44
+"""UNAUTHENTICATED: no token, and the client's certificate names no principal."""
+ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 45
+"""PERMISSION_DENIED: the caller lacks the scope that the method needs [scope]."""
+ERROR_REASON_NOT_OWNER: ErrorReason.ValueType  # 46
+"""PERMISSION_DENIED: the job or artifact is another principal's, or there is none [name]."""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 47
+"""RESOURCE_EXHAUSTED with QuotaFailure and RetryInfo: the principal calls too often
+[requests_per_second].
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -10,6 +10,7 @@ import grpc
 
 from archpress_proto.v1 import artifact_service_pb2 as pb
 from archpress_proto.v1.artifact_service_pb2_grpc import ArtifactServiceServicer
+from archpress_server.auth.callers import current_caller
 from archpress_server.compress.types import FieldViolation, Reason, RequestError
 from archpress_server.jobs.errors import ArtifactNotFoundError
 from archpress_server.jobs.model import ArtifactRecord
@@ -59,7 +60,10 @@ class ArtifactServicer(ArtifactServiceServicer):
             yield pb.DownloadArtifactResponse(data=data)
 
     async def _find(self, name: str) -> ArtifactRecord:
-        return await asyncio.to_thread(self._store.artifact, artifact_id(name))
+        """Return an artifact of the caller."""
+        artifact = await asyncio.to_thread(self._store.artifact, artifact_id(name))
+        current_caller().check_owner(f"artifacts/{artifact.id}", artifact.principal)
+        return artifact
 
     async def _read(self, artifact: ArtifactRecord, offset: int, size: int) -> bytes:
         try:

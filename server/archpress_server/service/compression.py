@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
@@ -14,6 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 from archpress_proto.v1 import compression_service_pb2 as service_pb
 from archpress_proto.v1 import jobs_pb2 as pb
 from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceServicer
+from archpress_server.auth.callers import current_caller
 from archpress_server.jobs.model import JobRecord, State, Submission
 from archpress_server.jobs.store import JobStore
 from archpress_server.metrics import Metrics
@@ -89,7 +90,7 @@ class CompressionServicer(CompressionServiceServicer):
     ) -> AsyncIterator[pb.JobEvent]:
         """Follow a job from where the caller stopped."""
         job = job_id(request.name)
-        record = await asyncio.to_thread(self._store.get, job)
+        record = await self._own(job)
         after = request.after_seq
         if record.state.final:
             # Whoever knows all of it is told the end once more.
@@ -102,12 +103,12 @@ class CompressionServicer(CompressionServiceServicer):
 
     async def GetJob(self, request: service_pb.GetJobRequest, context: _Context) -> pb.Job:
         """Return a job."""
-        return job_to_proto(await asyncio.to_thread(self._store.get, job_id(request.name)))
+        return job_to_proto(await self._own(job_id(request.name)))
 
     async def ListJobs(
         self, request: service_pb.ListJobsRequest, context: _Context
     ) -> service_pb.ListJobsResponse:
-        """Return a page of jobs."""
+        """Return a page of the caller's jobs."""
         faults = Faults()
         if not 0 <= request.page_size <= 1000:
             faults.add("page_size", f"is {request.page_size}, must be 0 to 1000")
@@ -121,12 +122,14 @@ class CompressionServicer(CompressionServiceServicer):
         if any("\0" in text for pair in request.labels.items() for text in pair):
             faults.add("labels", "a key or value has a character 0")
         faults.raise_if_any()
+        caller = current_caller()
         page = await asyncio.to_thread(
             self._store.list,
             size=request.page_size or 100,
             token=request.page_token,
             states=states,
             with_labels=request.labels,
+            principal=None if caller.sees_all else caller.principal,
         )
         return service_pb.ListJobsResponse(
             jobs=[job_to_proto(job, brief=True) for job in page.jobs],
@@ -136,7 +139,7 @@ class CompressionServicer(CompressionServiceServicer):
     async def CancelJob(self, request: service_pb.CancelJobRequest, context: _Context) -> pb.Job:
         """Ask a job to stop."""
         job = job_id(request.name)
-        before = await asyncio.to_thread(self._store.get, job)
+        before = await self._own(job)
         record = await asyncio.to_thread(self._store.request_cancel, job)
         if before.state is State.QUEUED:
             # The supervisor counts those that a worker held.
@@ -148,7 +151,7 @@ class CompressionServicer(CompressionServiceServicer):
     ) -> service_pb.DeleteJobResponse:
         """Remove a job."""
         job = job_id(request.name)
-        before = await asyncio.to_thread(self._store.get, job)
+        before = await self._own(job)
         record = await asyncio.to_thread(self._store.delete, job)
         if not before.state.final:
             self._metrics.observe_end(record)
@@ -172,11 +175,20 @@ class CompressionServicer(CompressionServiceServicer):
             self._plans -= 1
         return plan_to_proto(plan)
 
+    async def _own(self, job: str) -> JobRecord:
+        """Return a job of the caller."""
+        record = await asyncio.to_thread(self._store.get, job)
+        current_caller().check_owner(f"jobs/{job}", record.principal)
+        return record
+
     async def _create(
         self, request: service_pb.CreateJobRequest | service_pb.CompressRequest
     ) -> JobRecord:
         self._gate.check()
-        submission = await asyncio.to_thread(self._parser.submission, request)
+        submission = replace(
+            await asyncio.to_thread(self._parser.submission, request),
+            principal=current_caller().principal,
+        )
         if request.validate_only:
             return _as_it_would_be(submission)
         record = await asyncio.to_thread(self._store.create, submission)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Never
@@ -11,6 +12,12 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from archpress_server.auth.errors import (
+    RATE_LIMITED,
+    ForbiddenError,
+    RateLimitError,
+    UnknownCallerError,
+)
 from archpress_server.compress.types import FieldViolation, Reason, RequestError
 from archpress_server.jobs.errors import (
     ArtifactNotFoundError,
@@ -102,6 +109,22 @@ def refusal_of(error: Exception) -> Refusal:
                 quota=str(error),
                 quota_subject=f"principal:{error.principal}" if error.principal else "anonymous",
             )
+        case RateLimitError():
+            return Refusal(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                RATE_LIMITED,
+                str(error),
+                {"requests_per_second": f"{error.per_second:g}"},
+                retry_seconds=error.retry_seconds,
+                quota=str(error),
+                quota_subject=f"principal:{error.principal}",
+            )
+        case UnknownCallerError():
+            code = grpc.StatusCode.UNAUTHENTICATED
+            return Refusal(code, error.reason, str(error), error.metadata)
+        case ForbiddenError():
+            code = grpc.StatusCode.PERMISSION_DENIED
+            return Refusal(code, error.reason, str(error), error.metadata)
         case DrainingError():
             return Refusal(
                 grpc.StatusCode.UNAVAILABLE,
@@ -141,7 +164,8 @@ def to_status(refusal: Refusal) -> status_pb2.Status:
             error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=metadata),
         )
     if refusal.retry_seconds is not None:
-        delay = duration_pb2.Duration(nanos=0, seconds=round(refusal.retry_seconds))
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(math.ceil(1000 * refusal.retry_seconds))
         _pack(status, error_details_pb2.RetryInfo(retry_delay=delay))
     if refusal.quota:
         violation = error_details_pb2.QuotaFailure.Violation(

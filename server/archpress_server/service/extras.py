@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,3 +64,12 @@ def check_health(target: str, timeout_seconds: float) -> bool:
         except grpc.RpcError:
             return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def check_ready(url: str, timeout_seconds: float) -> bool:
+    """Return whether the operator's port at a URL says that the server is ready."""
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=timeout_seconds) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False

@@ -8,13 +8,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 
 import grpc
-from google.protobuf.message import DecodeError
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from archpress_proto.v1 import artifact_service_pb2, compression_service_pb2, info_service_pb2
-from archpress_server.compress.types import RequestError
 from archpress_server.metrics import Metrics
-from archpress_server.service.errors import Refusal, abort, field_error, refusal_of
+from archpress_server.service.errors import Refusal, abort, refusal_of
 
 _LABELS = ("grpc_type", "grpc_service", "grpc_method")
 _UNKNOWN = ("unary", "unknown", "unknown")
@@ -117,8 +115,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             code = grpc.StatusCode.CANCELLED
             try:
                 call.received()
-                if isinstance(request, RequestError):
-                    raise request
                 answer = await inner(request, context)
                 call.sent()
                 code = grpc.StatusCode.OK
@@ -137,10 +133,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             if handler.request_streaming
             else grpc.unary_unary_rpc_method_handler
         )
-        reader = handler.request_deserializer
-        if not handler.request_streaming:
-            reader = _reading(reader)
-        made: _Handler = make(run, reader, handler.response_serializer)
+        made: _Handler = make(run, handler.request_deserializer, handler.response_serializer)
         return made
 
     def _streaming(self, handler: _Handler, method: str) -> _Handler:
@@ -152,8 +145,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             answers: AsyncGenerator[Any, None] | None = None
             try:
                 call.received()
-                if isinstance(request, RequestError):
-                    raise request
                 answers = inner(request, context)
                 async for answer in answers:
                     yield answer
@@ -172,29 +163,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     await answers.aclose()
 
         return grpc.unary_stream_rpc_method_handler(
-            run, _reading(handler.request_deserializer), handler.response_serializer
+            run, handler.request_deserializer, handler.response_serializer
         )
 
     def _refuse(self, error: Exception) -> Refusal:
         refusal = refusal_of(error)
         self._metrics.observe_rejection(refusal.reason or "QUEUE_FULL")
         return refusal
-
-
-def _reading(deserializer: Any) -> Callable[[bytes], Any]:
-    """Return a deserializer that gives the error of a malformed message instead of raising it.
-
-    gRPC itself would answer INTERNAL, which blames the server.
-    """
-
-    def read(message: bytes) -> Any:
-        try:
-            return deserializer(message)
-        except DecodeError:
-            text = f"its {len(message)} bytes are cut short or no message of this method"
-            return field_error("request", text)
-
-    return read
 
 
 def _method_labels() -> list[tuple[str, tuple[str, str, str]]]:

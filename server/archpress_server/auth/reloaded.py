@@ -1,0 +1,78 @@
+"""`Reloaded`: what some files hold, read again when they change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import structlog
+
+T = TypeVar("T")
+_Signature = tuple[tuple[int, int, int] | None, ...]
+
+
+class Reloaded(Generic[T]):
+    """A value from files; one that cannot be read leaves the old value in force.
+
+    Files are replaced one after the other, so a change counts as wrong when it still is at the next
+    look.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        paths: Sequence[Path],
+        load: Callable[[], T],
+        on_failure: Callable[[str], None],
+    ) -> None:
+        """Read the files; `on_failure` is told `what` whenever new ones are wrong.
+
+        Raises:
+            ValueError: what `load` raises.
+        """
+        self._what = what
+        self._paths = tuple(paths)
+        self._load = load
+        self._on_failure = on_failure
+        self._seen = _signature(self._paths)
+        self._doubted: _Signature | None = None
+        self.value = load()
+        """The newest value that could be read."""
+
+    def refresh(self) -> bool:
+        """Look at the files, and return whether there is a new value."""
+        found = _signature(self._paths)
+        if found == self._seen:
+            return False
+        try:
+            value = self._load()
+        except ValueError as error:
+            if found == self._doubted:
+                self._seen = found
+                self._on_failure(self._what)
+                structlog.get_logger().error(
+                    "changed files are wrong, the old content stays in force",
+                    what=self._what,
+                    error=str(error),
+                )
+            self._doubted = found
+            return False
+        if _signature(self._paths) != found:
+            # Replaced while they were read: the next look decides.
+            return False
+        self.value, self._seen = value, found
+        structlog.get_logger().info("changed files are in force", what=self._what)
+        return True
+
+
+def _signature(paths: Sequence[Path]) -> _Signature:
+    return tuple(_facts(path) for path in paths)
+
+
+def _facts(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,0 +1,99 @@
+"""The tokens file: written by commands, read by servers, replaced as a whole."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from archpress_server.auth.credentials import Credential, Credentials
+
+
+class TokenFileError(ValueError):
+    """The tokens file cannot be read or written; the message says where and why."""
+
+
+class _Content(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    version: Literal[1] = 1
+    credentials: list[Credential]
+
+
+def read_tokens(path: Path) -> Credentials:
+    """Return the credentials of a file.
+
+    Raises:
+        TokenFileError: the file is missing or wrong.
+    """
+    try:
+        content = _Content.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise TokenFileError(f"{path}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        # Without its cause, which quotes the file.
+        raise TokenFileError(f"{path}: {place or 'the file'}: {first['msg']}") from None
+    for name in ("id", "sha256", "certificate"):
+        values = Counter(getattr(item, name) for item in content.credentials)
+        twice = [value for value, times in values.items() if value and times > 1]
+        if twice:
+            raise TokenFileError(f"{path}: two credentials have the {name} {twice[0]}")
+    return Credentials(content.credentials)
+
+
+def write_tokens(path: Path, credentials: Credentials) -> None:
+    """Replace a file; readers see the old content or the new.
+
+    Raises:
+        TokenFileError: it cannot be written.
+    """
+    text = _Content(credentials=list(credentials.items)).model_dump_json(indent=2) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Only its owner may read it from the first moment on: mkstemp makes it so.
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tokens-")
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            if path.exists():
+                _keep_access(path, Path(temporary))
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise TokenFileError(f"{path}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def tokens_locked(path: Path) -> Iterator[None]:
+    """Keep other commands from changing the file meanwhile; servers only read it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise TokenFileError(f"{path}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _keep_access(old: Path, new: Path) -> None:
+    """Give the new file the old one's mode and group, so that a server may still read it."""
+    found = old.stat()
+    os.chmod(new, found.st_mode & 0o777)
+    with contextlib.suppress(PermissionError):
+        os.chown(new, found.st_uid, found.st_gid)

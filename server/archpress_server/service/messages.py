@@ -1,0 +1,75 @@
+"""Malformed messages, turned into refusals of the method that they were meant for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from archpress_server.auth.scopes import is_open
+from archpress_server.compress.types import RequestError
+from archpress_server.service.errors import field_error
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # not generic at run time
+
+
+class MessageInterceptor(grpc.aio.ServerInterceptor):
+    """Raises for a message that cannot be read, where the handler would get it.
+
+    gRPC itself would answer INTERNAL, which blames the server.
+    """
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> _Handler | None:
+        """Return the method's handler with a reader that does not fail."""
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.request_streaming or is_open(handler_call_details.method):
+            return handler
+        read = _reading(handler.request_deserializer)
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                _streaming(handler.unary_stream), read, handler.response_serializer
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            _single(handler.unary_unary), read, handler.response_serializer
+        )
+
+
+def _single(inner: Any) -> Any:
+    async def run(request: Any, context: _Context) -> Any:
+        if isinstance(request, RequestError):
+            raise request
+        return await inner(request, context)
+
+    return run
+
+
+def _streaming(inner: Any) -> Any:
+    async def run(request: Any, context: _Context) -> AsyncIterator[Any]:
+        if isinstance(request, RequestError):
+            raise request
+        answers = inner(request, context)
+        try:
+            async for answer in answers:
+                yield answer
+        finally:
+            await answers.aclose()
+
+    return run
+
+
+def _reading(deserializer: Any) -> Callable[[bytes], Any]:
+    def read(message: bytes) -> Any:
+        try:
+            return deserializer(message)
+        except DecodeError:
+            text = f"its {len(message)} bytes are cut short or no message of this method"
+            return field_error("request", text)
+
+    return read
