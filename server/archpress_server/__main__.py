@@ -67,6 +67,7 @@ def _health(config: ServerConfig) -> int:
 def _serve(config: ServerConfig) -> int:
     import structlog
 
+    from archpress_server.executors.executor import ExecutorError
     from archpress_server.jobs.errors import StoreSetupError
     from archpress_server.logs import configure_logs
     from archpress_server.state import prepare_state
@@ -83,7 +84,7 @@ def _serve(config: ServerConfig) -> int:
         from archpress_server.server import Server
 
         return asyncio.run(_run(Server(config, catalog)))
-    except (StoreSetupError, OSError, ValueError) as error:
+    except (ExecutorError, StoreSetupError, OSError, ValueError) as error:
         print(f"archpress-server: {error}", file=sys.stderr)
         return EXIT_SETUP
 
