@@ -234,7 +234,12 @@ def explain(error: ValueError) -> Sequence[str]:
     details = getattr(error, "errors", None)
     if details is None:
         return [str(error)]
-    return [f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in details()]
+    return [": ".join([*_place(e["loc"]), e["msg"]]) for e in details()]
+
+
+def _place(keys: Sequence[object]) -> Sequence[str]:
+    """Return the setting's name; of an error that several settings make, nothing."""
+    return [".".join(map(str, keys))] if keys else []
 
 
 def _toml(value: Any) -> str:
