@@ -18,6 +18,7 @@ from archpress_proto.v1.info_service_pb2_grpc import add_InfoServiceServicer_to_
 from archpress_server.catalog import Catalog
 from archpress_server.config import ServerConfig
 from archpress_server.executors.make import make_executor
+from archpress_server.loop_lag import LoopLag
 from archpress_server.metrics import Metrics
 from archpress_server.planner import Planner
 from archpress_server.service.artifact import ArtifactServicer
@@ -65,6 +66,7 @@ class Server:
         self._supervisor = Supervisor(config, self.leases, self.metrics, self._executor)
         self._info = InfoServicer(config, catalog)
         self._calls = CallMetrics(self.metrics.registry)
+        self._loop_lag = LoopLag(self.metrics.registry)
         self._looking: asyncio.Task[None] | None = None
         self._log = structlog.get_logger()
 
@@ -108,6 +110,7 @@ class Server:
         self.metrics.set_slots(0, self._executor.slots)
         await self._executor.open()
         await self._server.start()
+        self._loop_lag.start()
         self._watches.start()
         self._supervisor.start()
         if self._warm:
@@ -129,6 +132,7 @@ class Server:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._looking
         self._planner.close()
+        await self._loop_lag.close()
         if self.operator_port is not None:
             await asyncio.to_thread(self.operator_port.close)
         self.leases.store.database.close()
