@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -90,6 +91,9 @@ def _serve(config: ServerConfig) -> int:
 
 
 async def _run(server: Server) -> int:
+    # A full collection would walk what torch brought, for 0.1 s, and block the event loop.
+    gc.collect()
+    gc.freeze()
     stop = asyncio.Event()
 
     def on_signal() -> None:
