@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -79,6 +80,7 @@ def _reachable(host: str) -> str:
 def _serve(config: ServerConfig) -> int:
     import structlog
 
+    from archpress_server.executors.executor import ExecutorError
     from archpress_server.jobs.errors import StoreSetupError
     from archpress_server.logs import configure_logs
     from archpress_server.state import prepare_state
@@ -95,13 +97,16 @@ def _serve(config: ServerConfig) -> int:
         from archpress_server.server import Server
 
         return asyncio.run(run_until_stopped(Server(config, catalog)))
-    except (StoreSetupError, OSError, ValueError) as error:
+    except (ExecutorError, StoreSetupError, OSError, ValueError) as error:
         print(f"archpress-server: {error}", file=sys.stderr)
         return EXIT_SETUP
 
 
 async def run_until_stopped(server: Server) -> int:
     """Serve until SIGTERM or SIGINT, drain, and return the exit code; a second one ends at once."""
+    # A full collection would walk what torch brought, for 0.1 s, and block the event loop.
+    gc.collect()
+    gc.freeze()
     stop = asyncio.Event()
 
     def on_signal() -> None:

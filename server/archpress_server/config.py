@@ -7,10 +7,10 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -73,6 +73,28 @@ class ServerConfig(BaseModel):
     )
     threads_per_worker: int = Field(
         default_factory=_cores, ge=1, le=1024, description="CPU threads of a job"
+    )
+    worker_memory_bytes: int = Field(
+        default=0, ge=0, description="memory at which a job's processes are killed; 0 is no limit"
+    )
+    worker_nice: int = Field(
+        default=0,
+        ge=0,
+        le=19,
+        description="how far the workers' CPU priority is below the server's",
+    )
+    worker_gpus: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="CUDA devices, one for each worker that runs; empty leaves all to all",
+    )
+    executor: Literal["local", "ray"] = Field(
+        default="local", description="where workers run: on this machine or on a Ray cluster"
+    )
+    ray_address: str = Field(
+        default="", description="HOST:PORT of a Ray cluster, or auto; empty starts one here"
+    )
+    ray_gpus_per_worker: float = Field(
+        default=0.0, ge=0, le=64, description="GPUs of a worker on Ray, or its share of one"
     )
     dataset_root: Path = Field(
         default_factory=lambda: Path.home() / ".cache" / "archpress" / "datasets",
@@ -144,7 +166,7 @@ class ServerConfig(BaseModel):
             )
         return value
 
-    @field_validator("datasets", "embeddings_dir", mode="before")
+    @field_validator("datasets", "embeddings_dir", "worker_gpus", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part for part in value.split(",") if part] if isinstance(value, str) else value
@@ -159,6 +181,19 @@ class ServerConfig(BaseModel):
         if wrong:
             raise ValueError(f"{wrong[0]!r} is not name=path")
         return {name: path for name, _, path in pairs}
+
+    @model_validator(mode="after")
+    def _check_executor(self) -> Self:
+        if self.executor == "local" and (self.ray_address or self.ray_gpus_per_worker):
+            raise ValueError("ray_address and ray_gpus_per_worker need executor = ray")
+        if self.executor == "ray" and self.worker_gpus:
+            raise ValueError("worker_gpus is for executor = local; Ray assigns GPUs itself")
+        if self.worker_gpus and self.workers > len(self.worker_gpus):
+            raise ValueError(
+                f"workers is {self.workers}, and worker_gpus has {len(self.worker_gpus)}: "
+                "each worker needs one; name a GPU twice to share it"
+            )
+        return self
 
     @property
     def url(self) -> str:
@@ -251,7 +286,12 @@ def explain(error: ValueError) -> Sequence[str]:
     details = getattr(error, "errors", None)
     if details is None:
         return [str(error)]
-    return [f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in details()]
+    return [": ".join([*_place(e["loc"]), e["msg"]]) for e in details()]
+
+
+def _place(keys: Sequence[object]) -> Sequence[str]:
+    """Return the setting's name; of an error that several settings make, nothing."""
+    return [".".join(map(str, keys))] if keys else []
 
 
 def _toml(value: Any) -> str:

@@ -19,6 +19,8 @@ from archpress_server.auth.setup import open_security
 from archpress_server.auth.tls import server_credentials
 from archpress_server.catalog import Catalog
 from archpress_server.config import ServerConfig
+from archpress_server.executors.make import make_executor
+from archpress_server.loop_lag import LoopLag
 from archpress_server.metrics import Metrics
 from archpress_server.planner import Planner
 from archpress_server.service.artifact import ArtifactServicer
@@ -31,7 +33,7 @@ from archpress_server.service.messages import MessageInterceptor
 from archpress_server.service.parse import RequestParser
 from archpress_server.service.watch import Watches
 from archpress_server.state import open_leases
-from archpress_server.supervisor import WORKER_COMMAND, Supervisor
+from archpress_server.supervisor import Supervisor
 from archpress_server.web import OperatorPort
 
 _READY_SECONDS = 15.0
@@ -46,13 +48,13 @@ class Server:
         config: ServerConfig,
         catalog: Catalog,
         *,
-        worker_command: Sequence[str] = WORKER_COMMAND,
+        worker_command: Sequence[str] = (),
         warm: bool = True,
     ) -> None:
         """Build the parts; the state must be prepared (`archpress_server.state`).
 
         With `warm` the planning process starts with the server rather than with the first plan, and
-        looks at the data sets.
+        looks at the data sets. An empty `worker_command` is that of the package.
 
         Raises:
             ValueError: the settings of tokens and certificates, or their files, are wrong.
@@ -71,11 +73,13 @@ class Server:
         self._gate = Gate()
         self._planner = Planner(config.threads_per_worker)
         self._watches = Watches(self.leases.store, self.metrics, config.poll_seconds)
-        self._supervisor = Supervisor(config, self.leases, self.metrics, worker_command)
+        self._executor = make_executor(config, worker_command)
+        self._supervisor = Supervisor(config, self.leases, self.metrics, self._executor)
         self._info = InfoServicer(config, catalog)
         self._calls = CallMetrics(self.metrics.registry)
         self._auth = AuthInterceptor(self._security.authenticator, self._security.limiter)
         self._renewing: asyncio.Task[None] | None = None
+        self._loop_lag = LoopLag(self.metrics.registry)
         self._looking: asyncio.Task[None] | None = None
         self._log = structlog.get_logger()
 
@@ -84,6 +88,7 @@ class Server:
 
         Raises:
             OSError: a port is taken.
+            ExecutorError: no worker could ever be started.
         """
         store = self.leases.store
         self._server = grpc.aio.server(
@@ -121,8 +126,10 @@ class Server:
                 alive=self._alive,
                 ready=self._ready,
             )
-        self.metrics.set_slots(0, self.config.workers)
+        self.metrics.set_slots(0, self._executor.slots)
+        await self._executor.open()
         await self._server.start()
+        self._loop_lag.start()
         self._watches.start()
         self._supervisor.start()
         self._renewing = asyncio.create_task(self._renew(), name="tokens and certificates")
@@ -137,6 +144,7 @@ class Server:
         await self._health.enter_graceful_shutdown()
         self._gate.draining = True
         await self._supervisor.drain(self.config.drain_grace_seconds)
+        await self._executor.close()
         await self._watches.close()
         await self._server.stop(self.config.drain_grace_seconds)
         for task in (self._looking, self._renewing):
@@ -145,6 +153,7 @@ class Server:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
         self._planner.close()
+        await self._loop_lag.close()
         if self.operator_port is not None:
             await asyncio.to_thread(self.operator_port.close)
         self.leases.store.database.close()

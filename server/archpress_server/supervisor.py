@@ -1,26 +1,22 @@
-"""`Supervisor`: gives waiting jobs to worker processes and looks after both."""
+"""`Supervisor`: gives waiting jobs to the workers of an executor and looks after both."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-import signal
 import socket
-import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from archpress_server.config import ServerConfig
+from archpress_server.executors.executor import End, Executor, ExecutorError, Run
 from archpress_server.jobs.errors import JobNotFoundError, StoreError
 from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.model import HELD, JobRecord
 from archpress_server.metrics import Metrics
-
-WORKER_COMMAND = (sys.executable, "-m", "archpress_server.worker")
 
 _SWEEP_SECONDS = 1.0
 _PURGE_SECONDS = 60.0
@@ -30,13 +26,13 @@ _PURGE_SECONDS = 60.0
 class _Worker:
     job: str
     attempt: int
-    process: asyncio.subprocess.Process
+    run: Run
     kill_after: float | None = None
     watch: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
 class Supervisor:
-    """Runs at most `config.workers` worker processes of this server.
+    """Keeps the slots of an executor busy.
 
     A worker's end without a final state is noticed at once; the leases notice those of servers
     that are gone.
@@ -47,15 +43,15 @@ class Supervisor:
         config: ServerConfig,
         leases: Leases,
         metrics: Metrics,
-        worker_command: Sequence[str] = WORKER_COMMAND,
+        executor: Executor,
     ) -> None:
-        """Start workers with a command that takes `--job ID --attempt N` and settings on stdin."""
+        """Give jobs to an executor, which the caller opens and closes."""
         self._config = config
         self._leases = leases
         self._metrics = metrics
-        self._command = tuple(worker_command)
+        self._executor = executor
         self._name = f"{socket.gethostname()}:{os.getpid()}"
-        self._workers: dict[str, _Worker] = {}
+        self._workers: dict[tuple[str, int], _Worker] = {}
         self._wake = asyncio.Event()
         self._draining = False
         self._task: asyncio.Task[None] | None = None
@@ -82,11 +78,11 @@ class Supervisor:
             await self._task
         watches = [worker.watch for worker in self._workers.values() if worker.watch]
         for worker in self._workers.values():
-            _signal(worker, signal.SIGTERM)
+            worker.run.stop()
         if watches:
             _, late = await asyncio.wait(watches, timeout=grace_seconds)
             for worker in list(self._workers.values()):
-                _signal(worker, signal.SIGKILL)
+                worker.run.kill()
             if late:
                 await asyncio.wait(late, timeout=5.0)
 
@@ -106,7 +102,7 @@ class Supervisor:
             except StoreError as error:
                 self._log.error("the job store fails", error=str(error))
                 await asyncio.sleep(1.0)
-            except OSError as error:
+            except (ExecutorError, OSError) as error:
                 self._log.error("the supervisor fails", error=str(error))
                 await asyncio.sleep(1.0)
             with contextlib.suppress(TimeoutError):
@@ -114,7 +110,7 @@ class Supervisor:
             self._wake.clear()
 
     async def _lease(self) -> None:
-        while len(self._workers) < self._config.workers:
+        while await self._executor.has_room():
             record = await asyncio.to_thread(self._leases.lease_next, self._name)
             if record is None:
                 return
@@ -124,43 +120,27 @@ class Supervisor:
             self._metrics.observe_lease(record)
             try:
                 await self._start_worker(record)
-            except OSError as error:
-                self._log.error("no worker could be started", error=str(error))
+            except ExecutorError:
                 await asyncio.to_thread(
                     self._leases.lose, record.id, record.attempt, "no worker could be started"
                 )
                 raise
 
     async def _start_worker(self, record: JobRecord) -> None:
-        threads = str(self._config.threads_per_worker)
-        process = await asyncio.create_subprocess_exec(
-            *self._command,
-            "--job",
-            record.id,
-            "--attempt",
-            str(record.attempt),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            env={**os.environ, "OMP_NUM_THREADS": threads},
-            # Its own session: a Ctrl-C in the server's terminal is the server's to handle.
-            start_new_session=True,
-        )
-        worker = _Worker(record.id, record.attempt, process)
-        self._workers[record.id] = worker
-        self._metrics.set_slots(len(self._workers), self._config.workers)
+        run = await self._executor.start(record.id, record.attempt)
+        worker = _Worker(record.id, record.attempt, run)
+        self._workers[record.id, record.attempt] = worker
+        self._metrics.set_slots(len(self._workers), self._executor.slots)
         worker.watch = asyncio.create_task(self._watch(worker), name=f"worker {record.id}")
-        self._log.info("worker started", job=record.id, attempt=record.attempt, pid=process.pid)
+        self._log.info("worker started", job=record.id, attempt=record.attempt, place=run.place)
 
     async def _watch(self, worker: _Worker) -> None:
-        # Errors of a worker that is gone before it read its settings show in its exit.
-        with contextlib.suppress(ConnectionError):
-            await worker.process.communicate(self._config.model_dump_json().encode())
-        code = await worker.process.wait()
-        del self._workers[worker.job]
-        self._metrics.set_slots(len(self._workers), self._config.workers)
-        self._log.info("worker ended", job=worker.job, attempt=worker.attempt, exit_code=code)
+        end = await worker.run.wait()
+        del self._workers[worker.job, worker.attempt]
+        self._metrics.set_slots(len(self._workers), self._executor.slots)
+        self._log.info("worker ended", job=worker.job, attempt=worker.attempt, cause=end.cause)
         try:
-            record = await asyncio.to_thread(self._settle, worker, code)
+            record = await asyncio.to_thread(self._settle, worker, end)
         except StoreError as error:
             # The lease runs out by itself.
             self._log.error("a worker's end is not stored", job=worker.job, error=str(error))
@@ -169,17 +149,12 @@ class Supervisor:
                 self._metrics.observe_end(record)
         self._wake.set()
 
-    def _settle(self, worker: _Worker, code: int) -> JobRecord | None:
+    def _settle(self, worker: _Worker, end: End) -> JobRecord | None:
         """Take the job from a worker that left it unfinished, and return the job."""
-        cause = (
-            f"the worker was killed by signal {-code}"
-            if code < 0
-            else (f"the worker ended with exit code {code}")
-        )
-        if self._draining:
+        if self._draining or not end.began:
             taken = self._leases.requeue(worker.job, worker.attempt)
         else:
-            taken = self._leases.lose(worker.job, worker.attempt, cause)
+            taken = self._leases.lose(worker.job, worker.attempt, end.cause)
         if taken is not None:
             return taken
         try:
@@ -198,11 +173,13 @@ class Supervisor:
         for record in ended:
             self._log.info("job changed by a sweep", job=record.id, state=record.state)
             # Those of this server's workers are counted when the worker is gone.
-            if record.id not in self._workers:
+            if (record.id, record.attempt) not in self._workers:
                 self._metrics.observe_end(record)
         for worker in list(self._workers.values()):
             await self._check(worker)
         self._metrics.set_counts(await asyncio.to_thread(self._leases.store.counts))
+        # Here too, since a Ray cluster that is away is no failure of the database.
+        self.last_success = time.monotonic()
 
     async def _check(self, worker: _Worker) -> None:
         """Kill a worker that does not stop although its job is cancelled or was taken away."""
@@ -218,9 +195,4 @@ class Supervisor:
             # The worker itself ends at the end of the grace; this is for one that cannot.
             worker.kill_after = now + self._config.cancel_grace_seconds * holds + 5.0
         elif now > worker.kill_after:
-            _signal(worker, signal.SIGKILL)
-
-
-def _signal(worker: _Worker, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        worker.process.send_signal(number)
+            worker.run.kill()

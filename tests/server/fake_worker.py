@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -39,9 +40,15 @@ def main() -> None:
     leases = open_leases(config)
     spec = leases.store.get(job).spec
     mode = spec.labels.get("mode", "succeed")
-    if mode == "die" or (mode == "die-once" and attempt == 1):
+    if mode in ("parent", "greedy"):
+        # An argument to find it by.
+        child = "import sys, time; held = b'x' * int(sys.argv[1]); time.sleep(60)"
+        size = 2**28 if mode == "greedy" else 0
+        subprocess.Popen([sys.executable, "-c", child, str(size), "child", job])
+        time.sleep(0.5)
+    if mode in ("die", "parent") or (mode == "die-once" and attempt == 1):
         os.kill(os.getpid(), signal.SIGKILL)
-    if mode == "silent":
+    if mode in ("silent", "greedy"):
         time.sleep(60)
     heart = Heart(
         leases,

@@ -43,6 +43,7 @@ def test_lists_and_pairs_come_as_text_or_as_toml(
     assert config.embeddings_dir == (Path("/a"), Path("/b"))
     assert config.dataset_files == {"mine": Path("/m.npz")}
     monkeypatch.setenv("ARCHPRESS_DATASET_FILES", "a=/x.npz,b=/y.npz")
+    assert load_config({"worker_gpus": "0,1"}).worker_gpus == ("0", "1")
     assert load_config({"embeddings_dir": "/c"}).dataset_files == {
         "a": Path("/x.npz"),
         "b": Path("/y.npz"),
@@ -57,6 +58,9 @@ def test_lists_and_pairs_come_as_text_or_as_toml(
         ('log_level = "loud"', "log_level"),
         ("port = ", "Invalid value"),
         ('dataset_files = "x"', "dataset_files"),
+        ('ray_address = "auto"', "ray_address"),
+        ('executor = "ray"\nworker_gpus = ["0"]', "worker_gpus"),
+        ('workers = 2\nworker_gpus = ["0"]', "workers is 2, and worker_gpus has 1"),
     ],
 )
 def test_a_wrong_file_is_one_clear_line(

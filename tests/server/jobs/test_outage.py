@@ -116,7 +116,7 @@ async def is_unavailable(call: Awaitable[Any]) -> bool:
     assert status.details[0].Unpack(info)
     assert status.details[1].Unpack(retry)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-    return info.reason == "DATABASE_UNAVAILABLE"
+    return str(info.reason) == "DATABASE_UNAVAILABLE"
 
 
 async def test_calls_say_that_the_database_is_away_and_work_once_it_is_back(

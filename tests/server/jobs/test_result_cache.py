@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from typing import Any
+
 import pytest
 
 from archpress_server.compress.types import Compression
@@ -116,7 +118,7 @@ def test_a_result_that_is_not_whole_is_computed_again(
     "other", [{"result_key": "l"}, {"result_key": ""}, {"principal": "b"}], ids=str
 )
 def test_other_jobs_and_other_principals_get_nothing(
-    leases: Leases, submission: Submission, compression: Compression, other: dict[str, str]
+    leases: Leases, submission: Submission, compression: Compression, other: dict[str, Any]
 ) -> None:
     succeed(leases, replace(submission, result_key=""), compression)
     succeed(leases, submission, compression)

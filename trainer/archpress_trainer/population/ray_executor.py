@@ -1,12 +1,4 @@
-"""`RayExecutor`: worker processes on a Ray cluster; the only module that imports ray.
-
-Ray is set up here and nowhere else: no dashboard, no usage statistics, no logging of its own.
-Whoever can reach a cluster without authentication can run any program on it, so authentication is
-by token unless `RAY_AUTH_MODE` says `disabled`. The token is that of `RAY_AUTH_TOKEN`, else the
-content of the file `RAY_AUTH_TOKEN_PATH`, else of `~/.ray/auth_token`. A cluster that is started
-here without any of the three gets a new token, which is in the environment of its processes and in
-no file: Ray listens on every interface of a machine, so that the token is all that protects it. Ray
-reads mode and token once per process, when it is first imported.
+"""`RayExecutor`: worker processes on a Ray cluster.
 
 A cluster that exists needs `archpress-trainer[ray]` of one version, and one version of Python, on
 each node. It needs no data set: the training images travel through Ray's object store, so that
@@ -16,15 +8,10 @@ every label comes from the images whose fingerprint the population has.
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
-import socket
-import tempfile
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -33,12 +20,15 @@ from archpress_trainer.data.registry import DataSources
 from archpress_trainer.population.executor import Death, Labeller, Task, run_tasks
 from archpress_trainer.population.records import Record
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
+from archpress_trainer.ray_cluster import (
+    MIN_STORE_BYTES,
+    RayClusterError,
+    connected,
+    first_line,
+    how_it_ended,
+)
 
 _GPU_SHARE = 0.25
-_TOKEN_SETTINGS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-_TOKEN_FILE = Path("~/.ray/auth_token")
-_MIN_STORE_BYTES = 100 * 2**20
-_CONNECT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -156,11 +146,11 @@ class _RayWorkers:
             result = self._ray.get(answer)
         except errors.RayTaskError as error:
             if starting:
-                reason = _first_line(error.cause)
+                reason = first_line(error.cause)
                 raise PopulationError(f"a worker cannot start: {reason}") from error
             raise
         except (errors.RayActorError, errors.OutOfMemoryError) as error:
-            return place, Death(_how_it_ended(error))
+            return place, Death(how_it_ended(error))
         self._deadline = None
         assert result is None or isinstance(result, Record)
         return place, result
@@ -183,81 +173,13 @@ class _RayWorkers:
 
 @contextmanager
 def _connected(address: str | None, cpus: float, store_bytes: int) -> Iterator[ModuleType]:
-    """Connect to a cluster, or start one and stop it in the end; yield ray."""
-    if address is not None and address.startswith("ray://"):
-        raise PopulationError(
-            f"{address} is an address of Ray Client; run on a node of the cluster with its "
-            "HOST:PORT or auto"
-        )
-    if address is not None:
-        _check_reachable(address)
-    ray = _import_ray(new_cluster=address is None)
-    if ray.is_initialized():
-        raise PopulationError("this process is connected to a Ray cluster already")
-    # Sockets lie in here, and their paths must be short.
-    parent = "/tmp" if os.name == "posix" else None
-    folder = tempfile.mkdtemp(prefix="archpress-", dir=parent) if address is None else None
-    try:
+    """Connect as `ray_cluster.connected` does, with the errors of a population."""
+    with ExitStack() as stack:
         try:
-            if folder is None:
-                ray.init(address=address, configure_logging=False, log_to_driver=False)
-            else:
-                ray.init(
-                    address="local",
-                    num_cpus=max(1, round(cpus)),
-                    object_store_memory=store_bytes,
-                    include_dashboard=False,
-                    configure_logging=False,
-                    log_to_driver=False,
-                    # Ray lets everybody write to its folder; to the one around it, nobody.
-                    _temp_dir=f"{folder}/r",
-                )
-        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-            where = "start Ray" if address is None else f"connect to Ray at {address}"
-            raise PopulationError(f"cannot {where}: {_first_line(error)}") from error
+            ray = stack.enter_context(connected(address, cpus, store_bytes))
+        except RayClusterError as error:
+            raise PopulationError(str(error)) from error
         yield ray
-    finally:
-        ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _check_reachable(address: str) -> None:
-    """Try the port of a HOST:PORT: Ray itself would try it for minutes, then end the process."""
-    host, colon, port = address.rpartition(":")
-    if not colon:
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
-    except (OSError, ValueError, OverflowError) as error:
-        raise PopulationError(f"cannot connect to Ray at {address}: {error}") from error
-
-
-def _import_ray(*, new_cluster: bool) -> ModuleType:
-    """Import ray with its authentication and usage statistics set."""
-    mode = os.environ.setdefault("RAY_AUTH_MODE", "token").lower()
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    has_token = any(os.environ.get(name) for name in _TOKEN_SETTINGS)
-    if mode == "token" and not has_token and not _TOKEN_FILE.expanduser().exists():
-        if not new_cluster:
-            raise PopulationError(
-                f"no token for the Ray cluster: set {' or '.join(_TOKEN_SETTINGS)} or write "
-                f"{_TOKEN_FILE}; for a cluster without authentication set RAY_AUTH_MODE=disabled"
-            )
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    try:
-        import ray
-        import ray.exceptions
-        from ray._private.authentication.authentication_utils import is_token_auth_enabled
-    except ImportError as error:
-        raise PopulationError(
-            f"--executor ray needs ray: install archpress-trainer[ray] ({error})"
-        ) from error
-    if is_token_auth_enabled() != (mode == "token"):
-        raise PopulationError(
-            f"ray was imported before RAY_AUTH_MODE was {mode}; set it before this process starts"
-        )
-    return ray
 
 
 def _own_memory(data: TrainingData) -> TrainingData:
@@ -271,15 +193,4 @@ def _own_memory(data: TrainingData) -> TrainingData:
 
 def _store_bytes(data: TrainingData) -> int:
     parts = (data.train, data.validation)
-    return max(_MIN_STORE_BYTES, 2 * sum(part.images.nbytes + part.labels.nbytes for part in parts))
-
-
-def _how_it_ended(error: Exception) -> str:
-    """Return the telling part of Ray's paragraph."""
-    text = str(error)
-    _, found, detail = text.partition("Worker exit detail: ")
-    return (detail if found else text).split(". Some common causes")[0].splitlines()[0][:200]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+    return max(MIN_STORE_BYTES, 2 * sum(part.images.nbytes + part.labels.nbytes for part in parts))

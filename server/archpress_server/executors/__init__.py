@@ -1,0 +1,1 @@
+"""Where workers run: on this machine, or on a Ray cluster."""
