@@ -16,7 +16,7 @@ def rows() -> list[str]:
     return lines[1:]
 
 
-def tests_of(path: Path) -> set[str]:
+def named_in(path: Path) -> set[str]:
     found = set()
     for node in ast.parse(path.read_text()).body:
         prefix = f"{node.name}::" if isinstance(node, ast.ClassDef) else ""
@@ -32,4 +32,4 @@ def test_each_line_names_tests_that_exist() -> None:
         named = _NAMED.findall(row.rsplit("|", 2)[1])
         assert named, row
         for path, name in named:
-            assert name in tests_of(ROOT / path), f"{path}::{name}"
+            assert name in named_in(ROOT / path), f"{path}::{name}"

@@ -91,7 +91,8 @@ class Caller:
 
     def __init__(self, running: RunningServer, channel: grpc.Channel, token: Metadata) -> None:
         self.running = running
-        self.channel = channel
+        # Without serializers a channel's methods have no types.
+        self.channel: Any = channel
         self.token = token
         self.sent = 0
         self.series = running.series()
