@@ -87,7 +87,7 @@ class UnsupportedError(ArchpressError):
 
 
 class NotFoundError(ArchpressError, LookupError):
-    """There is no such job or artifact, or it belongs to someone else."""
+    """There is no such job or artifact."""
 
 
 class ConflictError(ArchpressError):
@@ -95,15 +95,22 @@ class ConflictError(ArchpressError):
 
 
 class AuthenticationError(ArchpressError):
-    """The server does not know who calls."""
+    """The server does not know who calls: the token is missing, wrong, expired or revoked.
+
+    `reason` says which. Give the client a token that `archpress-server token create` made.
+    """
 
 
 class PermissionDeniedError(ArchpressError):
-    """The caller may not do this."""
+    """The caller may not do this.
+
+    With the reason SCOPE_MISSING the token lacks the scope in `metadata`; with NOT_OWNER the job or
+    artifact is another principal's, or there is none.
+    """
 
 
 class QuotaExceededError(ArchpressError):
-    """The caller has too many requests or jobs."""
+    """The caller has too many requests or jobs; the same may work later."""
 
 
 class UnavailableError(ArchpressError, ConnectionError):

@@ -151,6 +151,16 @@ def test_refused_requests(run: Any, server: ScriptedServer) -> None:
     assert record["error"]["metadata"] == {"max_params": "1234"}
 
 
+def test_a_refused_token_says_where_it_comes_from(run: Any, server: ScriptedServer) -> None:
+    code = grpc.StatusCode.UNAUTHENTICATED
+    server.script.refusals = [(code, error_status(code, "it has expired", "TOKEN_EXPIRED"))]
+    done = run(*COMPRESS)
+    assert done.exit_code == 2
+    first, second = done.stderr.splitlines()
+    assert first == "error: it has expired"
+    assert "ARCHPRESS_TOKEN" in second
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -75,7 +75,7 @@ def damaged(draw: st.DrawFn, message: bytes) -> bytes:
 @st.composite
 def odd(draw: st.DrawFn, message: Message) -> bytes:
     """Draw a well-formed message: a valid one, of which some fields have values at the edges."""
-    changed = GetMessageClass(message.DESCRIPTOR)()
+    changed = type(message)()
     changed.CopyFrom(message)
     _spoil(draw, changed, _DEPTH)
     content: bytes = changed.SerializeToString()

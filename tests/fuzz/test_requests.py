@@ -91,8 +91,10 @@ class Caller:
 
     def __init__(self, running: RunningServer, channel: grpc.Channel, token: Metadata) -> None:
         self.running = running
-        self.channel = channel
+        # Without serializers a channel's methods have no types.
+        self.channel: Any = channel
         self.token = token
+        self.sent = 0
         self.series = running.series()
         self.jobs = [self._job()]
 
@@ -100,6 +102,7 @@ class Caller:
         self, method: str, content: bytes, metadata: Metadata | None = None
     ) -> grpc.StatusCode:
         """Return the status of a call; of a stream that goes on, that of its first message."""
+        self.sent += 1
         found = METHODS[method]
         silent = found.name == "WatchJob"
         options: Any = {
@@ -218,3 +221,8 @@ def test_bytes_that_are_no_http_do_no_harm(caller: Caller) -> None:
 
     send()
     caller.check()
+
+
+@pytest.mark.skipif(not MANY, reason="only `make fuzz` sends that many")
+def test_so_many_requests_were_sent(caller: Caller) -> None:
+    assert caller.sent >= 20_000

@@ -79,6 +79,11 @@ def _lines(error: ArchpressError, server: str) -> list[str]:
         for key, value in sorted(error.metadata.items())
         if key != "name" and value not in error.message
     ]
+    if isinstance(error, AuthenticationError):
+        lines.append(
+            "  the token is read from ARCHPRESS_TOKEN; make one on the server: "
+            "archpress-server token create --principal NAME"
+        )
     if isinstance(error, JobFailedError) and error.result is not None:
         best = error.result
         lines += [
