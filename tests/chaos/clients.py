@@ -22,7 +22,7 @@ from archpress_client import (
 )
 from tests.chaos.work import STEPS, line, model
 
-_TIMEOUT_SECONDS = 1200.0
+_TIMEOUT_SECONDS = 300.0
 _TIMEOUTS = Timeouts(request_seconds=120.0, heartbeat_seconds=5.0, download_silence_seconds=10.0)
 _RETRY = Retry(initial_seconds=0.1, max_seconds=1.0, request_attempts=1000, stream_attempts=1000)
 
