@@ -27,7 +27,7 @@ def search(folder: Path) -> Section:
         f"Every search spends {max(len(line['trained']) for line in records)} short trainings on "
         "each target; the best of them by validation accuracy is trained longer and measured on "
         "the test split. The test is paired over the targets, each the mean of its searches, and "
-        "one-sided: that ours is better.\n\n"
+        f"one-sided: that ours is better. {_devices(records)}\n\n"
     )
     figures = {}
     parts = (
@@ -49,6 +49,17 @@ def search(folder: Path) -> Section:
             text += image(figure, description) + "\n"
     text += _optimism(summary) + _targets(records)
     return Section(title, text, figures)
+
+
+def _devices(records: list[Record]) -> str:
+    """Return on what each way was trained: searches of one seed may be compared across devices."""
+    ways: dict[str, set[str]] = {}
+    for line in records:
+        ways.setdefault(line["device"], set()).add(line["method"])
+    return " ".join(
+        f"Trained on {device}: {', '.join(sorted(names))}."
+        for device, names in sorted(ways.items())
+    )
 
 
 def plans(folder: Path) -> Section:
