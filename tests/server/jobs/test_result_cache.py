@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from archpress_server.compress.types import Compression
+from archpress_server.jobs.clock import Steadiness
 from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.model import EventKind, JobError, JobRecord, State, Submission
 from archpress_server.jobs.result_cache import find_result, take_result
@@ -61,7 +63,8 @@ def test_purging_one_of_two_leaves_the_files_to_the_other(
     leases: Leases, submission: Submission, with_all: Compression
 ) -> None:
     now = 1000.0
-    leases = replace(leases, store=replace(leases.store, clock=lambda: now, retention_seconds=100))
+    timed = replace(leases.store, clock=lambda: now, retention_seconds=100)
+    leases = replace(leases, store=timed, steadiness=Steadiness(timed.clock))
     first = succeed(leases, submission, with_all)
     now = 1050.0
     second = leases.store.create(submission)
@@ -116,7 +119,7 @@ def test_a_result_that_is_not_whole_is_computed_again(
     "other", [{"result_key": "l"}, {"result_key": ""}, {"principal": "b"}], ids=str
 )
 def test_other_jobs_and_other_principals_get_nothing(
-    leases: Leases, submission: Submission, compression: Compression, other: dict[str, str]
+    leases: Leases, submission: Submission, compression: Compression, other: dict[str, Any]
 ) -> None:
     succeed(leases, replace(submission, result_key=""), compression)
     succeed(leases, submission, compression)
