@@ -20,12 +20,14 @@ def open_leases(
     config: ServerConfig, observe_cache: Callable[[JobRecord], None] = lambda job: None
 ) -> Leases:
     """Return the leases, and in them the store, of a state that is prepared."""
+    database = Database(config.url)
     store = JobStore(
-        Database(config.url),
+        database,
         ArtifactFiles(config.artifacts_dir),
         max_queued_jobs=config.max_queued_jobs,
         max_queued_jobs_per_principal=config.max_queued_jobs_per_principal,
         retention_seconds=config.retention_seconds,
+        clock=database.clock,
         observe_cache=observe_cache,
     )
     return Leases(

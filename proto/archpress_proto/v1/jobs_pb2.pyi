@@ -429,7 +429,9 @@ class JobSpec(_message.Message):
     propose the same candidates.
     """
     priority: _builtins.int
-    """-100 to 100; higher runs earlier, equal priorities in order of creation. Unset is 0."""
+    """-100 to 100; higher runs earlier. Of equal priorities the principal with the fewest running
+    jobs comes first, then the older job. Unset is 0.
+    """
     pareto_models: _builtins.int
     """Number of trained models of different sizes that are wanted at most, 0 to 8; 0 and 1 both mean
     one result. The budget is that of the largest; each further size has 0.6 of the parameters of
@@ -1225,9 +1227,15 @@ class Job(_message.Message):
     last_seq: _builtins.int
     """Number of the newest event in the job's log."""
     queue_position: _builtins.int
-    """In QUEUED: place in the queue, 1 is next. Else 0."""
+    """In QUEUED: place in the queue, 1 is next, as if no running job ended and no principal had a
+    limit of running jobs; jobs of others may still come before it. Else 0.
+    """
     cached_result: _builtins.bool
-    """Whether the result was taken from an earlier job with the same spec instead of computed."""
+    """Whether the result was taken from an earlier job of the same principal with an equal spec
+    instead of computed; labels, priority and times need not be equal. Such a job is SUCCEEDED from
+    the start, with artifacts of its own and no start_time. A spec with max_latency and no
+    latency_table is always computed, since a measured latency differs from run to run.
+    """
     @_builtins.property
     def spec(self) -> Global___JobSpec:
         """As requested, with defaults filled in."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from archpress_server.jobs.clock import ServerClock
 from archpress_server.jobs.errors import DatabaseUnavailableError, StoreSetupError
 
 _LOCK_CLASS = 0x61706A62  # "apjb", so that other programs on the database have other locks
@@ -45,9 +47,11 @@ class Database:
         parsed = sa.make_url(url)
         try:
             if parsed.get_backend_name() == "sqlite":
+                self.clock: Callable[[], float] = time.time
                 self._engine = sa.create_engine(parsed)
                 _prepare_sqlite(self._engine, busy_timeout_seconds)
             else:
+                self.clock = ServerClock()
                 self._engine = _postgresql(parsed, busy_timeout_seconds)
         except ModuleNotFoundError as error:
             raise StoreSetupError(
@@ -80,6 +84,8 @@ class Database:
                         isolation_level="REPEATABLE READ", postgresql_readonly=True
                     )
                 with connection.begin():
+                    if isinstance(self.clock, ServerClock):
+                        self.clock.look(connection)
                     yield connection
         except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
             raise DatabaseUnavailableError(first_line(error)) from error

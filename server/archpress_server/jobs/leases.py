@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
 
 import sqlalchemy as sa
 
 from archpress_server.compress.types import Budget, Candidate, Compression, Progress
+from archpress_server.jobs.clock import Steadiness
 from archpress_server.jobs.database import Lock, lock
 from archpress_server.jobs.errors import StaleAttemptError
 from archpress_server.jobs.model import (
@@ -26,7 +27,7 @@ from archpress_server.jobs.model import (
     new_id,
 )
 from archpress_server.jobs.queue import next_in_queue
-from archpress_server.jobs.rows import Row, change, insert_event, select_job
+from archpress_server.jobs.rows import Row, change, insert_event, run_seconds, select_job
 from archpress_server.jobs.schema import artifacts, events, jobs
 from archpress_server.jobs.serialise import (
     dumps,
@@ -54,7 +55,8 @@ class Leases:
     Every write of a worker carries its attempt: once the job was given to another attempt, ended
     or deleted, it changes nothing. Of a job's progress about the newest `kept_progress` events
     stay in its log; older ones are coalesced for every watcher. At most
-    `max_running_jobs_per_principal` jobs of a principal run at one time; 0 sets no limit.
+    `max_running_jobs_per_principal` jobs of a principal run at one time; 0 sets no limit. For a
+    lease after the clock jumped, nothing is taken from anybody for being late.
     """
 
     store: JobStore
@@ -62,6 +64,7 @@ class Leases:
     max_attempts: int = 2
     kept_progress: int = 1000
     max_running_jobs_per_principal: int = 0
+    steadiness: Steadiness = field(default_factory=Steadiness, compare=False)
 
     def lease_next(self, worker: str) -> JobRecord | None:
         """Give the next job of the queue to a worker: it is RUNNING in its next attempt.
@@ -87,7 +90,7 @@ class Leases:
                 state=State.RUNNING,
                 attempt=row["attempt"] + 1,
                 start_time=row["start_time"] or now,
-                attempt_start=now,
+                run_counted_until=now,
                 lease_until=now + self.lease_seconds,
                 worker=worker,
             )
@@ -98,8 +101,16 @@ class Leases:
             row = _held(connection, job, attempt)
             if row is None:
                 return Signal.STALE
-            until = self.store.clock() + self.lease_seconds
-            connection.execute(jobs.update().where(jobs.c.id == job).values(lease_until=until))
+            now = self.store.clock()
+            connection.execute(
+                jobs.update()
+                .where(jobs.c.id == job)
+                .values(
+                    lease_until=now + self.lease_seconds,
+                    run_counted_until=now,
+                    run_seconds=run_seconds(row, now),
+                )
+            )
             return Signal.CANCEL if row["state"] == State.CANCELLING else Signal.GO_ON
 
     def append(self, job: str, attempt: int, payload: Progress | Candidate | LogLine) -> int:
@@ -155,7 +166,10 @@ class Leases:
 
     def expire(self) -> list[JobRecord]:
         """Take the jobs whose workers have been silent for a whole lease."""
-        late = sa.and_(jobs.c.state.in_(HELD), jobs.c.lease_until < self.store.clock())
+        now = self.store.clock()
+        # A lease from the time before a clock was put back would not end for long.
+        over = sa.or_(jobs.c.lease_until < now, jobs.c.lease_until > now + 2 * self.lease_seconds)
+        late = sa.and_(jobs.c.state.in_(HELD), over)
         return self._sweep(
             late, lambda c, row: self._give_back(c, row, "the worker fell silent", lost=1)
         )
@@ -163,9 +177,10 @@ class Leases:
     def time_out(self) -> list[JobRecord]:
         """End the jobs that ran or waited for longer than they may."""
         now = self.store.clock()
+        alive = sa.case((jobs.c.lease_until < now, jobs.c.lease_until), else_=now)
         ran = sa.and_(
             jobs.c.state == State.RUNNING,
-            jobs.c.run_seconds + now - jobs.c.attempt_start > jobs.c.max_run_seconds,
+            jobs.c.run_seconds + alive - jobs.c.run_counted_until > jobs.c.max_run_seconds,
         )
         waited = sa.and_(
             jobs.c.state == State.QUEUED, jobs.c.attempt == 0, jobs.c.queue_deadline < now
@@ -184,6 +199,8 @@ class Leases:
     def purge(self, *, deleted_before_seconds: float = 60.0) -> int:
         """Remove expired and deleted jobs with their logs and files; return how many."""
         now = self.store.clock()
+        if self._has_jumped(now):
+            return 0
         gone = sa.or_(jobs.c.expire_time < now, jobs.c.delete_time <= now - deleted_before_seconds)
         with self.store.database.write() as connection:
             query = sa.select(jobs.c.id).where(gone).limit(100)
@@ -319,6 +336,8 @@ class Leases:
         condition: sa.ColumnElement[bool],
         act: Callable[[sa.Connection, Row], JobRecord],
     ) -> list[JobRecord]:
+        if self._has_jumped(self.store.clock()):
+            return []
         query = sa.select(jobs).where(condition).limit(100)
         with self.store.database.read() as connection:
             if connection.execute(query.with_only_columns(jobs.c.id)).first() is None:
@@ -326,6 +345,10 @@ class Leases:
         with self.store.database.write() as connection:
             rows = connection.execute(query.with_for_update(skip_locked=True)).mappings().all()
             return [act(connection, dict(row)) for row in rows]
+
+    def _has_jumped(self, now: float) -> bool:
+        """Whether the clock was set less than a lease ago: time for the living to tell so."""
+        return self.steadiness.seconds(now) < self.lease_seconds
 
     def _change(self, connection: sa.Connection, row: Row, **values: Any) -> JobRecord:
         return change(connection, row, self.store.clock(), self.store.retention_seconds, **values)

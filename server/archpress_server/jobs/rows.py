@@ -119,6 +119,13 @@ def insert_event(
     )
 
 
+def run_seconds(row: Row, time: float) -> float:
+    """Return how long a held job ran; since the last sign of life at most up to its lease's end."""
+    return float(
+        row["run_seconds"] + max(0.0, min(time, row["lease_until"]) - row["run_counted_until"])
+    )
+
+
 def change(
     connection: sa.Connection, row: Row, time: float, retention_seconds: float, **values: Any
 ) -> JobRecord:
@@ -126,9 +133,9 @@ def change(
     new = {**row, **values, "last_seq": row["last_seq"] + 1}
     state = State(new["state"])
     if state not in HELD:
-        if row["attempt_start"] is not None:
-            new["run_seconds"] += max(0.0, time - row["attempt_start"])
-        new |= {"attempt_start": None, "lease_until": None, "worker": None}
+        if row["run_counted_until"] is not None:
+            new["run_seconds"] = run_seconds(row, time)
+        new |= {"run_counted_until": None, "lease_until": None, "worker": None}
     if state.final:
         new |= {"end_time": time, "expire_time": time + retention_seconds}
     changed = {name: value for name, value in new.items() if value != row[name]}

@@ -35,7 +35,7 @@ jobs = sa.Table(
     sa.Column("error", sa.Text),
     sa.Column("worker", sa.String),
     sa.Column("lease_until", sa.Float(53)),
-    sa.Column("attempt_start", sa.Float(53)),
+    sa.Column("run_counted_until", sa.Float(53)),
     sa.Column("run_seconds", sa.Float(53), nullable=False, default=0.0),
     sa.Column("max_run_seconds", sa.Float(53), nullable=False),
     sa.Column("queue_deadline", sa.Float(53)),

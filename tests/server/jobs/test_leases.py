@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from archpress_server.compress.types import Budget, Compression, Phase, Progress
+from archpress_server.jobs.clock import Steadiness
 from archpress_server.jobs.errors import StaleAttemptError
 from archpress_server.jobs.leases import Leases, Signal
 from archpress_server.jobs.model import EventKind, JobError, LogLine, Severity, State, Submission
@@ -29,7 +30,15 @@ def clock() -> Clock:
 @pytest.fixture
 def timed(leases: Leases, clock: Clock) -> Leases:
     """Leases with a clock that stands still."""
-    return replace(leases, store=replace(leases.store, clock=clock))
+    store = replace(leases.store, clock=clock)
+    return replace(leases, store=store, steadiness=Steadiness(clock))
+
+
+def live(leases: Leases, clock: Clock, job: str, attempt: int, seconds: int) -> None:
+    """Let time go by with a heartbeat each second."""
+    for _ in range(seconds):
+        clock.now += 1
+        assert leases.heartbeat(job, attempt) is Signal.GO_ON
 
 
 def seqs(leases: Leases, job: str) -> list[int]:
@@ -179,12 +188,12 @@ def test_run_time_counts_over_all_attempts(
     spec = replace(submission.spec, max_run_time_seconds=100)
     job = timed.store.create(replace(submission, spec=spec)).id
     timed.lease_next("w")
-    clock.now += 60
+    live(timed, clock, job, 1, 60)
     timed.requeue(job, 1)
     clock.now += 500
     assert timed.time_out() == []
     timed.lease_next("w")
-    clock.now += 39
+    live(timed, clock, job, 2, 39)
     assert timed.time_out() == []
     clock.now += 2
     (record,) = timed.time_out()

@@ -20,9 +20,7 @@ from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceSt
 from archpress_server.catalog import load_catalog
 from archpress_server.compress.types import Compression
 from archpress_server.config import ServerConfig
-from archpress_server.jobs.errors import StoreSetupError
 from archpress_server.jobs.leases import Leases
-from archpress_server.jobs.model import Submission
 from archpress_server.server import Server
 from archpress_server.state import prepare_state
 
@@ -143,29 +141,3 @@ async def test_calls_say_that_the_database_is_away_and_work_once_it_is_back(
         watch = stub.WatchJob(service_pb.WatchJobRequest(name=job.name, after_seq=1))
         assert [event.seq async for event in watch] == [2, 3]
         assert len((await stub.ListJobs(service_pb.ListJobsRequest())).jobs) == 1
-
-
-def test_connections_that_the_server_ended_are_replaced(
-    leases: Leases, submission: Submission, postgresql: sa.Engine
-) -> None:
-    job = leases.store.create(submission).id
-    with postgresql.connect() as connection:
-        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> "
-        connection.execute(sa.text(others + "pg_backend_pid() AND backend_type = 'client backend'"))
-    assert leases.store.get(job).id == job
-
-
-async def test_a_server_that_does_not_answer_is_given_up(config: ServerConfig) -> None:
-    async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(ignore, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    silent = f"postgresql://postgres@127.0.0.1:{port}/postgres?connect_timeout=2"
-    with pytest.raises(StoreSetupError, match="timeout"):
-        await asyncio.wait_for(
-            asyncio.to_thread(prepare_state, config.model_copy(update={"database_url": silent})), 20
-        )
-    server.close()
-    await server.wait_closed()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from archpress_server.compress.types import Compression
+from archpress_server.jobs.clock import Steadiness
 from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.model import EventKind, JobError, JobRecord, State, Submission
 from archpress_server.jobs.result_cache import find_result, take_result
@@ -62,7 +63,8 @@ def test_purging_one_of_two_leaves_the_files_to_the_other(
     leases: Leases, submission: Submission, with_all: Compression
 ) -> None:
     now = 1000.0
-    leases = replace(leases, store=replace(leases.store, clock=lambda: now, retention_seconds=100))
+    timed = replace(leases.store, clock=lambda: now, retention_seconds=100)
+    leases = replace(leases, store=timed, steadiness=Steadiness(timed.clock))
     first = succeed(leases, submission, with_all)
     now = 1050.0
     second = leases.store.create(submission)

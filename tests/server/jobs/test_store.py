@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from archpress_server.compress.types import Compression
+from archpress_server.jobs.clock import Steadiness
 from archpress_server.jobs.errors import (
     ArtifactNotFoundError,
     JobNotFoundError,
@@ -220,7 +221,8 @@ def test_the_abandonment_of_a_watched_job_is_put_off(
     leases: Leases, store: JobStore, submission: Submission
 ) -> None:
     now = 1000.0
-    leases = replace(leases, store=replace(store, clock=lambda: now))
+    timed = replace(store, clock=lambda: now)
+    leases = replace(leases, store=timed, steadiness=Steadiness(timed.clock))
     policy = OnDisconnect.CANCEL_IF_ABANDONED
     grace = replace(submission, on_disconnect=policy, abandon_grace_seconds=10)
     job, other = leases.store.create(grace).id, leases.store.create(submission).id
