@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from archpress_server.admin.jobs import all_jobs
 from archpress_server.config import ServerConfig
 from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.model import Event, EventKind, JobRecord, State
@@ -15,7 +16,7 @@ def audit(config: ServerConfig, jobs: int, seen: Iterable[Seen]) -> list[str]:
     """Return what is wrong with the stored jobs, and with what clients saw of them."""
     leases = open_leases(config)
     try:
-        stored = _all_jobs(leases)
+        stored = list(all_jobs(leases.store))
         faults = [] if len(stored) == jobs else [f"{len(stored)} jobs instead of {jobs}"]
         logs = {record.id: _log(leases, record.id) for record in stored}
     finally:
@@ -48,17 +49,6 @@ def _faults(record: JobRecord, log: list[Event]) -> list[str]:
     if attempts != list(range(1, record.attempt + 1)):
         found.append(f"its attempts are {attempts}")
     return found
-
-
-def _all_jobs(leases: Leases) -> list[JobRecord]:
-    found: list[JobRecord] = []
-    token = ""
-    while True:
-        page = leases.store.list(token=token)
-        found += page.jobs
-        token = page.next_token
-        if not token:
-            return found
 
 
 def _log(leases: Leases, job: str) -> list[Event]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Self
 from archpress_client import Client, UnavailableError
 from archpress_server.config import ServerConfig
 from tests.chaos.serve import WORKER_MODULE
+from tests.ports import free_port
 
 _ROOT = Path(__file__).parents[2]
 _MARK = "CHAOS_STATE"
@@ -131,10 +131,3 @@ def signal_process(pid: int, number: signal.Signals) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from archpress_client import Client, UnavailableError
+from tests.ports import free_port
 
 
 def start_server(state: Path, embedding: Path, dataset: Path, port: int) -> subprocess.Popen[bytes]:
@@ -58,22 +58,14 @@ def stop_server(server: subprocess.Popen[bytes]) -> int:
 
 
 @pytest.fixture(scope="session")
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture(scope="session")
 def target(
     tiny_embedding: Path,
     tiny_dataset: Path,
-    free_port: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[str]:
     """The address of a running server."""
     state = tmp_path_factory.mktemp("e2e") / "state"
-    server = start_server(state, tiny_embedding, tiny_dataset, free_port)
-    yield f"127.0.0.1:{free_port}"
+    port = free_port()
+    server = start_server(state, tiny_embedding, tiny_dataset, port)
+    yield f"127.0.0.1:{port}"
     assert stop_server(server) == 0

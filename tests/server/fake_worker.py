@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 
 from archpress_server.compress.types import (
     Candidate,
@@ -19,6 +20,7 @@ from archpress_server.compress.types import (
     Request,
 )
 from archpress_server.config import ServerConfig
+from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.model import JobError
 from archpress_server.logs import configure_logs
 from archpress_server.state import open_leases
@@ -28,16 +30,43 @@ from archpress_trainer.embedding.prediction import Prediction
 from archpress_trainer.space.costs import count
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """What a worker was started for, by its arguments and its standard input."""
+
+    config: ServerConfig
+    leases: Leases
+    job: str
+    number: int
+
+    @classmethod
+    def given(cls) -> Attempt:
+        """Read it; before any thread is started."""
+        block_sigterm()
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--job", required=True)
+        parser.add_argument("--attempt", type=int, required=True)
+        arguments = parser.parse_args()
+        config = ServerConfig.model_validate_json(sys.stdin.read())
+        configure_logs("error")
+        return cls(config, open_leases(config), arguments.job, arguments.attempt)
+
+    def begin(self) -> JobObserver:
+        """Start the heart."""
+        heart = Heart(
+            self.leases,
+            self.job,
+            self.number,
+            heartbeat_seconds=self.config.heartbeat_seconds,
+            cancel_grace_seconds=self.config.cancel_grace_seconds,
+        )
+        heart.start()
+        return JobObserver(self.leases, self.job, self.number, heart.stop)
+
+
 def main() -> None:
-    block_sigterm()
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--job", required=True)
-    parser.add_argument("--attempt", type=int, required=True)
-    arguments = parser.parse_args()
-    job, attempt = arguments.job, arguments.attempt
-    config = ServerConfig.model_validate_json(sys.stdin.read())
-    configure_logs("error")
-    leases = open_leases(config)
+    given = Attempt.given()
+    leases, job, attempt = given.leases, given.job, given.number
     spec = leases.store.get(job).spec
     mode = spec.labels.get("mode", "succeed")
     if mode in ("parent", "greedy"):
@@ -50,27 +79,18 @@ def main() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if mode in ("silent", "greedy"):
         time.sleep(60)
-    heart = Heart(
-        leases,
-        job,
-        attempt,
-        heartbeat_seconds=config.heartbeat_seconds,
-        cancel_grace_seconds=config.cancel_grace_seconds,
-    )
-    heart.start()
-    observer = JobObserver(leases, job, attempt, heart.stop)
+    observer = given.begin()
     for phase in Phase:
         observer.progress(Progress(phase, 1, 2, message="half"))
         observer.progress(Progress(phase, 2, 2, message="all"))
     request = spec.request
-    costs, prediction = count(request.architecture), Prediction(0.9, 0.8, 0.95)
-    observer.candidate(Candidate(request.architecture, costs, prediction, 1, chosen=True))
+    observer.candidate(candidate(request))
     while mode in ("wait", "stubborn") or (mode == "wait-once" and attempt == 1):
         time.sleep(0.02)
         if mode != "stubborn" and observer.should_stop():
             leases.cancelled(job, attempt)
             return
-    result = _compression(request, budget_met=mode != "unreachable")
+    result = compression(request, budget_met=mode != "unreachable")
     if mode == "unreachable":
         error = JobError("BUDGET_UNREACHABLE", "reached 0.91 only")
         leases.fail(job, attempt, error, best=result, nearest_budget=request.budget)
@@ -78,14 +98,23 @@ def main() -> None:
         leases.succeed(job, attempt, result)
 
 
-def _compression(request: Request, *, budget_met: bool) -> Compression:
+def candidate(request: Request) -> Candidate:
+    """Return the input network itself as a candidate."""
+    costs = count(request.architecture)
+    return Candidate(request.architecture, costs, Prediction(0.9, 0.8, 0.95), 1, chosen=True)
+
+
+def compression(
+    request: Request, content: bytes = bytes(range(250)) * 2400, *, budget_met: bool = True
+) -> Compression:
+    """Return a made-up result that delivers these bytes."""
     costs, prediction = count(request.architecture), Prediction(0.9, 0.8, 0.95)
     latency = Latency(0.001, 0.0009, 0.002, 1, 1, 50, "a cpu")
     certificate = Certificate(
         "0" * 64, 600_000, 1, costs, 100, 0.91, 0.9, 0.92, 1.0, 0.0, latency, latency, 17, "1", "2"
     )
     return Compression(
-        bytes(range(250)) * 2400,
+        content,
         request.architecture,
         costs,
         costs,

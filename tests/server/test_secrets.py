@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -11,16 +10,11 @@ from pathlib import Path
 import pytest
 
 from archpress_client import AuthenticationError, Client, NotFoundError, Retry, Tls
+from tests.ports import free_port
 from tests.server.auth.certificates import Authority, Files
 from tests.server.service.principals import Principals
 
 COMMAND = [sys.executable, "-m", "archpress_server"]
-
-
-def free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
 
 
 @pytest.mark.slow
@@ -29,7 +23,7 @@ def test_no_token_is_logged_or_stored(tmp_path: Path) -> None:
     state.mkdir()
     principals, authority, files = Principals(state / "tokens.json"), Authority(), Files(tmp_path)
     files.write(authority.issue("localhost"))
-    port, metrics_port = free_port(), free_port()
+    port, metrics_port = str(free_port()), str(free_port())
     flags = ["--port", port, "--metrics-port", metrics_port, "--state-dir", str(state)]
     flags += ["--tls-certificate", str(files.certificate), "--tls-key", str(files.key)]
     serve = [*COMMAND, *flags, "--auth", "token", "--workers", "0", "--log-level", "debug"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -24,6 +23,7 @@ from archpress_proto.v1.info_service_pb2_grpc import InfoServiceStub
 from archpress_server.catalog import load_catalog
 from archpress_server.config import ServerConfig
 from archpress_server.server import Server
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceAsyncStub
@@ -38,11 +38,8 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 
 @pytest.fixture
 def config(config: ServerConfig) -> ServerConfig:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     return config.model_copy(
-        update={"metrics_port": port, "workers": 0, "drain_grace_seconds": 1.0}
+        update={"metrics_port": free_port(), "workers": 0, "drain_grace_seconds": 1.0}
     )
 
 
@@ -154,9 +151,7 @@ async def test_two_servers_do_not_share_a_port(server: Server, config: ServerCon
 @pytest.mark.slow
 @pytest.mark.parametrize("signals", [1, 2])
 def test_the_command_serves_until_it_is_told_to_stop(config: ServerConfig, signals: int) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     flags = ["--port", str(port), "--metrics-port", "0", "--workers", "0"]
     command = [sys.executable, "-m", "archpress_server"]
     health = [*command, "health", "--port", str(port)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
@@ -37,7 +37,7 @@ def add_jobs_commands(commands: Commands) -> None:
 def _list(config: ServerConfig, arguments: argparse.Namespace) -> int:
     states = [State(arguments.state)] if arguments.state else []
     with _store(config) as store:
-        found = islice(_jobs(store, states, arguments.principal), max(0, arguments.limit))
+        found = islice(all_jobs(store, states, arguments.principal), max(0, arguments.limit))
         rows = [
             (
                 job.id,
@@ -60,7 +60,10 @@ def _cancel(config: ServerConfig, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _jobs(store: JobStore, states: list[State], principal: str | None) -> Iterator[JobRecord]:
+def all_jobs(
+    store: JobStore, states: Sequence[State] = (), principal: str | None = None
+) -> Iterator[JobRecord]:
+    """Yield the jobs of a store in these states, of one principal if given, newest first."""
     token = ""
     while True:
         page = store.list(size=_PAGE, token=token, states=states, principal=principal)

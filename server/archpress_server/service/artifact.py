@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
-
-import grpc
 
 from archpress_proto.v1 import artifact_service_pb2 as pb
 from archpress_proto.v1.artifact_service_pb2_grpc import ArtifactServiceServicer
@@ -17,10 +14,10 @@ from archpress_server.jobs.model import ArtifactRecord
 from archpress_server.jobs.store import JobStore
 from archpress_server.metrics import Metrics
 from archpress_server.service.convert import artifact_to_proto
+from archpress_server.service.handlers import Context
 from archpress_server.service.parse import Faults, artifact_id
 
 CHUNK_BYTES = 256 * 1024
-_Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ArtifactServicer(ArtifactServiceServicer):
@@ -32,19 +29,19 @@ class ArtifactServicer(ArtifactServiceServicer):
         self._metrics = metrics
 
     async def UploadModel(
-        self, request_iterator: AsyncIterator[pb.UploadModelRequest], context: _Context
+        self, request_iterator: AsyncIterator[pb.UploadModelRequest], context: Context
     ) -> pb.Artifact:
         """Refuse: models come as architectures."""
         text = "uploaded models are not supported yet"
         violation = FieldViolation("header", text, Reason.NOT_IMPLEMENTED)
         raise RequestError((violation,), {"feature": "UploadModel"})
 
-    async def GetArtifact(self, request: pb.GetArtifactRequest, context: _Context) -> pb.Artifact:
+    async def GetArtifact(self, request: pb.GetArtifactRequest, context: Context) -> pb.Artifact:
         """Return an artifact's description."""
         return artifact_to_proto(await self._find(request.name))
 
     async def DownloadArtifact(
-        self, request: pb.DownloadArtifactRequest, context: _Context
+        self, request: pb.DownloadArtifactRequest, context: Context
     ) -> AsyncIterator[pb.DownloadArtifactResponse]:
         """Send an artifact's description, then its bytes from an offset on."""
         artifact = await self._find(request.name)

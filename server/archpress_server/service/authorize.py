@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 import structlog
@@ -16,9 +16,7 @@ from archpress_server.auth.errors import AuthError, not_owner
 from archpress_server.auth.limits import RateLimiter
 from archpress_server.auth.scopes import METHOD_SCOPES, Scope, is_open
 from archpress_server.jobs.errors import ArtifactNotFoundError, JobNotFoundError
-
-_Context = grpc.aio.ServicerContext[Any, Any]
-_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # not generic at run time
+from archpress_server.service.handlers import Context, Handler, function_of, with_function
 
 
 class AuthInterceptor(grpc.aio.ServerInterceptor):
@@ -32,9 +30,9 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> _Handler | None:
+    ) -> Handler | None:
         """Return the method's handler with the checks before it."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
@@ -44,9 +42,8 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         if scope is None:
             # What the table forgets is nobody's to call.
             return None
-        if handler.response_streaming:
-            return self._streaming(handler, method, scope)
-        return self._single(handler, method, scope)
+        around = self._streaming if handler.response_streaming else self._single
+        return with_function(handler, around(function_of(handler), method, scope))
 
     def end_revoked(self) -> None:
         """End the open streams of callers who are no longer known or lost the scope."""
@@ -56,27 +53,17 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
             except AuthError as error:
                 stream.end(error)
 
-    def _single(self, handler: _Handler, method: str, scope: Scope) -> _Handler:
-        inner: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
-
-        async def run(request: Any, context: _Context) -> Any:
+    def _single(self, inner: Any, method: str, scope: Scope) -> Any:
+        async def run(request: Any, context: Context) -> Any:
             with _logged(method, context):
                 caller = self._admit(scope, context)
                 with _hidden(caller):
                     return await inner(request, context)
 
-        make: Any = (
-            grpc.stream_unary_rpc_method_handler
-            if handler.request_streaming
-            else grpc.unary_unary_rpc_method_handler
-        )
-        made: _Handler = make(run, handler.request_deserializer, handler.response_serializer)
-        return made
+        return run
 
-    def _streaming(self, handler: _Handler, method: str, scope: Scope) -> _Handler:
-        inner: Any = handler.unary_stream
-
-        async def run(request: Any, context: _Context) -> AsyncIterator[Any]:
+    def _streaming(self, inner: Any, method: str, scope: Scope) -> Any:
+        async def run(request: Any, context: Context) -> AsyncIterator[Any]:
             with _logged(method, context):
                 caller = self._admit(scope, context)
                 stream = _Stream(caller, scope, inner(request, context))
@@ -89,11 +76,9 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
                     self._streams.discard(stream)
                     await stream.answers.aclose()
 
-        return grpc.unary_stream_rpc_method_handler(
-            run, handler.request_deserializer, handler.response_serializer
-        )
+        return run
 
-    def _admit(self, scope: Scope, context: _Context) -> Caller:
+    def _admit(self, scope: Scope, context: Context) -> Caller:
         metadata = context.invocation_metadata() or ()
         caller = self._authenticator.caller_of(metadata, context.auth_context() or {})
         caller.check_scope(scope)
@@ -153,7 +138,7 @@ def _hidden(caller: Caller) -> Iterator[None]:
 
 
 @contextmanager
-def _logged(method: str, context: _Context) -> Iterator[None]:
+def _logged(method: str, context: Context) -> Iterator[None]:
     """Log who is turned away from what; never what they came with."""
     try:
         yield

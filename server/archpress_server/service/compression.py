@@ -6,9 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
-import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from archpress_proto.v1 import compression_service_pb2 as service_pb
@@ -27,11 +25,11 @@ from archpress_server.service.convert import (
     timestamp,
 )
 from archpress_server.service.errors import BusyError, DrainingError, field_error
+from archpress_server.service.handlers import Context
 from archpress_server.service.parse import MAX_CANDIDATES, Faults, RequestParser, job_id
 from archpress_server.service.watch import Watches
 
 _WAITING_PLANS = 16
-_Context = grpc.aio.ServicerContext[Any, Any]
 
 
 @dataclass
@@ -70,7 +68,7 @@ class CompressionServicer(CompressionServiceServicer):
         self._plans = 0
 
     async def Compress(
-        self, request: service_pb.CompressRequest, context: _Context
+        self, request: service_pb.CompressRequest, context: Context
     ) -> AsyncIterator[pb.JobEvent]:
         """Create a job and follow it."""
         record = await self._create(request)
@@ -81,12 +79,12 @@ class CompressionServicer(CompressionServiceServicer):
         async for event in self._watches.follow(record.id, 0, interval):
             yield event
 
-    async def CreateJob(self, request: service_pb.CreateJobRequest, context: _Context) -> pb.Job:
+    async def CreateJob(self, request: service_pb.CreateJobRequest, context: Context) -> pb.Job:
         """Create a job."""
         return job_to_proto(await self._create(request))
 
     async def WatchJob(
-        self, request: service_pb.WatchJobRequest, context: _Context
+        self, request: service_pb.WatchJobRequest, context: Context
     ) -> AsyncIterator[pb.JobEvent]:
         """Follow a job from where the caller stopped."""
         job = job_id(request.name)
@@ -101,12 +99,12 @@ class CompressionServicer(CompressionServiceServicer):
         async for event in self._watches.follow(job, after, interval):
             yield event
 
-    async def GetJob(self, request: service_pb.GetJobRequest, context: _Context) -> pb.Job:
+    async def GetJob(self, request: service_pb.GetJobRequest, context: Context) -> pb.Job:
         """Return a job."""
         return job_to_proto(await self._own(job_id(request.name)))
 
     async def ListJobs(
-        self, request: service_pb.ListJobsRequest, context: _Context
+        self, request: service_pb.ListJobsRequest, context: Context
     ) -> service_pb.ListJobsResponse:
         """Return a page of the caller's jobs."""
         faults = Faults()
@@ -136,7 +134,7 @@ class CompressionServicer(CompressionServiceServicer):
             next_page_token=page.next_token,
         )
 
-    async def CancelJob(self, request: service_pb.CancelJobRequest, context: _Context) -> pb.Job:
+    async def CancelJob(self, request: service_pb.CancelJobRequest, context: Context) -> pb.Job:
         """Ask a job to stop."""
         job = job_id(request.name)
         before = await self._own(job)
@@ -147,7 +145,7 @@ class CompressionServicer(CompressionServiceServicer):
         return job_to_proto(record)
 
     async def DeleteJob(
-        self, request: service_pb.DeleteJobRequest, context: _Context
+        self, request: service_pb.DeleteJobRequest, context: Context
     ) -> service_pb.DeleteJobResponse:
         """Remove a job."""
         job = job_id(request.name)
@@ -157,7 +155,7 @@ class CompressionServicer(CompressionServiceServicer):
             self._metrics.observe_end(record)
         return service_pb.DeleteJobResponse()
 
-    async def Plan(self, request: service_pb.PlanRequest, context: _Context) -> service_pb.Plan:
+    async def Plan(self, request: service_pb.PlanRequest, context: Context) -> service_pb.Plan:
         """Propose candidates."""
         self._gate.check()
         if not 0 <= request.max_candidates <= MAX_CANDIDATES:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import grpc
 
 from archpress_proto.v1 import architecture_pb2 as arch_pb
 from archpress_proto.v1 import info_service_pb2 as pb
@@ -16,6 +13,7 @@ from archpress_server.catalog import Catalog
 from archpress_server.config import ServerConfig
 from archpress_server.planner import DatasetFacts
 from archpress_server.service.convert import costs_to_proto, duration, input_shape_to_proto
+from archpress_server.service.handlers import Context
 from archpress_server.service.parse import MAX_CANDIDATES, MAX_INLINE_BYTES
 from archpress_trainer.embedding.manifest import Manifest
 from archpress_trainer.space.costs import count
@@ -25,7 +23,6 @@ from archpress_trainer.space.vocab import LayerKind, Limits
 
 API_VERSIONS = ("archpress.v1",)
 MAX_ARTIFACT_BYTES = 64 * 2**20
-_Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class InfoServicer(InfoServiceServicer):
@@ -49,7 +46,7 @@ class InfoServicer(InfoServiceServicer):
         self._facts[dataset] = facts
 
     async def GetServerInfo(
-        self, request: pb.GetServerInfoRequest, context: _Context
+        self, request: pb.GetServerInfoRequest, context: Context
     ) -> pb.ServerInfo:
         """Describe the server."""
         info = pb.ServerInfo()

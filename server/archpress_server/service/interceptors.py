@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -13,11 +13,10 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from archpress_proto.v1 import artifact_service_pb2, compression_service_pb2, info_service_pb2
 from archpress_server.metrics import Metrics
 from archpress_server.service.errors import Refusal, abort, refusal_of
+from archpress_server.service.handlers import Context, Handler, function_of, with_function
 
 _LABELS = ("grpc_type", "grpc_service", "grpc_method")
 _UNKNOWN = ("unary", "unknown", "unknown")
-_Context = grpc.aio.ServicerContext[Any, Any]
-_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # not generic at run time
 
 SERVICES = tuple(
     service
@@ -92,9 +91,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> _Handler | None:
+    ) -> Handler | None:
         """Return the method's handler with the counting around it."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
@@ -103,14 +102,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return handler
         if not self._calls.knows(method):
             return handler
-        if handler.response_streaming:
-            return self._streaming(handler, method)
-        return self._single(handler, method)
+        around = self._streaming if handler.response_streaming else self._single
+        return with_function(handler, around(function_of(handler), method))
 
-    def _single(self, handler: _Handler, method: str) -> _Handler:
-        inner: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
-
-        async def run(request: Any, context: _Context) -> Any:
+    def _single(self, inner: Any, method: str) -> Any:
+        async def run(request: Any, context: Context) -> Any:
             call = self._calls.begin(method)
             code = grpc.StatusCode.CANCELLED
             try:
@@ -128,18 +124,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             finally:
                 call.end(code)
 
-        make: Any = (
-            grpc.stream_unary_rpc_method_handler
-            if handler.request_streaming
-            else grpc.unary_unary_rpc_method_handler
-        )
-        made: _Handler = make(run, handler.request_deserializer, handler.response_serializer)
-        return made
+        return run
 
-    def _streaming(self, handler: _Handler, method: str) -> _Handler:
-        inner: Any = handler.unary_stream
-
-        async def run(request: Any, context: _Context) -> AsyncIterator[Any]:
+    def _streaming(self, inner: Any, method: str) -> Any:
+        async def run(request: Any, context: Context) -> AsyncIterator[Any]:
             call = self._calls.begin(method)
             code = grpc.StatusCode.CANCELLED
             answers: AsyncGenerator[Any, None] | None = None
@@ -162,9 +150,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 if answers is not None:
                     await answers.aclose()
 
-        return grpc.unary_stream_rpc_method_handler(
-            run, handler.request_deserializer, handler.response_serializer
-        )
+        return run
 
     def _refuse(self, error: Exception) -> Refusal:
         refusal = refusal_of(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -11,9 +11,7 @@ from google.protobuf.message import DecodeError
 from archpress_server.auth.scopes import is_open
 from archpress_server.compress.types import RequestError
 from archpress_server.service.errors import field_error
-
-_Context = grpc.aio.ServicerContext[Any, Any]
-_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # not generic at run time
+from archpress_server.service.handlers import Context, Handler, function_of, with_function
 
 
 class MessageInterceptor(grpc.aio.ServerInterceptor):
@@ -24,25 +22,20 @@ class MessageInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> _Handler | None:
+    ) -> Handler | None:
         """Return the method's handler with a reader that does not fail."""
         handler = await continuation(handler_call_details)
         if handler is None or handler.request_streaming or is_open(handler_call_details.method):
             return handler
+        around = _streaming if handler.response_streaming else _single
         read = _reading(handler.request_deserializer)
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                _streaming(handler.unary_stream), read, handler.response_serializer
-            )
-        return grpc.unary_unary_rpc_method_handler(
-            _single(handler.unary_unary), read, handler.response_serializer
-        )
+        return with_function(handler, around(function_of(handler)), read)
 
 
 def _single(inner: Any) -> Any:
-    async def run(request: Any, context: _Context) -> Any:
+    async def run(request: Any, context: Context) -> Any:
         if isinstance(request, RequestError):
             raise request
         return await inner(request, context)
@@ -51,7 +44,7 @@ def _single(inner: Any) -> Any:
 
 
 def _streaming(inner: Any) -> Any:
-    async def run(request: Any, context: _Context) -> AsyncIterator[Any]:
+    async def run(request: Any, context: Context) -> AsyncIterator[Any]:
         if isinstance(request, RequestError):
             raise request
         answers = inner(request, context)

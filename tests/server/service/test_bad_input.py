@@ -386,27 +386,30 @@ async def test_validate_only_stores_nothing(
     assert server.leases.store.list().jobs == ()
 
 
-async def test_a_full_queue_says_when_to_retry(
-    stub: CompressionServiceAsyncStub, server: Server
-) -> None:
-    object.__setattr__(server.leases.store, "max_queued_jobs", 1)
+async def details_of_a_second_job(
+    stub: CompressionServiceAsyncStub, server: Server, limit: str
+) -> dict[str, Any]:
+    """Let one job wait by a limit of the store, and return how the second is refused."""
+    object.__setattr__(server.leases.store, limit, 1)
     await stub.CreateJob(service_pb.CreateJobRequest(spec=valid()))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.CreateJob(service_pb.CreateJobRequest(spec=valid()))
     _, details = status_of(caught.value)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    return details
+
+
+async def test_a_full_queue_says_when_to_retry(
+    stub: CompressionServiceAsyncStub, server: Server
+) -> None:
+    details = await details_of_a_second_job(stub, server, "max_queued_jobs")
     assert set(details) == {"QuotaFailure", "RetryInfo"}
 
 
 async def test_a_full_part_of_the_queue_names_the_principal(
     stub: CompressionServiceAsyncStub, server: Server
 ) -> None:
-    object.__setattr__(server.leases.store, "max_queued_jobs_per_principal", 1)
-    await stub.CreateJob(service_pb.CreateJobRequest(spec=valid()))
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.CreateJob(service_pb.CreateJobRequest(spec=valid()))
-    _, details = status_of(caught.value)
-    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    details = await details_of_a_second_job(stub, server, "max_queued_jobs_per_principal")
     (violation,) = details["QuotaFailure"].violations
     assert violation.subject == "anonymous"
     assert "1 of your jobs" in violation.description
