@@ -110,9 +110,13 @@ def _train(
 ) -> TrainResult:
     started = time.perf_counter()
     network.to(compute.device).to(memory_format=torch.channels_last).train()
-    averaged = AveragedWeights(network, recipe.average_decay) if recipe.average_decay else None
     steps_per_epoch = max(1, len(data.train) // recipe.batch_size)
     total_steps = steps_per_epoch * recipe.epochs
+    averaged = (
+        AveragedWeights(network, recipe.average_decay, total_steps)
+        if recipe.average_decay
+        else None
+    )
     rates = Rates(network, recipe, compute.device)
     taught = None if teacher is None else lesson(teacher, len(data.train), recipe, compute)
     advance = training_step(network, rates.optimizer, recipe, compute, averaged, taught)

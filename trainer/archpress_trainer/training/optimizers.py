@@ -31,6 +31,13 @@ class Rates:
                 group["lr"] = rate
 
 
+_SHARE_OF_STEPS = 1 / 40
+"""The longest memory of averaged weights, as a share of all steps.
+
+With a longer one, weights from before the learning rate fell are still in the average at the end.
+"""
+
+
 class AveragedWeights:
     """An exponential moving average of a network's weights and running statistics.
 
@@ -38,10 +45,11 @@ class AveragedWeights:
     graph of the GPU cannot.
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        """Start from the weights as they are."""
+    def __init__(self, network: nn.Module, decay: float, total_steps: int) -> None:
+        """Start from the weights as they are; few steps make the decay faster."""
         self.network = deepcopy(network)
-        self._decay = decay
+        fastest = 1 / max(1.0, _SHARE_OF_STEPS * total_steps)
+        self._decay = min(decay, 1 - fastest)
         self._pairs = [
             (own, theirs)
             for own, theirs in zip(

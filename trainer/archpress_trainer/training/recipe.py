@@ -29,8 +29,9 @@ class Recipe:
     `learning_rate` is the peak. `milestones` are epochs, for `Schedule.STEPS`. `flip` mirrors half
     of the images, `crop_padding` pads by so many pixels and crops back at random, `erase` above 0
     blackens a square of such sides. `average_decay` above 0 evaluates an exponential moving average
-    of the weights, `clip_norm` above 0 bounds the norm of each step's gradient. Where there is a
-    teacher, `distil_weight` of the loss is the divergence from it at `distil_temperature`.
+    of the weights (a faster one where there are few steps), `clip_norm` above 0 bounds the norm of
+    each step's gradient. Where there is a teacher, `distil_weight` of the loss is the divergence
+    from it at `distil_temperature`.
     """
 
     name: str
