@@ -88,6 +88,7 @@ class Client:
         priority: int = 0,
         pareto_models: int = 1,
         int8: bool = False,
+        training_seeds: int = 1,
         request_id: str | None = None,
     ) -> JobHandle:
         """Create a job and return its handle.
@@ -114,6 +115,8 @@ class Client:
             pareto_models: Most models of different sizes, 1 to 8, as `result.front`; each size has
                 0.6 of the parameters of the one before, the budget being that of the largest.
             int8: Whether to deliver the result with 8-bit weights and activations too.
+            training_seeds: Full trainings of the result, 1 to 8; the best on validation images is
+                delivered, and `result.seed_accuracies` has all.
             request_id: A UUID of version 4. Repeating a request with it returns the same job.
 
         Raises:
@@ -141,6 +144,7 @@ class Client:
             latency_table=latency_table,
             pareto_models=pareto_models,
             int8=int8,
+            training_seeds=training_seeds,
         )
         request = _request.create_job(spec, request_id)
         message = self._transport.call(lambda stubs: stubs.compression.CreateJob, request)

@@ -118,6 +118,7 @@ def spec_to_proto(spec: JobSpec) -> jobs_pb2.JobSpec:
         priority=spec.priority,
         pareto_models=spec.pareto_models,
         int8=spec.int8,
+        training_seeds=spec.training_seeds,
     )
     if isinstance(spec.network, Network):
         message.architecture.CopyFrom(network_to_proto(spec.network))
@@ -156,6 +157,7 @@ def spec_from_proto(message: jobs_pb2.JobSpec) -> JobSpec:
         latency_table=_latency_table(table) if message.HasField("latency_table") else None,
         pareto_models=max(1, message.pareto_models),
         int8=message.int8,
+        training_seeds=max(1, message.training_seeds),
     )
 
 
@@ -283,6 +285,7 @@ def result_from_proto(message: jobs_pb2.Result, source: ArtifactSource) -> Resul
         run_time_seconds=_seconds(message, "run_time") or 0.0,
         embedding=message.embedding,
         optimism=_optional(message, "optimism"),
+        seed_accuracies=tuple(message.seed_accuracies),
         front=tuple(_front_model(model, source) for model in message.front),
         int8=_quantized(message.int8, source) if message.HasField("int8") else None,
         _source=source,

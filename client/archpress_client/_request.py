@@ -115,6 +115,7 @@ def _spec_violations(spec: JobSpec) -> Iterator[FieldViolation]:
     yield from _range("spec.seed", spec.seed, 0, _UINT64)
     yield from _range("spec.priority", spec.priority, -100, 100)
     yield from _range("spec.pareto_models", spec.pareto_models, 0, 8)
+    yield from _range("spec.training_seeds", spec.training_seeds, 0, 8)
     if not isinstance(spec.int8, bool):
         yield FieldViolation("spec.int8", f"is {spec.int8!r}, must be True or False")
     for name in ("max_run_time_seconds", "max_queue_time_seconds"):

@@ -116,6 +116,8 @@ class JobSpec:
     """Most models of different sizes, 1 to 8; the budget is that of the largest."""
     int8: bool = False
     """Whether the result is wanted with 8-bit weights and activations too."""
+    training_seeds: int = 1
+    """Full trainings of the result, 1 to 8, of which the best on validation images is delivered."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -274,6 +276,8 @@ class Result:
     front: tuple[FrontModel, ...] = ()
     """The models of all sizes, largest first, this result among them; empty unless asked for."""
     int8: QuantizedModel | None = None
+    seed_accuracies: tuple[float, ...] = ()
+    """On validation images, of every full training of the result that finished."""
     _source: ArtifactSource = field(repr=False, compare=False)
 
     @property

@@ -157,6 +157,7 @@ def result() -> jobs_pb2.Result:
         predicted_interval=jobs_pb2.Interval(lower=0.92, upper=0.94),
         budget_met=True,
         run_time=Duration(seconds=61),
+        seed_accuracies=[0.92, 0.9321],
         embedding="fashion-mnist-default-1",
     )
 

@@ -73,6 +73,7 @@ def test_a_whole_job() -> None:
     assert job.result is not None
     assert job.result.accuracy == job.result.certificate.accuracy == 0.9312
     assert job.result.run_time_seconds == 61.0
+    assert job.result.seed_accuracies == (0.92, 0.9321)
     latency = job.result.certificate.latency
     assert latency is not None
     assert latency.p90_seconds == pytest.approx(240e-6)

@@ -45,6 +45,7 @@ def request_() -> Request:
         {"seed": 1},
         {"pareto_models": 2},
         {"int8": True},
+        {"training_seeds": 2},
         {
             "budget": Budget(max_latency_seconds=1.0),
             "latency_table": LatencyTable((), fixed_seconds=0.5),

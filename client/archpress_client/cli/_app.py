@@ -53,6 +53,7 @@ def compress(
         int, typer.Option(metavar="N", help="Most models of different sizes, 1 to 8.")
     ] = 1,
     int8: Annotated[bool, typer.Option("--int8", help="Deliver the result in 8 bits too.")] = False,
+    seeds: Annotated[int, typer.Option(help="Full trainings, of which the best is taken.")] = 1,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")] = False,
     out: options.Out = None,
     server: options.Server = options.DEFAULT_SERVER,
@@ -81,6 +82,7 @@ def compress(
             max_run_time_seconds=max_run_time_seconds,
             pareto_models=pareto,
             int8=int8,
+            training_seeds=seeds,
         )
         if detach:
             _print_json({"job": job.name}) if as_json else typer.echo(job.name)

@@ -88,6 +88,11 @@ def certificate_lines(result: Result) -> list[str]:
     if result.optimism is not None:
         points = f"{100 * result.optimism:+.2f} points"
         lines.append(f"predictions for this job's candidates were off by {points} (+ is too high)")
+    if len(result.seed_accuracies) > 1:
+        lines.append(
+            f"best of {len(result.seed_accuracies)} trainings on validation images: "
+            + ", ".join(_format.percent(accuracy) for accuracy in result.seed_accuracies)
+        )
     if not result.budget_met:
         lines.append("the budget is NOT met")
     return lines

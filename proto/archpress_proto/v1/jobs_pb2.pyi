@@ -407,6 +407,7 @@ class JobSpec(_message.Message):
     LATENCY_TABLE_FIELD_NUMBER: _builtins.int
     PARETO_MODELS_FIELD_NUMBER: _builtins.int
     INT8_FIELD_NUMBER: _builtins.int
+    TRAINING_SEEDS_FIELD_NUMBER: _builtins.int
     network: _builtins.str
     """A named network, such as "conv-7", "conv-10", "vgg-16-bn" or "resnet-20", built for the data
     set's shape and classes. ServerInfo.networks lists them. Error: UNKNOWN_NETWORK.
@@ -440,6 +441,11 @@ class JobSpec(_message.Message):
     """
     int8: _builtins.bool
     """Whether to deliver the result a second time with 8-bit weights and activations, as Result.int8."""
+    training_seeds: _builtins.int
+    """Number of seeds that the result is trained in full from, 0 to 8; 0 and 1 both mean one. The
+    training that is best on the validation split is delivered; Result.seed_accuracies has all.
+    Training time grows with their number.
+    """
     @_builtins.property
     def architecture(self) -> _architecture_pb2.Architecture:
         """A network without weights. Errors: INVALID_ARCHITECTURE, LIMIT_EXCEEDED, SHAPE_MISMATCH."""
@@ -493,10 +499,11 @@ class JobSpec(_message.Message):
         latency_table: Global___LatencyTable | None = ...,
         pareto_models: _builtins.int = ...,
         int8: _builtins.bool = ...,
+        training_seeds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "artifact", b"artifact", "budget", b"budget", "latency_table", b"latency_table", "max_queue_time", b"max_queue_time", "max_run_time", b"max_run_time", "model", b"model", "network", b"network"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "artifact", b"artifact", "budget", b"budget", "dataset", b"dataset", "effort", b"effort", "int8", b"int8", "labels", b"labels", "latency_table", b"latency_table", "max_queue_time", b"max_queue_time", "max_run_time", b"max_run_time", "method", b"method", "model", b"model", "network", b"network", "pareto_models", b"pareto_models", "priority", b"priority", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "artifact", b"artifact", "budget", b"budget", "dataset", b"dataset", "effort", b"effort", "int8", b"int8", "labels", b"labels", "latency_table", b"latency_table", "max_queue_time", b"max_queue_time", "max_run_time", b"max_run_time", "method", b"method", "model", b"model", "network", b"network", "pareto_models", b"pareto_models", "priority", b"priority", "seed", b"seed", "training_seeds", b"training_seeds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_model: _TypeAlias = _typing.Literal["architecture", "network", "artifact"]  # noqa: Y015
     _WhichOneofArgType_model: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
@@ -1100,6 +1107,7 @@ class Result(_message.Message):
     RUN_TIME_FIELD_NUMBER: _builtins.int
     EMBEDDING_FIELD_NUMBER: _builtins.int
     OPTIMISM_FIELD_NUMBER: _builtins.int
+    SEED_ACCURACIES_FIELD_NUMBER: _builtins.int
     FRONT_FIELD_NUMBER: _builtins.int
     INT8_FIELD_NUMBER: _builtins.int
     artifact: _builtins.str
@@ -1151,6 +1159,12 @@ class Result(_message.Message):
         """Time in RUNNING, over all attempts."""
 
     @_builtins.property
+    def seed_accuracies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Accuracy on the validation split of every full training of the result that finished, in the order
+        of their seeds; their spread tells how much of it is luck. The delivered one has the largest.
+        """
+
+    @_builtins.property
     def front(self) -> _containers.RepeatedCompositeFieldContainer[Global___FrontModel]:
         """With pareto_models above 1: the models of all sizes, largest first. Each is more accurate on the
         validation split than every smaller one; a model that was not is left out, so that there may be
@@ -1178,12 +1192,13 @@ class Result(_message.Message):
         run_time: _duration_pb2.Duration | None = ...,
         embedding: _builtins.str = ...,
         optimism: _builtins.float | None = ...,
+        seed_accuracies: _abc.Iterable[_builtins.float] | None = ...,
         front: _abc.Iterable[Global___FrontModel] | None = ...,
         int8: Global___QuantizedModel | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_accuracy_before", b"_accuracy_before", "_optimism", b"_optimism", "accuracy_before", b"accuracy_before", "architecture", b"architecture", "certificate", b"certificate", "costs_after", b"costs_after", "costs_before", b"costs_before", "int8", b"int8", "nearest_budget", b"nearest_budget", "optimism", b"optimism", "predicted_interval", b"predicted_interval", "run_time", b"run_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accuracy_before", b"_accuracy_before", "_optimism", b"_optimism", "accuracy_before", b"accuracy_before", "architecture", b"architecture", "artifact", b"artifact", "budget_met", b"budget_met", "certificate", b"certificate", "costs_after", b"costs_after", "costs_before", b"costs_before", "embedding", b"embedding", "front", b"front", "int8", b"int8", "nearest_budget", b"nearest_budget", "optimism", b"optimism", "predicted_accuracy", b"predicted_accuracy", "predicted_interval", b"predicted_interval", "run_time", b"run_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accuracy_before", b"_accuracy_before", "_optimism", b"_optimism", "accuracy_before", b"accuracy_before", "architecture", b"architecture", "artifact", b"artifact", "budget_met", b"budget_met", "certificate", b"certificate", "costs_after", b"costs_after", "costs_before", b"costs_before", "embedding", b"embedding", "front", b"front", "int8", b"int8", "nearest_budget", b"nearest_budget", "optimism", b"optimism", "predicted_accuracy", b"predicted_accuracy", "predicted_interval", b"predicted_interval", "run_time", b"run_time", "seed_accuracies", b"seed_accuracies"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accuracy_before: _TypeAlias = _typing.Literal["accuracy_before"]  # noqa: Y015
     _WhichOneofArgType__accuracy_before: _TypeAlias = _typing.Literal["_accuracy_before", b"_accuracy_before"]  # noqa: Y015

@@ -22,7 +22,8 @@ class EffortPlan:
     Each round trains the remaining candidates by `round_recipe` on `round_images` images, twice as
     long as the round before, and keeps the better half (successive halving). With `teaches` the
     input network is trained by the same recipe first, where its weights are not given, and teaches
-    the winner.
+    the winner. The winner is trained from `training_seeds` seeds, and the best on validation images
+    is kept.
     """
 
     trained_candidates: int
@@ -31,6 +32,7 @@ class EffortPlan:
     final_recipe: Recipe
     final_work_macs: float | None = None
     teaches: bool = False
+    training_seeds: int = 1
 
     def recipe_for(self, macs: int, images: int) -> Recipe:
         """Return the final recipe for a network of these MACs on so many training images."""

@@ -167,7 +167,7 @@ def _without(candidates: Iterable[Candidate], known: Sequence[Candidate]) -> tup
 def _work(candidates: Sequence[Candidate], effort: EffortPlan, images: int) -> float:
     """Return what training some candidates costs, against other candidates."""
     macs = sum(candidate.costs.macs for candidate in candidates) / len(candidates)
-    return macs * effort.recipe_for(round(macs), images).epochs
+    return macs * effort.recipe_for(round(macs), images).epochs * effort.training_seeds
 
 
 def _name(index: int, number: int) -> str:

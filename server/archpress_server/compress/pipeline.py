@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from archpress_server.compress.delivery import Delivery
 from archpress_server.compress.effort import EffortPlan, effort_plan
@@ -64,6 +65,7 @@ def compress(
     effort = effort or effort_plan(
         request.effort, request.method, request.dataset, dataset.input_shape
     )
+    effort = replace(effort, training_seeds=max(effort.training_seeds, request.training_seeds))
     observer.progress(Progress(Phase.VALIDATE, message=f"embedding {embedding.manifest.name}"))
     ladder = plan_sizes(
         request, embedding, effort.trained_candidates, on_progress=_Watched(observer)
@@ -123,6 +125,7 @@ def compress(
         optimism=optimism(best.first_round, effort, embedding.manifest.fidelity),
         front=models if request.pareto_models > 1 else (),
         int8=int8,
+        seed_accuracies=best.seed_accuracies,
     )
     slower = slower_warning(result)
     if slower is not None:

@@ -25,18 +25,23 @@ from archpress_trainer.training.device import Compute
 from archpress_trainer.training.loop import Status, Step, TrainResult, train
 from archpress_trainer.training.recipe import Recipe
 
+_REPEAT = 1_000_003
+"""Between the seeds of a candidate's full trainings, and so far from those of other candidates."""
+
 
 @dataclass(frozen=True)
 class Trained:
     """The winner with its trained network, on the CPU and in evaluation mode.
 
     `first_round` holds the candidates that the first round trained, best first, with their
-    validation accuracies; it is empty where there was one candidate only.
+    validation accuracies; it is empty where there was one candidate only. `seed_accuracies` are
+    those of all full trainings of the winner that finished.
     """
 
     candidate: Candidate
     network: Network
     first_round: tuple[Candidate, ...] = ()
+    seed_accuracies: tuple[float, ...] = ()
 
 
 def retrain(
@@ -70,13 +75,29 @@ def retrain(
     others = [candidate for candidate in candidates if candidate.rank != remaining[0].rank]
     taught = None if teacher is None else deepcopy(teacher).to(compute.device)
     for winner in (*remaining, *others):
-        recipe = effort.recipe_for(winner.costs.macs, len(session.data.train))
-        network, result = session.run(winner, recipe, session.data, taught)
-        if result.status is Status.FINISHED:
-            chosen = replace(winner, validation_accuracy=result.accuracy, chosen=True)
-            observer.candidate(chosen)
-            return Trained(chosen, network.cpu(), tuple(first))
+        trained_fully = _in_full(session, winner, taught)
+        if trained_fully is not None:
+            observer.candidate(trained_fully.candidate)
+            return replace(trained_fully, first_round=tuple(first))
     raise _diverged(candidates)
+
+
+def _in_full(session: _Session, winner: Candidate, teacher: Network | None) -> Trained | None:
+    """Train the winner from each seed and return the best; None where all diverge."""
+    recipe = session.effort.recipe_for(winner.costs.macs, len(session.data.train))
+    accuracies: list[float] = []
+    best: Network | None = None
+    for repeat in range(session.effort.training_seeds):
+        network, result = session.run(winner, recipe, session.data, teacher, repeat)
+        if result.status is not Status.FINISHED:
+            continue
+        if result.accuracy > max(accuracies, default=-1.0):
+            best = network.cpu()
+        accuracies.append(result.accuracy)
+    if best is None:
+        return None
+    chosen = replace(winner, validation_accuracy=max(accuracies), chosen=True)
+    return Trained(chosen, best, seed_accuracies=tuple(accuracies))
 
 
 def _round(session: _Session, remaining: list[Candidate], index: int) -> list[Candidate]:
@@ -137,7 +158,7 @@ class _Session:
             alive, length = max(1, alive // 2), 2 * length
         short = self._images(self.effort.round_recipe, self.data.first(self.effort.round_images))
         recipe = self.effort.recipe_for(round(mean), len(self.data.train))
-        final = self._images(recipe, self.data)
+        final = self.effort.training_seeds * self._images(recipe, self.data)
         self._total = mean * (rounds * short + final)
 
     def run(
@@ -146,12 +167,16 @@ class _Session:
         recipe: Recipe,
         data: TrainingData,
         teacher: Network | None = None,
+        repeat: int = 0,
     ) -> tuple[Network, TrainResult]:
-        """Train one candidate; equal candidates and recipes get equal seeds."""
-        generator = torch.Generator().manual_seed((self._seed * 31 + candidate.rank) % 2**63)
+        """Train one candidate; equal candidates, recipes and repeats get equal seeds."""
+        seed = self._seed * 31 + candidate.rank + _REPEAT * repeat
+        generator = torch.Generator().manual_seed(seed % 2**63)
         network = build(candidate.architecture, generator)
         work = candidate.costs.macs * self._images(recipe, data)
         label = f"candidate {candidate.rank}, {recipe.epochs} epochs ({recipe.name})"
+        if repeat:
+            label += f", seed {repeat + 1}"
 
         def observe(step: Step) -> bool:
             if self.observer.should_stop():

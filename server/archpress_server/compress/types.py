@@ -125,7 +125,8 @@ class Request:
     """What to compress, for which data set, down to what.
 
     `pareto_models` is the most models of different sizes that are wanted, the budget being that of
-    the largest; `int8` asks for a quantized copy of the result.
+    the largest; `int8` asks for a quantized copy of the result. `training_seeds` is how often each
+    result is trained in full, the best on validation images being delivered.
     """
 
     architecture: Architecture
@@ -138,6 +139,7 @@ class Request:
     """The caller's own device, on which `max_latency_seconds` then holds."""
     pareto_models: int = 1
     int8: bool = False
+    training_seeds: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +268,8 @@ class Compression:
     embedding's labels were."""
     front: tuple[FrontModel, ...] = ()
     int8: QuantizedModel | None = None
+    seed_accuracies: tuple[float, ...] = ()
+    """On validation images, of every full training of the result that finished."""
 
 
 class Observer(Protocol):

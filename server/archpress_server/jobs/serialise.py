@@ -187,6 +187,7 @@ def result_from_json(record: Json) -> JobResult:
                     "certificate": _certificate_from_json(compression["certificate"]),
                     "front": tuple(map(_front_model_from_json, compression.get("front", ()))),
                     "int8": int8 and _quantized_from_json(int8),
+                    "seed_accuracies": tuple(compression.get("seed_accuracies", ())),
                 }
             ),
         }

@@ -193,6 +193,7 @@ def spec_to_proto(spec: JobSpec, *, brief: bool = False) -> pb.JobSpec:
         priority=spec.priority,
         pareto_models=request.pareto_models,
         int8=request.int8,
+        training_seeds=request.training_seeds,
     )
     if spec.max_queue_time_seconds is not None:
         message.max_queue_time.CopyFrom(duration(spec.max_queue_time_seconds))
@@ -264,6 +265,7 @@ def result_to_proto(result: JobResult, run_seconds: float, *, brief: bool = Fals
         run_time=duration(run_seconds),
         embedding=compression.embedding,
         optimism=compression.optimism,
+        seed_accuracies=compression.seed_accuracies,
         front=[_front_model(artifact, model, brief) for artifact, model in front],
         int8=None if int8 is None else _quantized(result.int8, int8),
     )

@@ -42,6 +42,7 @@ from archpress_trainer.space.vocab import LayerKind, Limits
 MAX_INLINE_BYTES = 2**20
 MAX_CANDIDATES = 64
 MAX_MODELS = 8
+MAX_SEEDS = 8
 
 _DAY_SECONDS = 86_400.0
 _LABEL_KEY = re.compile(r"[a-z0-9._/-]{1,63}")
@@ -191,6 +192,7 @@ class RequestParser:
                 table,
                 pareto_models=max(1, message.pareto_models),
                 int8=message.int8,
+                training_seeds=max(1, message.training_seeds),
             )
             try:
                 check_request(request, offered.manifest)
@@ -241,6 +243,7 @@ class RequestParser:
     def _limits(self, faults: Faults, message: pb.JobSpec) -> tuple[float, float | None]:
         _check_range(faults, "spec.priority", message.priority, -100, 100)
         _check_range(faults, "spec.pareto_models", message.pareto_models, 0, MAX_MODELS)
+        _check_range(faults, "spec.training_seeds", message.training_seeds, 0, MAX_SEEDS)
         longest = self.config.max_run_time_seconds
         run, wait = longest, None
         if message.HasField("max_run_time"):

@@ -129,6 +129,25 @@ def test_a_request_becomes_a_small_certified_model(
     assert chosen[0].validation_accuracy == result.validation_accuracy
 
 
+def test_the_best_of_several_seeds_is_delivered(
+    tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute
+) -> None:
+    request = Request(NET, "tiny", Budget(max_params=300), training_seeds=3)
+    recorder = Recorder()
+    result = run(request, tiny_embedding, tiny_sources, cpu, recorder)
+    once = run(replace(request, training_seeds=1), tiny_embedding, tiny_sources, cpu, Recorder())
+    assert len(result.seed_accuracies) == 3
+    assert len(set(result.seed_accuracies)) > 1
+    assert result.validation_accuracy == max(result.seed_accuracies)
+    assert once.seed_accuracies == result.seed_accuracies[:1]
+    assert [c.validation_accuracy for c in recorder.candidates if c.chosen] == [
+        result.validation_accuracy
+    ]
+    steps = [p.step for p in recorder.seen if p.phase is Phase.RETRAIN]
+    assert steps == sorted(steps)
+    assert steps[-1] == 1000
+
+
 @pytest.mark.parametrize("phase", [Phase.DESCEND, Phase.RETRAIN])
 def test_it_stops_when_asked(
     tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute, phase: Phase

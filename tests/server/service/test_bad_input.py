@@ -207,6 +207,8 @@ INVALID = [
     (spec(priority=101), "INVALID_FIELD", "spec.priority"),
     (spec(pareto_models=9), "INVALID_FIELD", "spec.pareto_models"),
     (spec(pareto_models=-1), "INVALID_FIELD", "spec.pareto_models"),
+    (spec(training_seeds=9), "INVALID_FIELD", "spec.training_seeds"),
+    (spec(training_seeds=-1), "INVALID_FIELD", "spec.training_seeds"),
     (spec(max_run_time=Duration(seconds=-1)), "INVALID_FIELD", "spec.max_run_time"),
     (spec(max_run_time=Duration(seconds=2**60)), "INVALID_FIELD", "spec.max_run_time"),
     (spec(max_queue_time=Duration(seconds=-1)), "INVALID_FIELD", "spec.max_queue_time"),

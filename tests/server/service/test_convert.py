@@ -112,6 +112,7 @@ specs = st.builds(
         latency_table=st.none() | tables,
         pareto_models=st.integers(1, 8),
         int8=st.booleans(),
+        training_seeds=st.integers(1, 8),
     ),
     embedding=st.text(),
     network=st.text(),
@@ -238,11 +239,13 @@ def test_a_front_and_int8_survive_json(full_job: JobRecord) -> None:
 def test_results_of_before_fronts_can_be_read(full_job: JobRecord) -> None:
     record = payload_to_json(full_job)
     del record["result"]["front"], record["result"]["int8"]
-    del record["result"]["compression"]["front"], record["result"]["compression"]["int8"]
+    for late in ("front", "int8", "seed_accuracies"):
+        del record["result"]["compression"][late]
     back = payload_from_json(EventKind.COMPLETED, record, full_job.id, full_job.spec)
     assert isinstance(back, JobRecord)
     assert back.result is not None
     assert (back.result.front, back.result.compression.int8) == ((), None)
+    assert back.result.compression.seed_accuracies == ()
 
 
 def test_a_front_and_int8_become_messages(full_job: JobRecord) -> None:
@@ -256,15 +259,16 @@ def test_a_front_and_int8_become_messages(full_job: JobRecord) -> None:
     assert result.int8.artifact == "artifacts/three"
     assert (result.int8.accuracy, result.int8.accuracy_interval.upper) == (0.905, 0.91)
     assert result.int8.latency == result.certificate.latency
+    assert result.seed_accuracies == [0.91, 0.92]
     brief = job_to_proto(full_job, brief=True).result
     assert not any(model.HasField("architecture") for model in brief.front)
 
 
 def test_what_was_asked_for_is_echoed(submission: Submission) -> None:
-    request = replace(submission.spec.request, pareto_models=3, int8=True)
+    request = replace(submission.spec.request, pareto_models=3, int8=True, training_seeds=2)
     job = JobRecord("", State.QUEUED, replace(submission.spec, request=request), 0.0)
     message = job_to_proto(job).spec
-    assert (message.pareto_models, message.int8) == (3, True)
+    assert (message.pareto_models, message.int8, message.training_seeds) == (3, True, 2)
 
 
 def test_a_failed_job_carries_its_result_and_its_reason(failed_job: JobRecord) -> None:
