@@ -171,6 +171,7 @@ _BY_CODE: Mapping[grpc.StatusCode, type[ArchpressError]] = {
     # Not cancelled by us: a call that we cancel is never looked at again.
     grpc.StatusCode.CANCELLED: UnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: RequestTimeoutError,
+    grpc.StatusCode.DATA_LOSS: DownloadError,
 }
 
 

@@ -63,10 +63,15 @@ class ServerConfig(BaseModel):
     metrics_port: int = Field(default=9464, ge=0, le=65535, description="their port; 0 is off")
     state_dir: Path = Field(
         default_factory=lambda: Path.home() / ".local" / "state" / "archpress",
-        description="folder of the database and the artifacts",
+        description="folder of the database and the artifacts, unless they have URLs",
     )
     database_url: str = Field(
         default="", description="URL of a postgresql or sqlite database; empty is in state_dir"
+    )
+    artifacts_url: str = Field(
+        default="",
+        description="URL of the artifacts' folder or bucket, such as s3://BUCKET/PREFIX; empty is "
+        "in state_dir",
     )
     workers: int = Field(
         default=1, ge=0, le=256, description="jobs that run at one time; 0 runs none"
@@ -166,6 +171,21 @@ class ServerConfig(BaseModel):
             )
         return value
 
+    @field_validator("artifacts_url")
+    @classmethod
+    def _artifacts(cls, value: str) -> str:
+        if not value:
+            return value
+        protocol, separator, rest = value.partition("://")
+        # The value is not repeated: it may hold a password.
+        if not (protocol and separator and rest) or "::" in value:
+            raise ValueError("must be file:///FOLDER, s3://BUCKET/PREFIX or another such URL")
+        if "@" in rest.partition("/")[0]:
+            raise ValueError("must hold no password: the driver's own environment does")
+        if protocol == "memory":
+            raise ValueError("cannot be memory://, which each worker process has its own of")
+        return value
+
     @field_validator("datasets", "embeddings_dir", "worker_gpus", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -206,9 +226,9 @@ class ServerConfig(BaseModel):
         return Path(self.tokens_file) if self.tokens_file else self.state_dir / "tokens.json"
 
     @property
-    def artifacts_dir(self) -> Path:
-        """Folder of the artifacts."""
-        return self.state_dir / "artifacts"
+    def files_url(self) -> str:
+        """URL of the artifacts in use."""
+        return self.artifacts_url or f"file://{self.state_dir.absolute() / 'artifacts'}"
 
 
 class _Settings(ServerConfig, BaseSettings):

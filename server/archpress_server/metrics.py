@@ -18,6 +18,8 @@ REJECTIONS = (
     "QUEUE_FULL",
     "DRAINING",
     "DATABASE_UNAVAILABLE",
+    "ARTIFACT_CORRUPT",
+    "STORAGE_UNAVAILABLE",
     *(reason.value for reason in AuthReason),
     RATE_LIMITED,
     INTERNAL,

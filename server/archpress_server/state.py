@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from archpress_server.config import ServerConfig
-from archpress_server.jobs.artifacts import ArtifactFiles
 from archpress_server.jobs.database import Database
 from archpress_server.jobs.errors import StoreSetupError
+from archpress_server.jobs.files import Files
 from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.migrate import upgrade
 from archpress_server.jobs.model import JobRecord
@@ -19,11 +19,15 @@ from archpress_server.jobs.store import JobStore
 def open_leases(
     config: ServerConfig, observe_cache: Callable[[JobRecord], None] = lambda job: None
 ) -> Leases:
-    """Return the leases, and in them the store, of a state that is prepared."""
+    """Return the leases, and in them the store, of a state that is prepared.
+
+    Raises:
+        StoreSetupError: a driver that the settings ask for is not installed.
+    """
     database = Database(config.url)
     store = JobStore(
         database,
-        ArtifactFiles(config.artifacts_dir),
+        Files(config.files_url),
         max_queued_jobs=config.max_queued_jobs,
         max_queued_jobs_per_principal=config.max_queued_jobs_per_principal,
         retention_seconds=config.retention_seconds,
@@ -39,20 +43,20 @@ def open_leases(
 
 
 def prepare_state(config: ServerConfig) -> None:
-    """Create the state folder, create or upgrade the tables, and make sure both can be written.
+    """Create the state folder, create or upgrade the tables, and make sure all can be written.
 
     Raises:
-        StoreSetupError: a folder or the database cannot be used; says which and why.
+        StoreSetupError: the folder, the artifacts' or the database cannot be used; says which and
+            why.
     """
-    for folder in (config.state_dir, config.artifacts_dir):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _probe(folder)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise StoreSetupError(
-                f"the state folder {folder} cannot be written: {reason}"
-            ) from error
+    folder = config.state_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _probe(folder)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreSetupError(f"the state folder {folder} cannot be written: {reason}") from error
+    Files(config.files_url).prepare()
     database = Database(config.url)
     try:
         upgrade(database)

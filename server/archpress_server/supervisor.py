@@ -55,6 +55,7 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._draining = False
         self._task: asyncio.Task[None] | None = None
+        self._purging: asyncio.Task[None] | None = None
         self._log = structlog.get_logger()
         self.last_success = time.monotonic()
         """When the database last answered, on the monotonic clock."""
@@ -64,6 +65,7 @@ class Supervisor:
     def start(self) -> None:
         """Begin to lease jobs."""
         self._task = asyncio.create_task(self._run(), name="supervisor")
+        self._purging = asyncio.create_task(self._purge(), name="purge")
 
     def wake(self) -> None:
         """Look for a job now rather than at the next poll."""
@@ -73,6 +75,10 @@ class Supervisor:
         """Stop leasing, ask the workers to give their jobs back, and kill those that do not."""
         self._draining = True
         self._wake.set()
+        if self._purging is not None:
+            self._purging.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._purging
         if self._task is not None:
             # To its end, not cancelled: a lease that was just taken must be given back.
             await self._task
@@ -87,16 +93,13 @@ class Supervisor:
                 await asyncio.wait(late, timeout=5.0)
 
     async def _run(self) -> None:
-        next_sweep = next_purge = 0.0
+        next_sweep = 0.0
         while not self._draining:
             try:
                 now = self.last_turn = time.monotonic()
                 if now >= next_sweep:
                     await self._sweep()
                     next_sweep = now + _SWEEP_SECONDS
-                if now >= next_purge:
-                    await asyncio.to_thread(self._leases.purge)
-                    next_purge = now + _PURGE_SECONDS
                 await self._lease()
                 self.last_success = time.monotonic()
             except StoreError as error:
@@ -108,6 +111,15 @@ class Supervisor:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._config.poll_seconds)
             self._wake.clear()
+
+    async def _purge(self) -> None:
+        """Remove what is over, beside the jobs: a store that hangs must not hold them up."""
+        while True:
+            try:
+                await asyncio.to_thread(self._leases.purge)
+            except StoreError as error:
+                self._log.warning("jobs or files that are over stay for now", error=str(error))
+            await asyncio.sleep(_PURGE_SECONDS)
 
     async def _lease(self) -> None:
         while await self._executor.has_room():

@@ -12,6 +12,7 @@ from archpress_client import (
     ArchpressError,
     AuthenticationError,
     ConflictError,
+    DownloadError,
     InvalidRequestError,
     NotFoundError,
     PermissionDeniedError,
@@ -52,6 +53,7 @@ KINDS = {
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
     grpc.StatusCode.CANCELLED: UnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: RequestTimeoutError,
+    grpc.StatusCode.DATA_LOSS: DownloadError,
 }
 
 

@@ -105,6 +105,24 @@ def test_variables_that_set_nothing_are_told() -> None:
 
 
 @pytest.mark.parametrize(
+    "url",
+    ["/srv/files", "s3://", "s3://key:secret@bucket/a", "simplecache::s3://b/a", "memory://a"],
+)
+def test_a_wrong_place_for_artifacts_is_refused_without_its_password(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--artifacts-url", url]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "artifacts_url: " in line
+    assert "secret" not in line
+
+
+def test_artifacts_are_in_the_state_folder_unless_told_otherwise() -> None:
+    assert ServerConfig(state_dir=Path("/s")).files_url == "file:///s/artifacts"
+    assert ServerConfig(artifacts_url="s3://b/a").files_url == "s3://b/a"
+
+
+@pytest.mark.parametrize(
     "url", ["mysql://me:secret@host/x", "sqlite://", "sqlite:///:memory:", "secret", "postgresql:"]
 )
 def test_a_database_of_another_kind_is_refused_without_its_password(

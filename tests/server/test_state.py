@@ -38,7 +38,7 @@ def test_a_full_disk_is_noticed_by_writing(
     config: ServerConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "getpid", lambda: 7)
-    config.artifacts_dir.mkdir(parents=True)
+    config.state_dir.mkdir()
     (config.state_dir / ".probe-7").symlink_to("/dev/full")
     with pytest.raises(StoreSetupError, match="No space left"):
         prepare_state(config)
@@ -68,4 +68,5 @@ def test_the_probe_is_written_for_real(
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
     prepare_state(config)
-    assert len(synced) == 2
+    # The state folder's probe, the artifacts' mark and its folder.
+    assert len(synced) == 3

@@ -80,7 +80,7 @@ class ArtifactServiceServicer(object):
 
         To resume a broken download, ask again with read_offset at the number of bytes received and
         if_sha256 from the description. Errors: ARTIFACT_NOT_FOUND, INVALID_FIELD (read_offset behind
-        the end, negative numbers, if_sha256 of other bytes).
+        the end, negative numbers, if_sha256 of other bytes), ARTIFACT_CORRUPT, STORAGE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -52,7 +52,7 @@ class ArtifactServiceStub:
 
     To resume a broken download, ask again with read_offset at the number of bytes received and
     if_sha256 from the description. Errors: ARTIFACT_NOT_FOUND, INVALID_FIELD (read_offset behind
-    the end, negative numbers, if_sha256 of other bytes).
+    the end, negative numbers, if_sha256 of other bytes), ARTIFACT_CORRUPT, STORAGE_UNAVAILABLE.
     """
     GetArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.GetArtifactRequest, _artifact_service_pb2.Artifact]
     """Returns an artifact's description. Error: ARTIFACT_NOT_FOUND."""
@@ -81,7 +81,7 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
 
     To resume a broken download, ask again with read_offset at the number of bytes received and
     if_sha256 from the description. Errors: ARTIFACT_NOT_FOUND, INVALID_FIELD (read_offset behind
-    the end, negative numbers, if_sha256 of other bytes).
+    the end, negative numbers, if_sha256 of other bytes), ARTIFACT_CORRUPT, STORAGE_UNAVAILABLE.
     """
     GetArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.GetArtifactRequest, _artifact_service_pb2.Artifact]  # type: ignore[assignment]
     """Returns an artifact's description. Error: ARTIFACT_NOT_FOUND."""
@@ -119,7 +119,7 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
 
         To resume a broken download, ask again with read_offset at the number of bytes received and
         if_sha256 from the description. Errors: ARTIFACT_NOT_FOUND, INVALID_FIELD (read_offset behind
-        the end, negative numbers, if_sha256 of other bytes).
+        the end, negative numbers, if_sha256 of other bytes), ARTIFACT_CORRUPT, STORAGE_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod

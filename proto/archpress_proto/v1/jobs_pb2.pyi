@@ -258,6 +258,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Job, INTERNAL: the written file does not compute what was trained [check]."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 22
     """INTERNAL: a bug. The message holds an id to quote, no details [error_id]."""
+    ERROR_REASON_ARTIFACT_CORRUPT: _ErrorReason.ValueType  # 23
+    """DATA_LOSS: the artifact's file is damaged or missing; run the job again [name, error_id]."""
+    ERROR_REASON_STORAGE_UNAVAILABLE: _ErrorReason.ValueType  # 24
+    """UNAVAILABLE with RetryInfo: the store of the artifacts cannot be reached [error_id]."""
     ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 40
     """UNAUTHENTICATED: the server asks for a token, and the call has none."""
     ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 41
@@ -346,6 +350,10 @@ ERROR_REASON_CERTIFICATION_FAILED: ErrorReason.ValueType  # 21
 """Job, INTERNAL: the written file does not compute what was trained [check]."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 22
 """INTERNAL: a bug. The message holds an id to quote, no details [error_id]."""
+ERROR_REASON_ARTIFACT_CORRUPT: ErrorReason.ValueType  # 23
+"""DATA_LOSS: the artifact's file is damaged or missing; run the job again [name, error_id]."""
+ERROR_REASON_STORAGE_UNAVAILABLE: ErrorReason.ValueType  # 24
+"""UNAVAILABLE with RetryInfo: the store of the artifacts cannot be reached [error_id]."""
 ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 40
 """UNAUTHENTICATED: the server asks for a token, and the call has none."""
 ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 41

@@ -15,6 +15,10 @@ class DatabaseUnavailableError(StoreError):
     """The database cannot be reached, is locked or is full at the moment."""
 
 
+class FilesUnavailableError(StoreError):
+    """The store of the artifacts cannot be reached, refuses or is full at the moment."""
+
+
 class JobNotFoundError(StoreError):
     """There is no such job."""
 
@@ -31,6 +35,15 @@ class ArtifactNotFoundError(StoreError):
         """Keep the artifact's id."""
         self.artifact = artifact
         super().__init__(f"there is no artifact {artifact!r}")
+
+
+class ArtifactCorruptError(StoreError):
+    """An artifact's file is not the one that was stored."""
+
+    def __init__(self, artifact: str, fault: str) -> None:
+        """Keep the artifact's id."""
+        self.artifact = artifact
+        super().__init__(f"the file of artifact {artifact} {fault}")
 
 
 class RequestIdReusedError(StoreError):

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from archpress_server.compress.types import Budget, Candidate, Compression, Progress
 from archpress_server.jobs.clock import Steadiness
 from archpress_server.jobs.database import Lock, lock
-from archpress_server.jobs.errors import StaleAttemptError
+from archpress_server.jobs.errors import FilesUnavailableError, StaleAttemptError
+from archpress_server.jobs.files import file_name
 from archpress_server.jobs.model import (
     HELD,
     TIMED_OUT,
@@ -26,6 +27,7 @@ from archpress_server.jobs.model import (
     State,
     new_id,
 )
+from archpress_server.jobs.orphans import keep, let_go, put_loose, remove_orphans
 from archpress_server.jobs.queue import next_in_queue
 from archpress_server.jobs.rows import Row, change, insert_event, run_seconds, select_job
 from archpress_server.jobs.schema import artifacts, events, jobs
@@ -197,10 +199,19 @@ class Leases:
         return self._sweep(left, self.store.cancel_row)
 
     def purge(self, *, deleted_before_seconds: float = 60.0) -> int:
-        """Remove expired and deleted jobs with their logs and files; return how many."""
+        """Remove expired and deleted jobs with their logs and files; return how many.
+
+        Raises:
+            FilesUnavailableError: files could not be removed; the next call goes on with them.
+        """
         now = self.store.clock()
         if self._has_jumped(now):
             return 0
+        found = self._purge_rows(now, deleted_before_seconds)
+        remove_orphans(self.store.database, self.store.files, now)
+        return found
+
+    def _purge_rows(self, now: float, deleted_before_seconds: float) -> int:
         gone = sa.or_(jobs.c.expire_time < now, jobs.c.delete_time <= now - deleted_before_seconds)
         with self.store.database.write() as connection:
             query = sa.select(jobs.c.id).where(gone).limit(100)
@@ -211,13 +222,7 @@ class Leases:
                 sa.select(artifacts.c.sha256).where(artifacts.c.job.in_(found))
             ).all()
             connection.execute(jobs.delete().where(jobs.c.id.in_(found)))
-            # Under the lock, so that no job can end with the same bytes in between.
-            lock(connection, Lock.FILES)
-            still_used = connection.scalars(
-                sa.select(artifacts.c.sha256).where(artifacts.c.sha256.in_(files))
-            ).all()
-            for sha256 in set(files) - set(still_used):
-                self.store.files.delete(sha256)
+            let_go(connection, files)
         return len(found)
 
     def _finish(
@@ -230,6 +235,8 @@ class Leases:
         compression: Compression | None = None,
         nearest_budget: Budget | None = None,
     ) -> JobRecord | None:
+        models = [] if compression is None else _models(compression)
+        put_loose(self.store.database, self.store.files, models, self.store.clock())
         with self.store.database.write() as connection:
             row = _held(connection, job, attempt)
             if row is None:
@@ -240,24 +247,25 @@ class Leases:
             if error is not None:
                 values["error"] = dumps(error_to_json(error))
             if compression is not None:
-                lock(connection, Lock.FILES, shared=True)
-                result = self._store_files(connection, job, compression)
+                if not keep(connection, map(file_name, models)):
+                    raise FilesUnavailableError("a file was removed before a row named it")
+                result = self._name_files(connection, job, compression)
                 result = replace(result, nearest_budget=nearest_budget)
                 values["result"] = dumps(result_to_json(result))
             return self._change(connection, row, **values)
 
-    def _store_files(
+    def _name_files(
         self, connection: sa.Connection, job: str, compression: Compression
     ) -> JobResult:
-        """Store each file of a compression as an artifact and return what refers to them."""
+        """Make each file of a compression an artifact and return what refers to them."""
 
-        def store(model: bytes, architecture: Architecture, costs: Costs) -> str:
+        def name(model: bytes, architecture: Architecture, costs: Costs) -> str:
             artifact = new_id()
             connection.execute(
                 artifacts.insert().values(
                     id=artifact,
                     job=job,
-                    sha256=self.store.files.put(model),
+                    sha256=file_name(model),
                     size_bytes=len(model),
                     architecture=dumps(architecture.to_json()),
                     costs=dumps(asdict(costs)),
@@ -268,8 +276,8 @@ class Leases:
 
         architecture, costs = compression.architecture, compression.costs_after
         int8 = compression.int8
-        artifact = store(compression.model, architecture, costs)
-        smaller = [store(m.model, m.architecture, m.costs) for m in compression.front[1:]]
+        artifact = name(compression.model, architecture, costs)
+        smaller = [name(m.model, m.architecture, m.costs) for m in compression.front[1:]]
         return JobResult(
             artifact,
             replace(
@@ -279,7 +287,7 @@ class Leases:
                 int8=int8 and replace(int8, model=b""),
             ),
             front=(artifact, *smaller) if compression.front else (),
-            int8="" if int8 is None else store(int8.model, architecture, costs),
+            int8="" if int8 is None else name(int8.model, architecture, costs),
         )
 
     def _append(
@@ -352,6 +360,12 @@ class Leases:
 
     def _change(self, connection: sa.Connection, row: Row, **values: Any) -> JobRecord:
         return change(connection, row, self.store.clock(), self.store.retention_seconds, **values)
+
+
+def _models(compression: Compression) -> list[bytes]:
+    """Return the bytes of every file of a compression."""
+    int8 = [] if compression.int8 is None else [compression.int8.model]
+    return [compression.model, *(model.model for model in compression.front[1:]), *int8]
 
 
 def _held(connection: sa.Connection, job: str, attempt: int) -> Row | None:

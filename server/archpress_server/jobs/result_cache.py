@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from archpress_server.jobs.artifacts import ArtifactFiles
 from archpress_server.jobs.database import Database, Lock, lock
-from archpress_server.jobs.errors import StoreError
+from archpress_server.jobs.errors import FilesUnavailableError
+from archpress_server.jobs.files import Files
 from archpress_server.jobs.model import JobResult, State, Submission, new_id
 from archpress_server.jobs.rows import Row
 from archpress_server.jobs.schema import artifacts, jobs
@@ -26,7 +26,7 @@ class EarlierResult:
 
 
 def find_result(
-    database: Database, files: ArtifactFiles, submission: Submission, now: float
+    database: Database, files: Files, submission: Submission, now: float
 ) -> EarlierResult | None:
     """Return the newest result of the principal's that a job can take over, if there is one.
 
@@ -53,7 +53,11 @@ def find_result(
         parts = sa.select(artifacts).where(artifacts.c.job == job.id)
         rows = connection.execute(parts).mappings().all()
     found = EarlierResult(result_from_json(json.loads(job.result)), rows)
-    return found if all(_is_readable(files, row["sha256"]) for row in rows) else None
+    try:
+        whole = all(files.check(row["sha256"], row["size_bytes"]) for row in rows)
+    except FilesUnavailableError:
+        return None
+    return found if whole else None
 
 
 def take_result(connection: sa.Connection, earlier: EarlierResult) -> bool:
@@ -82,11 +86,3 @@ def copy_result(
         front=tuple(names[artifact] for artifact in earlier.result.front),
         int8=names[earlier.result.int8],
     )
-
-
-def _is_readable(files: ArtifactFiles, sha256: str) -> bool:
-    try:
-        files.read(sha256, 0, 1)
-    except (OSError, StoreError):
-        return False
-    return True

@@ -86,3 +86,11 @@ artifacts = sa.Table(
     sa.Column("costs", sa.Text, nullable=False),
     sa.Column("create_time", sa.Float(53), nullable=False),
 )
+
+# Files that may have no other row, and when they can be removed.
+loose_files = sa.Table(
+    "loose_files",
+    metadata,
+    sa.Column("sha256", sa.String, primary_key=True),
+    sa.Column("due_time", sa.Float(53), nullable=False, index=True),
+)

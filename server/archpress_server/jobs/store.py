@@ -14,7 +14,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from archpress_server.jobs.artifacts import ArtifactFiles
 from archpress_server.jobs.database import Database, Lock, lock
 from archpress_server.jobs.errors import (
     ArtifactNotFoundError,
@@ -24,6 +23,7 @@ from archpress_server.jobs.errors import (
     QueueFullError,
     RequestIdReusedError,
 )
+from archpress_server.jobs.files import Files
 from archpress_server.jobs.model import (
     HELD,
     ArtifactRecord,
@@ -80,7 +80,7 @@ class JobStore:
     """The jobs of a database, as callers see them; safe in any number of threads and processes."""
 
     database: Database
-    files: ArtifactFiles
+    files: Files
     max_queued_jobs: int = 1000
     max_queued_jobs_per_principal: int = 0
     """0 sets no limit."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 
 from archpress_proto.v1 import artifact_service_pb2 as pb
 from archpress_proto.v1.artifact_service_pb2_grpc import ArtifactServiceServicer
 from archpress_server.auth.callers import current_caller
 from archpress_server.compress.types import FieldViolation, Reason, RequestError
-from archpress_server.jobs.errors import ArtifactNotFoundError
+from archpress_server.jobs.errors import ArtifactCorruptError
 from archpress_server.jobs.model import ArtifactRecord
 from archpress_server.jobs.store import JobStore
 from archpress_server.metrics import Metrics
@@ -18,6 +19,8 @@ from archpress_server.service.handlers import Context
 from archpress_server.service.parse import Faults, artifact_id
 
 CHUNK_BYTES = 256 * 1024
+_BLOCK_BYTES = 4 * CHUNK_BYTES
+"""Read at one time, since an object store takes long to begin."""
 
 
 class ArtifactServicer(ArtifactServiceServicer):
@@ -43,18 +46,28 @@ class ArtifactServicer(ArtifactServiceServicer):
     async def DownloadArtifact(
         self, request: pb.DownloadArtifactRequest, context: Context
     ) -> AsyncIterator[pb.DownloadArtifactResponse]:
-        """Send an artifact's description, then its bytes from an offset on."""
+        """Send an artifact's description, then its bytes from an offset on.
+
+        The end of a whole file is only sent once the file is known to be right.
+        """
         artifact = await self._find(request.name)
         _check_range(request, artifact)
         yield pb.DownloadArtifactResponse(info=artifact_to_proto(artifact))
         offset, end = request.read_offset, artifact.size_bytes
         if request.read_limit:
             end = min(end, offset + request.read_limit)
+        digest = hashlib.sha256()
+        whole = (offset, end) == (0, artifact.size_bytes)
         while offset < end:
-            data = await self._read(artifact, offset, min(CHUNK_BYTES, end - offset))
+            data = await self._read(artifact, offset, min(_BLOCK_BYTES, end - offset))
             offset += len(data)
-            self._metrics.artifact_bytes.labels("sent").inc(len(data))
-            yield pb.DownloadArtifactResponse(data=data)
+            digest.update(data)
+            if whole and offset == end and digest.hexdigest() != artifact.sha256:
+                raise ArtifactCorruptError(artifact.id, f"has SHA-256 {digest.hexdigest()}")
+            for start in range(0, len(data), CHUNK_BYTES):
+                chunk = data[start : start + CHUNK_BYTES]
+                self._metrics.artifact_bytes.labels("sent").inc(len(chunk))
+                yield pb.DownloadArtifactResponse(data=chunk)
 
     async def _find(self, name: str) -> ArtifactRecord:
         """Return an artifact of the caller."""
@@ -65,11 +78,13 @@ class ArtifactServicer(ArtifactServiceServicer):
     async def _read(self, artifact: ArtifactRecord, offset: int, size: int) -> bytes:
         try:
             data = await asyncio.to_thread(self._store.files.read, artifact.sha256, offset, size)
-        except FileNotFoundError:
-            # Its job was deleted meanwhile.
-            raise ArtifactNotFoundError(artifact.id) from None
-        if not data:
-            raise OSError(f"artifact {artifact.id} is shorter than {artifact.size_bytes} bytes")
+        except FileNotFoundError as error:
+            # Unless its job was deleted meanwhile.
+            await asyncio.to_thread(self._store.artifact, artifact.id)
+            raise ArtifactCorruptError(artifact.id, "is missing") from error
+        if len(data) < size:
+            fault = f"has {offset + len(data)} bytes, not {artifact.size_bytes}"
+            raise ArtifactCorruptError(artifact.id, fault)
         return data
 
 

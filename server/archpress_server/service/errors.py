@@ -20,8 +20,10 @@ from archpress_server.auth.errors import (
 )
 from archpress_server.compress.types import FieldViolation, Reason, RequestError
 from archpress_server.jobs.errors import (
+    ArtifactCorruptError,
     ArtifactNotFoundError,
     DatabaseUnavailableError,
+    FilesUnavailableError,
     JobNotFoundError,
     PageTokenError,
     PrincipalQuotaError,
@@ -140,6 +142,23 @@ def refusal_of(error: Exception) -> Refusal:
                 "the job store cannot be reached at the moment",
                 {"error_id": error_id},
                 retry_seconds=1.0,
+            )
+        case FilesUnavailableError():
+            error_id = log_unexpected("the artifacts cannot be reached", error)
+            return Refusal(
+                grpc.StatusCode.UNAVAILABLE,
+                "STORAGE_UNAVAILABLE",
+                "the artifacts cannot be reached at the moment",
+                {"error_id": error_id},
+                retry_seconds=5.0,
+            )
+        case ArtifactCorruptError():
+            error_id = log_unexpected("an artifact is damaged", error, artifact=error.artifact)
+            return Refusal(
+                grpc.StatusCode.DATA_LOSS,
+                "ARTIFACT_CORRUPT",
+                f"the file of artifact {error.artifact} is damaged",
+                {"name": f"artifacts/{error.artifact}", "error_id": error_id},
             )
         case _:
             error_id = log_unexpected("a call failed", error)

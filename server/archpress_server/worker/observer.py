@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from archpress_server.compress.types import Candidate, Progress
-from archpress_server.jobs.errors import DatabaseUnavailableError
+from archpress_server.jobs.errors import DatabaseUnavailableError, StoreError
 from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.model import LogLine, Severity
 
@@ -76,6 +76,14 @@ class JobObserver:
         """Write a line for people, after the progress that led to it."""
         self.flush()
         self._append(LogLine(Severity.WARNING, text))
+
+    def try_to_warn(self, text: str) -> bool:
+        """Write a line for people; return whether that could be done."""
+        try:
+            self.warning(text)
+        except StoreError:
+            return False
+        return True
 
     def should_stop(self) -> bool:
         """Return whether the job should end early."""

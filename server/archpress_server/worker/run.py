@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -16,12 +17,19 @@ from archpress_server.compress.types import (
     StoppedError,
 )
 from archpress_server.config import ServerConfig
-from archpress_server.jobs.errors import JobNotFoundError, StaleAttemptError
+from archpress_server.jobs.errors import (
+    FilesUnavailableError,
+    JobNotFoundError,
+    StaleAttemptError,
+)
 from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.model import INTERNAL, JobError, JobRecord, JobSpec
 from archpress_server.logs import log_unexpected
 from archpress_server.worker.observer import JobObserver, patiently
 from archpress_trainer.data.dataset import DatasetError
+
+_STORE_SECONDS = 5.0
+"""Time between two tries to store a model."""
 
 
 def run_attempt(
@@ -31,8 +39,29 @@ def run_attempt(
     log = structlog.get_logger().bind(job=job, attempt=attempt)
     log.info("attempt started")
     end = _work(leases, config, observer, job, attempt)
-    record = patiently(end, leases.lease_seconds)
+    record = _write_end(end, partial(leases.cancelled, job, attempt), leases, observer)
     log.info("attempt ended", state=record.state if record else "taken away")
+
+
+def _write_end(
+    end: Callable[[], JobRecord | None],
+    cancelled: Callable[[], JobRecord | None],
+    leases: Leases,
+    observer: JobObserver,
+) -> JobRecord | None:
+    """Write down an attempt's end; finished work waits for a store of the artifacts that is away.
+
+    The heart keeps the lease meanwhile, and the job's longest run time bounds the wait.
+    """
+    told = False
+    while True:
+        try:
+            return patiently(cancelled if observer.should_stop() else end, leases.lease_seconds)
+        except FilesUnavailableError as error:
+            structlog.get_logger().warning("the model cannot be stored", error=str(error))
+        if not told:
+            told = observer.try_to_warn("the model cannot be stored at the moment; trying again")
+        time.sleep(_STORE_SECONDS)
 
 
 def _work(

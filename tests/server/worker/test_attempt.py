@@ -24,7 +24,7 @@ from archpress_server.compress.types import (
 from archpress_server.config import ServerConfig
 from archpress_server.jobs.errors import DatabaseUnavailableError, StaleAttemptError
 from archpress_server.jobs.leases import Leases
-from archpress_server.jobs.model import EventKind, JobRecord, State, Submission
+from archpress_server.jobs.model import EventKind, JobRecord, LogLine, State, Submission
 from archpress_server.worker import observer as observer_module
 from archpress_server.worker import run
 from archpress_server.worker.observer import JobObserver, patiently
@@ -126,6 +126,50 @@ def test_a_bug_shows_an_id_and_no_details(
     assert "secret" not in record.error.message
     logged = capsys.readouterr()
     assert record.error.metadata["error_id"] in logged.out + logged.err
+
+
+def test_a_finished_model_waits_for_a_store_that_is_away(
+    leases: Leases,
+    attempt: Attempt,
+    config: ServerConfig,
+    compression: Compression,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run, "_STORE_SECONDS", 0.02)
+    folder, elsewhere = config.state_dir / "artifacts", config.state_dir / "elsewhere"
+    back = threading.Timer(0.3, lambda: elsewhere.rename(folder))
+
+    def compress(_: JobObserver) -> Compression:
+        folder.rename(elsewhere)
+        back.start()
+        return compression
+
+    record = attempt(compress)
+    back.join()
+    assert (record.state, record.attempt) == (State.SUCCEEDED, 1)
+    lines = [event.payload for event in leases.store.events_after(record.id, 0)]
+    texts = [line.text for line in lines if isinstance(line, LogLine)]
+    assert texts == ["the model cannot be stored at the moment; trying again"]
+
+
+def test_a_job_that_waits_for_the_store_can_be_cancelled(
+    leases: Leases,
+    config: ServerConfig,
+    submission: Submission,
+    compression: Compression,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run, "_STORE_SECONDS", 0.02)
+    monkeypatch.setattr(run, "_compress", lambda spec, config, seen: compression)
+    (config.state_dir / "artifacts").rename(config.state_dir / "elsewhere")
+    job = leases.store.create(submission).id
+    leases.lease_next("w")
+    stop = threading.Event()
+    later = threading.Timer(0.2, stop.set)
+    later.start()
+    run.run_attempt(leases, config, JobObserver(leases, job, 1, stop), job, 1)
+    later.join()
+    assert leases.store.get(job).state is State.CANCELLED
 
 
 def test_an_attempt_that_is_over_writes_nothing(

@@ -1,0 +1,97 @@
+"""Files that no row names: noted before they can become so, removed once they are due.
+
+A file is written before the transaction that names it. Between the two it is loose: its row in
+`loose_files` says when it may be removed if nobody names it by then. So no store is ever listed,
+and what another database keeps in it is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from archpress_server.jobs.database import Database, Lock, lock
+from archpress_server.jobs.files import Files, file_name
+from archpress_server.jobs.schema import artifacts, loose_files
+
+_GRACE_SECONDS = 3600.0
+"""Time between the writing of a file and the transaction that names it."""
+
+_AT_ONCE = 0.0
+
+
+def put_loose(database: Database, files: Files, contents: Iterable[bytes], now: float) -> None:
+    """Store bytes that a transaction is about to name.
+
+    Raises:
+        FilesUnavailableError: they cannot be stored.
+    """
+    by_name = {file_name(content): content for content in contents}
+    with database.write() as connection:
+        # Waits for whoever is removing the same files.
+        lock(connection, Lock.FILES, shared=True)
+        _note(connection, by_name, now + _GRACE_SECONDS)
+    for content in by_name.values():
+        files.put(content)
+
+
+def keep(connection: sa.Connection, names: Iterable[str]) -> bool:
+    """Keep files that this transaction names; False if one was removed since it was stored."""
+    lock(connection, Lock.FILES, shared=True)
+    for sha256 in sorted(set(names)):
+        noted = loose_files.delete().where(loose_files.c.sha256 == sha256)
+        if connection.execute(noted).rowcount == 0 and not _is_named(connection, sha256):
+            return False
+    return True
+
+
+def let_go(connection: sa.Connection, names: Iterable[str]) -> None:
+    """Note files that this transaction ceases to name."""
+    _note(connection, names, _AT_ONCE)
+
+
+def remove_orphans(database: Database, files: Files, now: float, *, most: int = 100) -> int:
+    """Remove files that nobody names and that are due; return how many.
+
+    Raises:
+        FilesUnavailableError: one could not be removed; it stays noted.
+    """
+    due = sa.select(loose_files.c.sha256).where(loose_files.c.due_time < now).limit(most)
+    with database.read() as connection:
+        names = connection.scalars(due).all()
+    return sum(_remove(database, files, sha256, now) for sha256 in names)
+
+
+def _remove(database: Database, files: Files, sha256: str, now: float) -> bool:
+    noted = sa.and_(loose_files.c.sha256 == sha256, loose_files.c.due_time < now)
+    with database.write() as connection:
+        # Held until the file is gone, so that nobody names or stores it again in between.
+        lock(connection, Lock.FILES)
+        if connection.execute(loose_files.delete().where(noted)).rowcount == 0:
+            return False
+        if _is_named(connection, sha256):
+            return False
+        files.delete(sha256)
+    return True
+
+
+def _is_named(connection: sa.Connection, sha256: str) -> bool:
+    query = sa.select(artifacts.c.id).where(artifacts.c.sha256 == sha256).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def _note(connection: sa.Connection, names: Iterable[str], due_time: float) -> None:
+    """Note files; one that is noted already keeps the later time."""
+    # In one order for all, so that no two transactions wait for one another.
+    rows = [{"sha256": sha256, "due_time": due_time} for sha256 in sorted(set(names))]
+    if not rows:
+        return
+    on_postgresql = connection.dialect.name == "postgresql"
+    insert = (postgresql.insert if on_postgresql else sqlite.insert)(loose_files)
+    old, new = loose_files.c.due_time, insert.excluded.due_time
+    later = sa.case((old > new, old), else_=new)
+    connection.execute(
+        insert.on_conflict_do_update(index_elements=["sha256"], set_={"due_time": later}), rows
+    )

@@ -1,0 +1,103 @@
+"""Files that lose their rows, never get any, or get them in the nick of time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+
+from archpress_server.compress.types import Compression
+from archpress_server.jobs import orphans
+from archpress_server.jobs.errors import FilesUnavailableError
+from archpress_server.jobs.files import file_name
+from archpress_server.jobs.leases import Leases
+from archpress_server.jobs.model import State, Submission
+from archpress_server.jobs.orphans import keep, put_loose, remove_orphans
+from archpress_server.jobs.schema import loose_files
+
+pytestmark = pytest.mark.both_databases
+
+CONTENT = b"a model"
+SHA256 = file_name(CONTENT)
+
+
+def loose(leases: Leases) -> list[str]:
+    with leases.store.database.read() as connection:
+        return list(connection.scalars(sa.select(loose_files.c.sha256)))
+
+
+def remove(leases: Leases, now: float) -> int:
+    return remove_orphans(leases.store.database, leases.store.files, now)
+
+
+def test_a_file_whose_row_never_came_is_removed_after_an_hour(leases: Leases) -> None:
+    put_loose(leases.store.database, leases.store.files, [CONTENT], now=1000.0)
+    assert remove(leases, 4500.0) == 0
+    assert leases.store.files.check(SHA256, len(CONTENT))
+    assert remove(leases, 4700.0) == 1
+    assert not leases.store.files.check(SHA256, len(CONTENT))
+    assert loose(leases) == []
+
+
+def test_storing_again_puts_the_removal_off(leases: Leases) -> None:
+    for now in (1000.0, 4000.0):
+        put_loose(leases.store.database, leases.store.files, [CONTENT], now=now)
+    assert remove(leases, 4700.0) == 0
+    assert remove(leases, 7700.0) == 1
+
+
+def test_a_stale_attempt_leaves_an_orphan_and_a_result_none(
+    leases: Leases, submission: Submission, with_all: Compression
+) -> None:
+    job = leases.store.create(submission).id
+    leases.lease_next("w")
+    assert leases.succeed(job, 7, with_all) is None
+    assert len(loose(leases)) == 3
+    assert leases.succeed(job, 1, with_all) is not None
+    assert loose(leases) == []
+    assert remove(leases, leases.store.clock() + 10_000) == 0
+    assert leases.store.files.check(file_name(with_all.model), len(with_all.model))
+
+
+def test_a_file_that_was_removed_in_between_is_stored_again(
+    leases: Leases,
+    submission: Submission,
+    compression: Compression,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = leases.store.create(submission).id
+    leases.lease_next("w")
+    with monkeypatch.context() as patched:
+        patched.setattr(orphans, "_GRACE_SECONDS", -1.0)
+        put_loose(leases.store.database, leases.store.files, [compression.model], 0.0)
+        assert remove(leases, 1.0) == 1
+        with leases.store.database.write() as connection:
+            assert not keep(connection, [file_name(compression.model)])
+    record = leases.succeed(job, 1, compression)
+    assert record is not None
+    assert record.state is State.SUCCEEDED
+    assert leases.store.files.check(file_name(compression.model), len(compression.model))
+
+
+class Away:
+    """Files that cannot be removed at the moment."""
+
+    def delete(self, sha256: str) -> None:
+        raise FilesUnavailableError("away")
+
+
+def test_what_cannot_be_removed_now_is_removed_later(
+    leases: Leases, submission: Submission, compression: Compression
+) -> None:
+    job = leases.store.create(submission).id
+    leases.lease_next("w")
+    leases.succeed(job, 1, compression)
+    leases.store.delete(job)
+    away = replace(leases, store=replace(leases.store, files=Away()))  # type: ignore[arg-type]
+    with pytest.raises(FilesUnavailableError):
+        away.purge(deleted_before_seconds=0)
+    sha256 = file_name(compression.model)
+    assert loose(leases) == [sha256]
+    assert leases.purge() == 0
+    assert not leases.store.files.check(sha256, len(compression.model))
