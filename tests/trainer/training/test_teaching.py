@@ -38,7 +38,7 @@ def ask_for_epochs(recipe: Recipe, epochs: int) -> int:
     images = torch.randint(0, 255, (COUNT, 1, 4, 4), generator=generator, dtype=torch.uint8)
     data = LabelledImages(images, torch.zeros(COUNT, dtype=torch.int64))
     teacher, itself = _Teacher(), _Teacher()
-    taught = lesson(teacher, COUNT, recipe, CPU)
+    taught = lesson(teacher, COUNT, 2, recipe, CPU)
     for _ in range(epochs):
         for batch in batches(data, recipe, generator):
             normalised = batch.images.float()

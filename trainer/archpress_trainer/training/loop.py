@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -16,8 +17,9 @@ from archpress_trainer.training.batches import batches
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.optimizers import AveragedWeights, Rates
 from archpress_trainer.training.recipe import Recipe
+from archpress_trainer.training.snapshot import Place, TrainingState
 from archpress_trainer.training.step import training_step
-from archpress_trainer.training.teaching import lesson
+from archpress_trainer.training.teaching import Lesson, lesson
 
 
 class Status(StrEnum):
@@ -60,6 +62,9 @@ class TrainResult:
 Observer = Callable[[Step], bool]
 """Called after each step with loss and after each epoch; returning False stops the training."""
 
+Checkpoint = Callable[[Callable[[], bytes]], None]
+"""Called after each step with what takes a snapshot of the training, if there is to be one."""
+
 
 def train(
     network: nn.Module,
@@ -72,8 +77,12 @@ def train(
     observer: Observer | None = None,
     evaluate_every: int = 0,
     report_every: int = 20,
+    resume: bytes | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> TrainResult:
     """Train a network in place and measure it on the validation images.
+
+    A training that goes on from a snapshot ends, on a CPU, with the bits of one that never stopped.
 
     Args:
         network: maps images `(batch, channels, height, width)` to logits `(batch, classes)`.
@@ -86,6 +95,11 @@ def train(
         observer: told every `report_every` steps and after each epoch.
         evaluate_every: epochs between validations; 0 for the end only.
         report_every: steps between calls of the observer.
+        resume: a snapshot of a training with the same arguments to go on from.
+        checkpoint: is offered a snapshot after each step.
+
+    Raises:
+        SnapshotError: `resume` is none of this training; the network may have been changed.
     """
     seed = int(torch.randint(2**31, (1,), generator=generator))
     devices = [compute.device] if compute.device.type == "cuda" else []
@@ -93,7 +107,17 @@ def train(
         # Dropout can draw from torch's global generator only.
         torch.manual_seed(seed)
         return _train(
-            network, data, recipe, seed, compute, teacher, observer, evaluate_every, report_every
+            network,
+            data,
+            recipe,
+            seed,
+            compute,
+            teacher,
+            observer,
+            evaluate_every,
+            report_every,
+            resume,
+            checkpoint,
         )
 
 
@@ -107,8 +131,9 @@ def _train(
     observer: Observer | None,
     evaluate_every: int,
     report_every: int,
+    resume: bytes | None,
+    checkpoint: Checkpoint | None,
 ) -> TrainResult:
-    started = time.perf_counter()
     network.to(compute.device).to(memory_format=torch.channels_last).train()
     steps_per_epoch = max(1, len(data.train) // recipe.batch_size)
     total_steps = steps_per_epoch * recipe.epochs
@@ -118,28 +143,44 @@ def _train(
         else None
     )
     rates = Rates(network, recipe, compute.device)
-    taught = None if teacher is None else lesson(teacher, len(data.train), recipe, compute)
+    taught = _lesson(teacher, data, recipe, compute)
     advance = training_step(network, rates.optimizer, recipe, compute, averaged, taught)
     normalise = data.normalisation.on(compute.device)
     draws = torch.Generator(compute.device).manual_seed(seed)
-    curve: list[float] = []
-    loss_sum, step = 0.0, 0
+    key = {
+        "recipe": recipe.to_json(),
+        "seed": seed,
+        "images": len(data.train),
+        "evaluate_every": evaluate_every,
+        "taught": teacher is not None,
+        "compute": [compute.device.type, compute.bfloat16],
+    }
+    average = None if averaged is None else averaged.network
+    state = TrainingState(key, network, average, rates.optimizer, taught, draws)
+    here = Place(draws.get_state()) if resume is None else state.restore(resume)
+    curve = here.curve
     status, message = Status.FINISHED, ""
-    for epoch in range(1, recipe.epochs + 1):
-        epoch_losses = []
-        for batch in batches(data.train, recipe, draws):
-            rates.set(step, total_steps, steps_per_epoch)
+
+    def take() -> bytes:
+        return state.save(here)
+
+    for epoch in range(here.epoch, recipe.epochs + 1):
+        # Those before the snapshot are drawn again, for the generator's sake.
+        for batch in itertools.islice(batches(data.train, recipe, draws), len(here.losses), None):
+            rates.set(here.step, total_steps, steps_per_epoch)
             images = normalise(batch.images).contiguous(memory_format=torch.channels_last)
             loss = advance(images, batch.labels, batch.places)
-            step += 1
-            epoch_losses.append(loss)
-            if observer is not None and step % report_every == 0:
+            here.step += 1
+            here.losses.append(loss)
+            if checkpoint is not None:
+                checkpoint(take)
+            if observer is not None and here.step % report_every == 0:
                 value = loss.item()
-                if not observer(Step(step, total_steps, epoch, value, None)):
+                if not observer(Step(here.step, total_steps, epoch, value, None)):
                     status, message = Status.STOPPED, "the observer stopped the training"
                     break
-        epoch_loss = torch.stack(epoch_losses).mean().item()
-        loss_sum += epoch_loss
+        epoch_loss = torch.stack(here.losses).mean().item()
+        here.loss_sum += epoch_loss
         if status is Status.STOPPED:
             break
         if not math.isfinite(epoch_loss):
@@ -152,17 +193,26 @@ def _train(
             network.train()
         if observer is not None:
             goes_on = observer(
-                Step(step, total_steps, epoch, epoch_loss, curve[-1] if due else None)
+                Step(here.step, total_steps, epoch, epoch_loss, curve[-1] if due else None)
             )
             if not goes_on and epoch < recipe.epochs:
                 status, message = Status.STOPPED, "the observer stopped the training"
                 break
+        here.draws, here.epoch, here.losses = draws.get_state(), epoch + 1, []
     if averaged is not None and status is Status.FINISHED:
         network.load_state_dict(averaged.network.state_dict())
     network.eval()
     final = curve[-1] if curve and status is Status.FINISHED else 0.0
-    seconds = time.perf_counter() - started
-    return TrainResult(status, step, final, loss_sum, tuple(curve), seconds, message)
+    seconds = time.perf_counter() - here.started
+    return TrainResult(status, here.step, final, here.loss_sum, tuple(curve), seconds, message)
+
+
+def _lesson(
+    teacher: nn.Module | None, data: TrainingData, recipe: Recipe, compute: Compute
+) -> Lesson | None:
+    if teacher is None:
+        return None
+    return lesson(teacher, len(data.train), data.classes, recipe, compute)
 
 
 @torch.no_grad()
