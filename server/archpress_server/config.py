@@ -123,6 +123,9 @@ class ServerConfig(BaseModel):
     heartbeat_seconds: float = Field(
         default=5.0, gt=0, description="time between two signs of life"
     )
+    checkpoint_seconds: float = Field(
+        default=30.0, ge=0, description="time between two checkpoints of a training; 0 makes none"
+    )
     max_attempts: int = Field(default=2, ge=1, le=100, description="workers that a job may lose")
     cancel_grace_seconds: float = Field(
         default=20.0, ge=0, description="time to stop before it is killed"

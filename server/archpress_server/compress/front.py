@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
+from archpress_server.compress.checkpoints import NO_CHECKPOINTS, CheckpointStore
 from archpress_server.compress.effort import EffortPlan
 from archpress_server.compress.planning import plan
 from archpress_server.compress.retrain import Trained, retrain
@@ -29,6 +32,8 @@ _RATIO = 0.6
 """Size of a model against the largest candidate of the size before."""
 
 _STEPS = 1000
+_VERSION = 1
+_CANDIDATES = "candidates"
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,23 @@ class Ladder:
     costs_before: Costs
     sizes: tuple[tuple[Candidate, ...], ...]
     warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {
+            "costs_before": asdict(self.costs_before),
+            "sizes": [[candidate.to_json() for candidate in size] for size in self.sizes],
+            "warnings": list(self.warnings),
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Ladder:
+        """Inverse of `to_json`."""
+        return cls(
+            Costs(**record["costs_before"]),
+            tuple(tuple(map(Candidate.from_json, size)) for size in record["sizes"]),
+            tuple(record["warnings"]),
+        )
 
 
 def plan_sizes(
@@ -80,6 +102,23 @@ def plan_sizes(
     return Ladder(first.costs_before, tuple(filter(None, sizes)), tuple(warnings))
 
 
+def kept_ladder(checkpoints: CheckpointStore, make: Callable[[], Ladder]) -> Ladder:
+    """Return the candidates of an earlier attempt, or make and keep them."""
+    content = checkpoints.load(_CANDIDATES)
+    if content is not None:
+        try:
+            record = json.loads(content)
+            if record["version"] == _VERSION:
+                return Ladder.from_json(record["ladder"])
+        except (ValueError, KeyError, TypeError):
+            # Damaged: they are found again.
+            pass
+    ladder = make()
+    record = {"version": _VERSION, "ladder": ladder.to_json()}
+    checkpoints.save(_CANDIDATES, json.dumps(record).encode())
+    return ladder
+
+
 def retrain_sizes(
     ladder: Ladder,
     data: TrainingData,
@@ -88,6 +127,7 @@ def retrain_sizes(
     compute: Compute,
     observer: Observer,
     teacher: Network | None = None,
+    checkpoints: CheckpointStore = NO_CHECKPOINTS,
 ) -> tuple[Trained, ...]:
     """Return the winner of each size, trained in full, the largest first, by a teacher if given.
 
@@ -107,7 +147,9 @@ def retrain_sizes(
         name = _name(index, len(works))
         part = _Part(observer, name, begin, works[index] / total, started)
         try:
-            trained.append(retrain(candidates, data, effort, seed, compute, part, teacher))
+            trained.append(
+                retrain(candidates, data, effort, seed, compute, part, teacher, checkpoints)
+            )
         except CompressionError as error:
             failure = error
             if name:

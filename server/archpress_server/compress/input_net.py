@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-
 from archpress_server.compress.certify import onnx_accuracy
+from archpress_server.compress.checkpoints import NO_CHECKPOINTS, CheckpointStore
 from archpress_server.compress.effort import EffortPlan
 from archpress_server.compress.export import to_onnx
+from archpress_server.compress.training_run import TrainingRun, run_training
 from archpress_server.compress.types import (
     CompressionError,
     Observer,
@@ -16,11 +16,11 @@ from archpress_server.compress.types import (
     StoppedError,
 )
 from archpress_trainer.data.dataset import LabelledImages, TrainingData
-from archpress_trainer.space.build import Network, build
+from archpress_trainer.space.build import Network
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.training.device import Compute
-from archpress_trainer.training.loop import Status, Step, train
+from archpress_trainer.training.loop import Status, Step
 
 
 def input_accuracy(
@@ -37,6 +37,7 @@ def train_input(
     seed: int,
     compute: Compute,
     observer: Observer,
+    checkpoints: CheckpointStore = NO_CHECKPOINTS,
 ) -> Network:
     """Return a network trained by the effort's final recipe, on the CPU in evaluation mode.
 
@@ -44,8 +45,6 @@ def train_input(
         StoppedError: the observer asked to stop.
         CompressionError: the training diverged.
     """
-    generator = torch.Generator().manual_seed(seed % 2**63)
-    network = build(architecture, generator)
     recipe = effort.recipe_for(count(architecture).macs, len(data.train))
 
     def observe(step: Step) -> bool:
@@ -63,7 +62,8 @@ def train_input(
         )
         return True
 
-    result = train(network, data.to(compute.device), recipe, generator, compute, observer=observe)
+    run = TrainingRun(architecture, data.to(compute.device), recipe, seed, compute)
+    network, result = run_training(run, checkpoints, observer, observe)
     if result.status is Status.STOPPED:
         raise StoppedError("stopped while training the input network")
     if result.status is Status.DIVERGED:

@@ -6,9 +6,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from archpress_server.compress.checkpoints import NO_CHECKPOINTS, CheckpointStore
 from archpress_server.compress.delivery import Delivery
 from archpress_server.compress.effort import EffortPlan, effort_plan
-from archpress_server.compress.front import plan_sizes, retrain_sizes, size_of, undominated
+from archpress_server.compress.front import (
+    kept_ladder,
+    plan_sizes,
+    retrain_sizes,
+    size_of,
+    undominated,
+)
 from archpress_server.compress.input_net import input_accuracy, train_input
 from archpress_server.compress.optimism import optimism
 from archpress_server.compress.retrain import Trained, retrain
@@ -40,6 +47,7 @@ def compress(
     effort: EffortPlan | None = None,
     compute: Compute | None = None,
     input_network: Network | None = None,
+    checkpoints: CheckpointStore = NO_CHECKPOINTS,
 ) -> Compression:
     """Return a smaller, trained and certified network for a request.
 
@@ -53,6 +61,8 @@ def compress(
         compute: where to train; the best there is by default.
         input_network: the request's network with trained weights, on the CPU in evaluation mode;
             it is trained here where the effort or the budget needs it and it is not given.
+        checkpoints: what an earlier attempt at the same request has done, and where to keep what
+            this one does.
 
     Raises:
         RequestError: the request is invalid or infeasible; nothing was done.
@@ -67,8 +77,9 @@ def compress(
     )
     effort = replace(effort, training_seeds=max(effort.training_seeds, request.training_seeds))
     observer.progress(Progress(Phase.VALIDATE, message=f"embedding {embedding.manifest.name}"))
-    ladder = plan_sizes(
-        request, embedding, effort.trained_candidates, on_progress=_Watched(observer)
+    most, watched = effort.trained_candidates, _Watched(observer)
+    ladder = kept_ladder(
+        checkpoints, lambda: plan_sizes(request, embedding, most, on_progress=watched)
     )
     if not ladder.sizes:
         raise CompressionError(
@@ -82,11 +93,13 @@ def compress(
     data, seed = dataset.split(), request.seed
     before = None
     if input_network is None and (effort.teaches or request.budget.max_accuracy_drop is not None):
-        input_network = train_input(request.architecture, data, effort, seed, compute, observer)
+        input_network = train_input(
+            request.architecture, data, effort, seed, compute, observer, checkpoints
+        )
     if input_network is not None:
         before = input_accuracy(input_network, data, dataset.test(), threads=threads)
     teacher = input_network if effort.teaches else None
-    trained = retrain_sizes(ladder, data, effort, seed, compute, observer, teacher)
+    trained = retrain_sizes(ladder, data, effort, seed, compute, observer, teacher, checkpoints)
     size = size_of(request.budget)
     front = undominated(trained, size)
     if len(front) < len(trained):
@@ -101,7 +114,7 @@ def compress(
     next_best = _next_best(best, ladder.sizes[0])
     if too_slow(first, request) and next_best is not None:
         observer.warning("the network measured over max_latency; the next candidate is trained")
-        other = retrain([next_best], data, effort, seed, compute, observer, teacher)
+        other = retrain([next_best], data, effort, seed, compute, observer, teacher, checkpoints)
         first, best = min(
             ((first, best), (delivery.certified(other), other)),
             key=lambda pair: (too_slow(pair[0], request), -pair[0].validation_accuracy),

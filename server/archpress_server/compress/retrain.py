@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
-import torch
-
+from archpress_server.compress.checkpoints import NO_CHECKPOINTS, CheckpointStore
 from archpress_server.compress.effort import EffortPlan
+from archpress_server.compress.training_run import TrainingRun, run_training
 from archpress_server.compress.types import (
     Candidate,
     CompressionError,
@@ -20,9 +20,9 @@ from archpress_server.compress.types import (
     StoppedError,
 )
 from archpress_trainer.data.dataset import TrainingData
-from archpress_trainer.space.build import Network, build
+from archpress_trainer.space.build import Network
 from archpress_trainer.training.device import Compute
-from archpress_trainer.training.loop import Status, Step, TrainResult, train
+from archpress_trainer.training.loop import Status, Step, TrainResult
 from archpress_trainer.training.recipe import Recipe
 
 _REPEAT = 1_000_003
@@ -52,17 +52,18 @@ def retrain(
     compute: Compute,
     observer: Observer,
     teacher: Network | None = None,
+    checkpoints: CheckpointStore = NO_CHECKPOINTS,
 ) -> Trained:
     """Return the best of the candidates, trained by the effort's final recipe.
 
     A teacher, which stays as it is, helps in the final training. Decisions use validation images
-    only. The observer hears of every candidate that was trained.
+    only. The observer hears of every candidate that was trained, in an earlier attempt too.
 
     Raises:
         StoppedError: the observer asked to stop.
         CompressionError: every training diverged.
     """
-    session = _Session(data.to(compute.device), effort, seed, compute, observer)
+    session = _Session(data.to(compute.device), effort, seed, compute, observer, checkpoints)
     remaining = list(candidates)[: effort.trained_candidates]
     session.plan_work(remaining)
     index = 0
@@ -88,7 +89,9 @@ def _in_full(session: _Session, winner: Candidate, teacher: Network | None) -> T
     accuracies: list[float] = []
     best: Network | None = None
     for repeat in range(session.effort.training_seeds):
-        network, result = session.run(winner, recipe, session.data, teacher, repeat)
+        network, result = session.run(
+            winner, recipe, session.data, teacher, repeat=repeat, wanted=True
+        )
         if result.status is not Status.FINISHED:
             continue
         if result.accuracy > max(accuracies, default=-1.0):
@@ -139,12 +142,14 @@ class _Session:
         seed: int,
         compute: Compute,
         observer: Observer,
+        checkpoints: CheckpointStore,
     ) -> None:
         self.data = data
         self.effort = effort
         self.observer = observer
         self._seed = seed
         self._compute = compute
+        self._checkpoints = checkpoints
         self._done = 0.0
         self._total = 1.0
         self._started = time.perf_counter()
@@ -167,12 +172,15 @@ class _Session:
         recipe: Recipe,
         data: TrainingData,
         teacher: Network | None = None,
+        *,
         repeat: int = 0,
+        wanted: bool = False,
     ) -> tuple[Network, TrainResult]:
-        """Train one candidate; equal candidates, recipes and repeats get equal seeds."""
+        """Train one candidate; equal candidates, recipes and repeats get equal seeds.
+
+        Only a network that is wanted is sure to be a trained one.
+        """
         seed = self._seed * 31 + candidate.rank + _REPEAT * repeat
-        generator = torch.Generator().manual_seed(seed % 2**63)
-        network = build(candidate.architecture, generator)
         work = candidate.costs.macs * self._images(recipe, data)
         label = f"candidate {candidate.rank}, {recipe.epochs} epochs ({recipe.name})"
         if repeat:
@@ -185,16 +193,17 @@ class _Session:
             self._report(work * share, step, label)
             return True
 
-        result = train(
-            network,
+        run = TrainingRun(
+            candidate.architecture,
             data,
             recipe,
-            generator,
+            seed,
             self._compute,
-            teacher=teacher,
-            observer=observe,
+            teacher,
             evaluate_every=1,
+            wanted=wanted,
         )
+        network, result = run_training(run, self._checkpoints, self.observer, observe)
         if result.status is Status.STOPPED:
             raise StoppedError("stopped while training")
         self._done += work

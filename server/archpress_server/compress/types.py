@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from archpress_server.compress.latency_table import LatencyTable
 from archpress_trainer.embedding.prediction import Prediction
@@ -152,6 +152,29 @@ class Candidate:
     rank: int
     validation_accuracy: float | None = None
     chosen: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {
+            "architecture": self.architecture.to_json(),
+            "costs": asdict(self.costs),
+            "prediction": asdict(self.prediction),
+            "rank": self.rank,
+            "validation_accuracy": self.validation_accuracy,
+            "chosen": self.chosen,
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Candidate:
+        """Inverse of `to_json`."""
+        return cls(
+            **{
+                **record,
+                "architecture": Architecture.from_json(record["architecture"]),
+                "costs": Costs(**record["costs"]),
+                "prediction": Prediction(**record["prediction"]),
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from archpress_server.jobs.model import (
 )
 from archpress_server.jobs.orphans import keep, let_go, put_loose, remove_orphans
 from archpress_server.jobs.queue import next_in_queue
-from archpress_server.jobs.rows import Row, change, insert_event, run_seconds, select_job
+from archpress_server.jobs.rows import Row, change, held_job, insert_event, run_seconds
 from archpress_server.jobs.schema import artifacts, events, jobs
 from archpress_server.jobs.serialise import (
     dumps,
@@ -100,7 +100,7 @@ class Leases:
     def heartbeat(self, job: str, attempt: int) -> Signal:
         """Extend a lease and return what the worker should do."""
         with self.store.database.write() as connection:
-            row = _held(connection, job, attempt)
+            row = held_job(connection, job, attempt)
             if row is None:
                 return Signal.STALE
             now = self.store.clock()
@@ -122,7 +122,7 @@ class Leases:
             StaleAttemptError: the attempt no longer holds the job.
         """
         with self.store.database.write() as connection:
-            row = _held(connection, job, attempt)
+            row = held_job(connection, job, attempt)
             if row is None:
                 raise StaleAttemptError(f"attempt {attempt} of job {job} is over")
             return self._append(connection, row, payload)
@@ -155,7 +155,7 @@ class Leases:
     def requeue(self, job: str, attempt: int) -> JobRecord | None:
         """Give a job back, because the worker has to stop; it does not count as lost."""
         with self.store.database.write() as connection:
-            row = _held(connection, job, attempt)
+            row = held_job(connection, job, attempt)
             if row is None:
                 return None
             return self._give_back(connection, row, "the worker was stopped", lost=0)
@@ -163,7 +163,7 @@ class Leases:
     def lose(self, job: str, attempt: int, cause: str) -> JobRecord | None:
         """Take a job from a worker that is gone: queued again, or FAILED after the last attempt."""
         with self.store.database.write() as connection:
-            row = _held(connection, job, attempt)
+            row = held_job(connection, job, attempt)
             return None if row is None else self._give_back(connection, row, cause, lost=1)
 
     def expire(self) -> list[JobRecord]:
@@ -238,7 +238,7 @@ class Leases:
         models = [] if compression is None else _models(compression)
         put_loose(self.store.database, self.store.files, models, self.store.clock())
         with self.store.database.write() as connection:
-            row = _held(connection, job, attempt)
+            row = held_job(connection, job, attempt)
             if row is None:
                 return None
             if row["state"] == State.CANCELLING:
@@ -366,11 +366,3 @@ def _models(compression: Compression) -> list[bytes]:
     """Return the bytes of every file of a compression."""
     int8 = [] if compression.int8 is None else [compression.int8.model]
     return [compression.model, *(model.model for model in compression.front[1:]), *int8]
-
-
-def _held(connection: sa.Connection, job: str, attempt: int) -> Row | None:
-    """Return the row of a job that this attempt holds."""
-    row = select_job(connection, job, lock=True)
-    if row is None or row["state"] not in HELD or row["attempt"] != attempt:
-        return None
-    return row

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from archpress_server.jobs.database import Database, Lock, lock
 from archpress_server.jobs.files import Files, file_name
-from archpress_server.jobs.schema import artifacts, loose_files
+from archpress_server.jobs.schema import artifacts, checkpoints, loose_files
 
 _GRACE_SECONDS = 3600.0
 """Time between the writing of a file and the transaction that names it."""
@@ -78,8 +78,11 @@ def _remove(database: Database, files: Files, sha256: str, now: float) -> bool:
 
 
 def _is_named(connection: sa.Connection, sha256: str) -> bool:
-    query = sa.select(artifacts.c.id).where(artifacts.c.sha256 == sha256).limit(1)
-    return connection.execute(query).first() is not None
+    queries = (
+        sa.select(table.c.job).where(table.c.sha256 == sha256).limit(1)
+        for table in (artifacts, checkpoints)
+    )
+    return any(connection.execute(query).first() is not None for query in queries)
 
 
 def _note(connection: sa.Connection, names: Iterable[str], due_time: float) -> None:

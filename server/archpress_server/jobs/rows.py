@@ -18,8 +18,9 @@ from archpress_server.jobs.model import (
     Payload,
     State,
 )
+from archpress_server.jobs.orphans import let_go
 from archpress_server.jobs.queue import queue_positions
-from archpress_server.jobs.schema import artifacts, events, jobs
+from archpress_server.jobs.schema import artifacts, checkpoints, events, jobs
 from archpress_server.jobs.serialise import (
     dumps,
     error_from_json,
@@ -74,6 +75,14 @@ def to_event(row: Row, spec: JobSpec) -> Event:
     kind = EventKind(row["kind"])
     payload = payload_from_json(kind, json.loads(row["payload"]), row["job"], spec)
     return Event(row["job"], row["seq"], row["time"], kind, payload)
+
+
+def held_job(connection: sa.Connection, job: str, attempt: int) -> Row | None:
+    """Return the row of a job that this attempt holds, locked."""
+    row = select_job(connection, job, lock=True)
+    if row is None or row["state"] not in HELD or row["attempt"] != attempt:
+        return None
+    return row
 
 
 def to_artifact(row: Row) -> ArtifactRecord:
@@ -138,9 +147,17 @@ def change(
         new |= {"run_counted_until": None, "lease_until": None, "worker": None}
     if state.final:
         new |= {"end_time": time, "expire_time": time + retention_seconds}
+        _drop_checkpoints(connection, row["id"])
     changed = {name: value for name, value in new.items() if value != row[name]}
     connection.execute(jobs.update().where(jobs.c.id == row["id"]).values(**changed))
     record = to_record(new, queue_position(connection, new))
     kind = EventKind.COMPLETED if state.final else EventKind.SNAPSHOT
     insert_event(connection, row["id"], new["last_seq"], time, kind, record)
     return record
+
+
+def _drop_checkpoints(connection: sa.Connection, job: str) -> None:
+    """Remove what only another attempt could use."""
+    of_job = checkpoints.c.job == job
+    let_go(connection, connection.scalars(sa.select(checkpoints.c.sha256).where(of_job)).all())
+    connection.execute(checkpoints.delete().where(of_job))

@@ -94,3 +94,13 @@ loose_files = sa.Table(
     sa.Column("sha256", sa.String, primary_key=True),
     sa.Column("due_time", sa.Float(53), nullable=False, index=True),
 )
+
+checkpoints = sa.Table(
+    "checkpoints",
+    metadata,
+    _job_column(primary_key=True),
+    sa.Column("part", sa.String, primary_key=True),
+    sa.Column("sha256", sa.String, nullable=False, index=True),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+)

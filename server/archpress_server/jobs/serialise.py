@@ -125,28 +125,6 @@ def progress_from_json(record: Json) -> Progress:
     return Progress(**{**record, "phase": Phase(record["phase"])})
 
 
-def candidate_to_json(candidate: Candidate) -> Json:
-    """Return plain JSON data."""
-    return {
-        **_shallow(candidate),
-        "architecture": candidate.architecture.to_json(),
-        "costs": asdict(candidate.costs),
-        "prediction": asdict(candidate.prediction),
-    }
-
-
-def candidate_from_json(record: Json) -> Candidate:
-    """Inverse of `candidate_to_json`."""
-    return Candidate(
-        **{
-            **record,
-            "architecture": Architecture.from_json(record["architecture"]),
-            "costs": Costs(**record["costs"]),
-            "prediction": Prediction(**record["prediction"]),
-        }
-    )
-
-
 def result_to_json(result: JobResult) -> Json:
     """Return plain JSON data; the models' bytes are left out."""
     compression = result.compression
@@ -250,7 +228,7 @@ def payload_to_json(payload: Payload) -> Json:
         case Progress():
             return progress_to_json(payload)
         case Candidate():
-            return candidate_to_json(payload)
+            return payload.to_json()
         case LogLine():
             return _shallow(payload)
 
@@ -261,7 +239,7 @@ def payload_from_json(kind: EventKind, record: Json, job: str, spec: JobSpec) ->
         case EventKind.PROGRESS:
             return progress_from_json(record)
         case EventKind.CANDIDATE:
-            return candidate_from_json(record)
+            return Candidate.from_json(record)
         case EventKind.LOG:
             return LogLine(Severity(record["severity"]), record["text"])
         case EventKind.SNAPSHOT | EventKind.COMPLETED:

@@ -11,6 +11,7 @@ import structlog
 from archpress_server.config import ServerConfig
 from archpress_server.logs import configure_logs
 from archpress_server.state import open_leases
+from archpress_server.worker.checkpoints import JobCheckpoints
 from archpress_server.worker.heart import EXIT_DONE, Heart, block_sigterm
 from archpress_server.worker.observer import JobObserver
 
@@ -26,12 +27,22 @@ def main() -> None:
     config = ServerConfig.model_validate_json(sys.stdin.read())
     configure_logs(config.log_level)
     leases = open_leases(config)
+    checkpoints = JobCheckpoints(
+        leases.store,
+        arguments.job,
+        arguments.attempt,
+        every_seconds=config.checkpoint_seconds,
+        patience_seconds=config.lease_seconds,
+    )
+    # Neither the server, which waits for so long, nor the lease must end first.
+    last_seconds = min(config.drain_grace_seconds, config.lease_seconds) / 2
     heart = Heart(
         leases,
         arguments.job,
         arguments.attempt,
         heartbeat_seconds=config.heartbeat_seconds,
         cancel_grace_seconds=config.cancel_grace_seconds,
+        before_giving_back=lambda: checkpoints.save_last(last_seconds),
     )
     heart.start()
     # After the heart, since what it imports takes seconds.
@@ -39,7 +50,7 @@ def main() -> None:
 
     observer = JobObserver(leases, arguments.job, arguments.attempt, heart.stop)
     try:
-        run_attempt(leases, config, observer, arguments.job, arguments.attempt)
+        run_attempt(leases, config, observer, checkpoints, arguments.job, arguments.attempt)
     except Exception:
         structlog.get_logger().exception("the attempt's end could not be written")
         os._exit(1)

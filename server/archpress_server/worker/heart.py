@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -36,6 +37,7 @@ class Heart:
         *,
         heartbeat_seconds: float,
         cancel_grace_seconds: float,
+        before_giving_back: Callable[[], None] = lambda: None,
     ) -> None:
         """Beat for an attempt of a job."""
         self.stop = threading.Event()
@@ -44,6 +46,7 @@ class Heart:
         self._attempt = attempt
         self._heartbeat_seconds = heartbeat_seconds
         self._cancel_grace_seconds = cancel_grace_seconds
+        self._before_giving_back = before_giving_back
         self._last_beat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
 
@@ -82,6 +85,7 @@ class Heart:
 
     def _give_back(self) -> None:
         try:
+            self._before_giving_back()
             self._leases.requeue(self._job, self._attempt)
         finally:
             os._exit(EXIT_REQUEUED)

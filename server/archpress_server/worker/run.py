@@ -9,6 +9,7 @@ from functools import partial
 import structlog
 
 from archpress_server.catalog import load_catalog
+from archpress_server.compress.checkpoints import CheckpointStore
 from archpress_server.compress.types import (
     Compression,
     CompressionError,
@@ -33,12 +34,17 @@ _STORE_SECONDS = 5.0
 
 
 def run_attempt(
-    leases: Leases, config: ServerConfig, observer: JobObserver, job: str, attempt: int
+    leases: Leases,
+    config: ServerConfig,
+    observer: JobObserver,
+    checkpoints: CheckpointStore,
+    job: str,
+    attempt: int,
 ) -> None:
     """Work on a job until it is final, unless the attempt is taken away meanwhile."""
     log = structlog.get_logger().bind(job=job, attempt=attempt)
     log.info("attempt started")
-    end = _work(leases, config, observer, job, attempt)
+    end = _work(leases, config, observer, checkpoints, job, attempt)
     record = _write_end(end, partial(leases.cancelled, job, attempt), leases, observer)
     log.info("attempt ended", state=record.state if record else "taken away")
 
@@ -65,13 +71,18 @@ def _write_end(
 
 
 def _work(
-    leases: Leases, config: ServerConfig, observer: JobObserver, job: str, attempt: int
+    leases: Leases,
+    config: ServerConfig,
+    observer: JobObserver,
+    checkpoints: CheckpointStore,
+    job: str,
+    attempt: int,
 ) -> Callable[[], JobRecord | None]:
     """Do the work and return how to write down its end."""
     fail = partial(leases.fail, job, attempt)
     try:
         record = patiently(lambda: leases.store.get(job), leases.lease_seconds)
-        compression = _compress(record.spec, config, observer)
+        compression = _compress(record.spec, config, observer, checkpoints)
         observer.flush()
         return partial(leases.succeed, job, attempt, compression)
     except (StaleAttemptError, JobNotFoundError):
@@ -89,7 +100,9 @@ def _work(
         return partial(fail, JobError(INTERNAL, message, {"error_id": error_id}))
 
 
-def _compress(spec: JobSpec, config: ServerConfig, observer: JobObserver) -> Compression:
+def _compress(
+    spec: JobSpec, config: ServerConfig, observer: JobObserver, checkpoints: CheckpointStore
+) -> Compression:
     import torch
 
     from archpress_server.compress.pipeline import compress
@@ -118,5 +131,10 @@ def _compress(spec: JobSpec, config: ServerConfig, observer: JobObserver) -> Com
         text = f"{request.dataset} is not the data that {offered.manifest.name} was fitted on"
         observer.warning(text)
     return compress(
-        request, load(offered.folder), dataset, observer, threads=config.threads_per_worker
+        request,
+        load(offered.folder),
+        dataset,
+        observer,
+        threads=config.threads_per_worker,
+        checkpoints=checkpoints,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from archpress_server.compress.checkpoints import NO_CHECKPOINTS
 from archpress_server.compress.types import (
     Budget,
     Candidate,
@@ -46,9 +47,9 @@ def attempt(
     def run_it(compress: Callable[[JobObserver], Compression]) -> JobRecord:
         job = leases.store.create(submission).id
         leases.lease_next("w")
-        monkeypatch.setattr(run, "_compress", lambda spec, config, seen: compress(seen))
+        monkeypatch.setattr(run, "_compress", lambda spec, config, seen, _: compress(seen))
         seen = JobObserver(leases, job, 1, threading.Event())
-        run.run_attempt(leases, config, seen, job, 1)
+        run.run_attempt(leases, config, seen, NO_CHECKPOINTS, job, 1)
         return leases.store.get(job)
 
     return run_it
@@ -103,7 +104,8 @@ def test_images_that_cannot_be_read_are_named(
     )
     job = leases.store.create(submission).id
     leases.lease_next("w")
-    run.run_attempt(leases, missing, JobObserver(leases, job, 1, threading.Event()), job, 1)
+    seen = JobObserver(leases, job, 1, threading.Event())
+    run.run_attempt(leases, missing, seen, NO_CHECKPOINTS, job, 1)
     record = leases.store.get(job)
     assert record.state is State.FAILED
     assert record.error is not None
@@ -160,14 +162,15 @@ def test_a_job_that_waits_for_the_store_can_be_cancelled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(run, "_STORE_SECONDS", 0.02)
-    monkeypatch.setattr(run, "_compress", lambda spec, config, seen: compression)
+    monkeypatch.setattr(run, "_compress", lambda *_: compression)
     (config.state_dir / "artifacts").rename(config.state_dir / "elsewhere")
     job = leases.store.create(submission).id
     leases.lease_next("w")
     stop = threading.Event()
     later = threading.Timer(0.2, stop.set)
     later.start()
-    run.run_attempt(leases, config, JobObserver(leases, job, 1, stop), job, 1)
+    seen = JobObserver(leases, job, 1, stop)
+    run.run_attempt(leases, config, seen, NO_CHECKPOINTS, job, 1)
     later.join()
     assert leases.store.get(job).state is State.CANCELLED
 
