@@ -101,7 +101,7 @@ class Bench:
                 threads=1,
                 effort=self._plan,
                 compute=self._compute,
-                input_network=self._input.network,
+                input_network=self._input.given(self._dataset.split().normalisation),
             )
         except CompressionError as error:
             return line | {"failed": str(error)}

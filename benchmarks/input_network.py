@@ -10,7 +10,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from archpress_trainer.data.dataset import LabelledImages, TrainingData
+from archpress_server.compress.input_net import TrainedInput
+from archpress_trainer.data.dataset import LabelledImages, Normalisation, TrainingData
 from archpress_trainer.space.build import Network, build
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
@@ -34,6 +35,10 @@ class InputNetwork:
     test: float
     work: float
     seconds: float
+
+    def given(self, normalisation: Normalisation) -> TrainedInput:
+        """Return what `compress` takes it as."""
+        return TrainedInput(self.network, normalisation, self.validation)
 
 
 def input_network(

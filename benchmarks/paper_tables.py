@@ -170,7 +170,7 @@ class _Row:
                 threads=self._options.threads,
                 effort=self._plan,
                 compute=self._compute,
-                input_network=self._trained(seed).network,
+                input_network=self._trained(seed).given(self._dataset.split().normalisation),
             )
         except CompressionError as error:
             return {"status": "failed", "reason": f"{error.reason}: {error}"}

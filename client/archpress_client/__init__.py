@@ -62,6 +62,7 @@ from archpress_client._types import (
     Progress,
     QuantizedModel,
     Result,
+    UploadedModel,
 )
 
 __all__ = [
@@ -125,4 +126,5 @@ __all__ = [
     "Tls",
     "UnavailableError",
     "UnsupportedError",
+    "UploadedModel",
 ]

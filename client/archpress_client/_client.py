@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -13,7 +14,17 @@ from archpress_client._job import Artifacts, JobHandle
 from archpress_client._latency_table import LatencyTable
 from archpress_client._network import Network
 from archpress_client._transport import Transport
-from archpress_client._types import Budget, Effort, Job, JobSpec, JobState, Method, Plan
+from archpress_client._types import (
+    Budget,
+    Effort,
+    Job,
+    JobSpec,
+    JobState,
+    Method,
+    Plan,
+    UploadedModel,
+)
+from archpress_client._upload import model_content, upload_messages
 from archpress_proto.v1.info_service_pb2 import GetServerInfoRequest
 
 
@@ -66,6 +77,24 @@ class Client:
         """Close the connection; closing twice does nothing. Jobs go on."""
         self._transport.close()
 
+    def upload(self, model: str | Path | bytes, *, display_name: str = "") -> UploadedModel:
+        """Send an ONNX model, as a file or its bytes, to be compressed.
+
+        It takes images as float32 in [0, 1], or normalised as the data set's are, as (batch,
+        channels, height, width), and gives logits. The same bytes are the same model.
+
+        Raises:
+            InvalidRequestError: the model cannot be expressed; names the node, and what can be.
+            OSError: the file cannot be read.
+        """
+        content, name = model_content(model)
+        message = self._transport.send(
+            lambda stubs: stubs.artifacts.UploadModel,
+            lambda: upload_messages(content, display_name or name),
+            self._transport.timeouts.upload_seconds,
+        )
+        return _convert.upload_from_proto(message)
+
     def compress(
         self,
         network: str | Network,
@@ -94,7 +123,8 @@ class Client:
         """Create a job and return its handle.
 
         Args:
-            network: A name that the server knows, such as "conv-7", or layers.
+            network: A name that the server knows, such as "conv-7", layers, or the name of an
+                uploaded model (`upload(...).artifact`), whose weights then teach the result.
             dataset: Name of a data set of the server.
             max_params: Largest number of parameters; like all sizes checked exactly.
             max_params_ratio: The same as a fraction of the input network's, above 0 to 1.

@@ -20,6 +20,9 @@ class Timeouts:
     plan_seconds: float = 120.0
     """For the candidates of a plan."""
 
+    upload_seconds: float = 300.0
+    """For the whole of an upload."""
+
     heartbeat_seconds: float = 15.0
     """Silence after which a watched server gives a sign of life, 5 to 60."""
 

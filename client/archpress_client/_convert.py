@@ -34,9 +34,11 @@ from archpress_client._types import (
     Progress,
     QuantizedModel,
     Result,
+    UploadedModel,
 )
 from archpress_proto.v1 import (
     architecture_pb2,
+    artifact_service_pb2,
     compression_service_pb2,
     info_service_pb2,
     jobs_pb2,
@@ -265,6 +267,19 @@ def candidate_from_proto(message: jobs_pb2.Candidate) -> Candidate:
         validation_accuracy=_optional(message, "validation_accuracy"),
         chosen=message.chosen,
         rank=message.rank,
+    )
+
+
+def upload_from_proto(message: artifact_service_pb2.Artifact) -> UploadedModel:
+    """Return the uploaded model in a message."""
+    return UploadedModel(
+        artifact=message.name,
+        sha256=message.sha256,
+        size_bytes=message.size_bytes,
+        network=network_from_proto(message.architecture),
+        costs=costs_from_proto(message.costs),
+        display_name=message.display_name,
+        expire_time=_time(message, "expire_time"),
     )
 
 

@@ -102,14 +102,30 @@ class Transport:
         timeout_seconds: float | None = None,
     ) -> R:
         """Return the answer of a method that may be repeated."""
-        timeout = timeout_seconds or self.timeouts.request_seconds
-        deadline = time.monotonic() + timeout
+        return self._repeated(
+            lambda stubs, left: method(stubs)(request, timeout=left, metadata=self._metadata),
+            timeout_seconds or self.timeouts.request_seconds,
+        )
+
+    def send(
+        self,
+        method: Callable[[Stubs], grpc.StreamUnaryMultiCallable[Q, R]],
+        messages: Callable[[], Iterator[Q]],
+        timeout_seconds: float,
+    ) -> R:
+        """Return the answer to a stream of messages, which may be repeated from its start."""
+        return self._repeated(
+            lambda stubs, left: method(stubs)(messages(), timeout=left, metadata=self._metadata),
+            timeout_seconds,
+        )
+
+    def _repeated(self, call: Callable[[Stubs, float], R], timeout_seconds: float) -> R:
+        deadline = time.monotonic() + timeout_seconds
         failures = 0
         while True:
             try:
                 with mapped_errors():
-                    left = max(deadline - time.monotonic(), 0.001)
-                    return method(self._open())(request, timeout=left, metadata=self._metadata)
+                    return call(self._open(), max(deadline - time.monotonic(), 0.001))
             except UnavailableError as error:
                 self._check_open()
                 failures += 1

@@ -197,6 +197,22 @@ class ArtifactSource(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class UploadedModel:
+    """An ONNX model that the server has taken."""
+
+    artifact: str
+    """Its name, for `Client.compress`."""
+    sha256: str
+    size_bytes: int
+    network: Network
+    """The layers that the server found in it."""
+    costs: Costs
+    display_name: str
+    expire_time: datetime | None
+    """When the server removes it, unless a job needs it then."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FrontModel:
     """One of a job's trained networks of different sizes."""
 

@@ -137,6 +137,12 @@ class ServerConfig(BaseModel):
     max_message_bytes: int = Field(
         default=4 * 2**20, ge=1024, le=2**30, description="largest request message"
     )
+    max_artifact_bytes: int = Field(
+        default=64 * 2**20, ge=1024, le=2**31, description="largest model that is uploaded"
+    )
+    max_upload_bytes_per_principal: int = Field(
+        default=2**30, ge=0, description="room for uploaded models of one principal; 0 is no limit"
+    )
     max_queued_jobs: int = Field(default=1000, ge=1, description="jobs that may wait")
     max_queued_jobs_per_principal: int = Field(
         default=0, ge=0, description="jobs of one principal that may wait; 0 sets no limit"

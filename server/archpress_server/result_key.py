@@ -10,8 +10,12 @@ from archpress_server.compress.types import Request
 from archpress_server.jobs.serialise import dumps, request_to_json
 
 
-def result_key(request: Request, offered: OfferedEmbedding, catalog: Catalog) -> str:
+def result_key(
+    request: Request, offered: OfferedEmbedding, catalog: Catalog, weights: str = ""
+) -> str:
     """Return a SHA-256 (hex) that requests of one result share; empty if another try may differ.
+
+    `weights` is the SHA-256 of an uploaded model.
 
     A latency measured on the worker's CPU decides which networks are tried, and the next
     measurement differs. A folder of images may change without a sign.
@@ -25,6 +29,7 @@ def result_key(request: Request, offered: OfferedEmbedding, catalog: Catalog) ->
         "embedding": offered.manifest.to_json(),
         "data": data,
         "server": __version__,
+        "weights": weights,
     }
     return hashlib.sha256(dumps(record).encode()).hexdigest()
 

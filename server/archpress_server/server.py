@@ -20,13 +20,15 @@ from archpress_server.auth.tls import server_credentials
 from archpress_server.catalog import Catalog
 from archpress_server.config import ServerConfig
 from archpress_server.executors.make import make_executor
+from archpress_server.jobs.uploads import Uploads
 from archpress_server.loop_lag import LoopLag
 from archpress_server.metrics import Metrics
 from archpress_server.planner import Planner
 from archpress_server.service.artifact import ArtifactServicer
 from archpress_server.service.authorize import AuthInterceptor
-from archpress_server.service.compression import CompressionServicer, Gate
+from archpress_server.service.compression import CompressionServicer
 from archpress_server.service.extras import add_health, add_reflection, set_serving
+from archpress_server.service.gate import Gate
 from archpress_server.service.info import InfoServicer
 from archpress_server.service.interceptors import CallInterceptor, CallMetrics
 from archpress_server.service.messages import MessageInterceptor
@@ -112,7 +114,13 @@ class Server:
             ),
             self._server,
         )
-        add_ArtifactServiceServicer_to_server(ArtifactServicer(store, self.metrics), self._server)
+        uploads = Uploads(store, self.config.max_upload_bytes_per_principal)
+        add_ArtifactServiceServicer_to_server(
+            ArtifactServicer(
+                store, uploads, self.metrics, self._gate, self.config.max_artifact_bytes
+            ),
+            self._server,
+        )
         add_InfoServiceServicer_to_server(self._info, self._server)
         self._health = add_health(self._server)
         if self.config.reflection:

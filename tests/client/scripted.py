@@ -377,6 +377,24 @@ class ScriptedServer(
             warnings=["the input network is far from the population"],
         )
 
+    def UploadModel(
+        self,
+        request_iterator: Iterator[artifact_service_pb2.UploadModelRequest],
+        context: grpc.ServicerContext,
+    ) -> artifact_service_pb2.Artifact:
+        sent = list(request_iterator)
+        self._enter("UploadModel", sent, context)
+        header = sent[0].header
+        return artifact_service_pb2.Artifact(
+            name="artifacts/up",
+            kind=artifact_service_pb2.ARTIFACT_KIND_UPLOAD,
+            size_bytes=sum(len(message.data) for message in sent[1:]),
+            sha256=header.sha256,
+            display_name=header.display_name,
+            architecture=architecture(),
+            expire_time=Timestamp(seconds=1_800_000_000),
+        )
+
     def DownloadArtifact(
         self,
         request: artifact_service_pb2.DownloadArtifactRequest,
@@ -409,9 +427,6 @@ class ScriptedServer(
     def GetArtifact(
         self, request: artifact_service_pb2.GetArtifactRequest, context: grpc.ServicerContext
     ) -> NoReturn:
-        unused(context)
-
-    def UploadModel(self, request_iterator: object, context: grpc.ServicerContext) -> NoReturn:
         unused(context)
 
     def GetServerInfo(

@@ -255,3 +255,14 @@ def test_ctrl_c_of_a_real_process(server: ScriptedServer) -> None:
         assert process.wait(20) == 130
     assert rest.splitlines()[-1].endswith("Watch it again: archpress watch jobs/1")
     assert "Traceback" not in rest
+
+
+def test_an_onnx_file_is_uploaded_first(run: Any, server: ScriptedServer, tmp_path: Path) -> None:
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(MODEL)
+    done = run("compress", "--network", str(path), "--dataset", "fashion-mnist", "--detach")
+    assert done.exit_code == 0, done.output
+    assert server.asked("CreateJob")[0].spec.artifact == "artifacts/up"
+    missing = run("compress", "--network", "none.onnx", "--dataset", "fashion-mnist")
+    assert missing.exit_code == 2
+    assert "none.onnx: No such file" in missing.stderr

@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
 
@@ -20,6 +21,7 @@ from archpress_client import (
     Event,
     JobFailedError,
     Layer,
+    LogEvent,
     Network,
     ProgressEvent,
 )
@@ -41,7 +43,13 @@ from archpress_proto.v1.compression_service_pb2 import (
 )
 from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceStub
 from archpress_proto.v1.jobs_pb2 import JOB_STATE_QUEUED, JOB_STATE_SUCCEEDED, Budget, JobSpec
+from archpress_server.compress.export import to_onnx
+from archpress_server.service.convert import architecture_from_proto
 from archpress_trainer.data.registry import DataSources
+from archpress_trainer.space.build import build
+from archpress_trainer.training.device import best_compute
+from archpress_trainer.training.loop import train
+from archpress_trainer.training.recipe import Recipe
 
 NETWORK = Network(
     input_shape=(1, 12, 12),
@@ -83,6 +91,30 @@ def test_a_network_goes_in_and_a_certified_model_comes_out(
     assert isinstance(events[-1], CompletedEvent)
     assert sum(isinstance(event, CandidateEvent) for event in events) >= 2
     assert sum(isinstance(event, ProgressEvent) for event in events) >= 3
+
+
+@pytest.mark.slow
+def test_an_uploaded_model_teaches_what_comes_out(
+    target: str, tiny_sources: DataSources, tmp_path: Path
+) -> None:
+    dataset = tiny_sources.load("tiny")
+    data, compute = dataset.split(), best_compute()
+    generator = torch.Generator().manual_seed(0)
+    network = build(architecture_from_proto(_architecture()), generator)
+    recipe = Recipe("test", 12, batch_size=32, learning_rate=0.1, flip=False)
+    trained = train(network, data.to(compute.device), recipe, generator, compute)
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(to_onnx(network.cpu(), data.normalisation))
+    events: list[Event] = []
+    with Client(target) as client:
+        model = client.upload(path)
+        job = client.compress(model.artifact, dataset="tiny", max_params=1_500)
+        result = job.result(on_event=events.append, timeout_seconds=240)
+        assert job.status().spec.network == model.artifact
+    assert result.accuracy_before == pytest.approx(trained.accuracy, abs=0.1)
+    assert result.certificate.params_on_bytes <= 1_500
+    lines = [event.text for event in events if isinstance(event, LogEvent)]
+    assert not any("do not teach" in line for line in lines)
 
 
 @pytest.mark.slow

@@ -65,7 +65,7 @@ def compress(
     with reported(server, as_json), options.connect(server, insecure, ca) as client:
         options.check_out(out)
         job = client.compress(
-            options.read_network(network),
+            options.read_network(client, network),
             dataset=dataset,
             max_params=max_params,
             max_params_ratio=max_params_ratio,
@@ -113,7 +113,7 @@ def plan(
     """Show what a job would consider, without training."""
     with reported(server, as_json), options.connect(server, insecure, ca) as client:
         proposed = client.plan(
-            options.read_network(network),
+            options.read_network(client, network),
             dataset=dataset,
             max_params=max_params,
             max_params_ratio=max_params_ratio,

@@ -28,7 +28,10 @@ Ca = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 NetworkName = Annotated[
-    str, typer.Option("--network", help="Name of a network, or a JSON file with its layers.")
+    str,
+    typer.Option(
+        "--network", help="Name of a network, a JSON file with its layers, or an ONNX model."
+    ),
 ]
 Dataset = Annotated[str, typer.Option(help="Name of a data set of the server.")]
 MaxParams = Annotated[int | None, typer.Option(help="Largest number of parameters.")]
@@ -68,12 +71,12 @@ def connect(server: str, insecure: bool, ca: Path | None) -> Client:
     )
 
 
-def read_network(argument: str) -> str | Network:
-    """Return the network of a JSON file, or the name."""
-    if not argument.endswith(".json"):
-        return argument
+def read_network(client: Client, argument: str) -> str | Network:
+    """Return the network of a JSON file, the name of an uploaded ONNX file, or the name."""
     try:
-        return Network.load(argument)
+        if argument.endswith(".onnx"):
+            return client.upload(argument).artifact
+        return Network.load(argument) if argument.endswith(".json") else argument
     except OSError as error:
         raise typer.BadParameter(f"{argument}: {error.strerror}", param_hint="--network") from None
 

@@ -63,12 +63,16 @@ class ArtifactServiceServicer(object):
     def UploadModel(self, request_iterator, context):
         """Stores an ONNX model for JobSpec.artifact.
 
-        The first message is the header, the others are chunks of at most 256 KiB. The model is parsed,
-        never executed, and must consist of the layers of ServerInfo.layer_kinds with its weights
-        inside. Uploading the same bytes again returns the artifact that is there.
+        The first message is the header, the others are chunks of at most 256 KiB, none later than 30
+        seconds after the one before. The model is parsed, never executed, and must consist of the layers
+        of ServerInfo.layer_kinds with its weights inside, in float32. Its input is (batch, channels,
+        height, width): images in [0, 1], which it may scale itself before the first layer, or images
+        normalised by the data set's mean and deviation. Its output is logits, or their softmax.
+        Uploading the same bytes again returns the artifact that is there, which then expires later.
 
         Errors: INVALID_FIELD (size or hash differ from the header, no header), INVALID_ARCHITECTURE
-        (not a network of the space), LIMIT_EXCEEDED, NOT_IMPLEMENTED.
+        (not a network of the space) [node, op, known], LIMIT_EXCEEDED, and RESOURCE_EXHAUSTED with a
+        QuotaFailure where the caller's models would take too much room.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,12 +39,16 @@ class ArtifactServiceStub:
     UploadModel: _grpc.StreamUnaryMultiCallable[_artifact_service_pb2.UploadModelRequest, _artifact_service_pb2.Artifact]
     """Stores an ONNX model for JobSpec.artifact.
 
-    The first message is the header, the others are chunks of at most 256 KiB. The model is parsed,
-    never executed, and must consist of the layers of ServerInfo.layer_kinds with its weights
-    inside. Uploading the same bytes again returns the artifact that is there.
+    The first message is the header, the others are chunks of at most 256 KiB, none later than 30
+    seconds after the one before. The model is parsed, never executed, and must consist of the layers
+    of ServerInfo.layer_kinds with its weights inside, in float32. Its input is (batch, channels,
+    height, width): images in [0, 1], which it may scale itself before the first layer, or images
+    normalised by the data set's mean and deviation. Its output is logits, or their softmax.
+    Uploading the same bytes again returns the artifact that is there, which then expires later.
 
     Errors: INVALID_FIELD (size or hash differ from the header, no header), INVALID_ARCHITECTURE
-    (not a network of the space), LIMIT_EXCEEDED, NOT_IMPLEMENTED.
+    (not a network of the space) [node, op, known], LIMIT_EXCEEDED, and RESOURCE_EXHAUSTED with a
+    QuotaFailure where the caller's models would take too much room.
     """
     DownloadArtifact: _grpc.UnaryStreamMultiCallable[_artifact_service_pb2.DownloadArtifactRequest, _artifact_service_pb2.DownloadArtifactResponse]
     """Sends an artifact: first its description, then its bytes in chunks of 64 to 256 KiB (the last
@@ -68,12 +72,16 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     UploadModel: _aio.StreamUnaryMultiCallable[_artifact_service_pb2.UploadModelRequest, _artifact_service_pb2.Artifact]  # type: ignore[assignment]
     """Stores an ONNX model for JobSpec.artifact.
 
-    The first message is the header, the others are chunks of at most 256 KiB. The model is parsed,
-    never executed, and must consist of the layers of ServerInfo.layer_kinds with its weights
-    inside. Uploading the same bytes again returns the artifact that is there.
+    The first message is the header, the others are chunks of at most 256 KiB, none later than 30
+    seconds after the one before. The model is parsed, never executed, and must consist of the layers
+    of ServerInfo.layer_kinds with its weights inside, in float32. Its input is (batch, channels,
+    height, width): images in [0, 1], which it may scale itself before the first layer, or images
+    normalised by the data set's mean and deviation. Its output is logits, or their softmax.
+    Uploading the same bytes again returns the artifact that is there, which then expires later.
 
     Errors: INVALID_FIELD (size or hash differ from the header, no header), INVALID_ARCHITECTURE
-    (not a network of the space), LIMIT_EXCEEDED, NOT_IMPLEMENTED.
+    (not a network of the space) [node, op, known], LIMIT_EXCEEDED, and RESOURCE_EXHAUSTED with a
+    QuotaFailure where the caller's models would take too much room.
     """
     DownloadArtifact: _aio.UnaryStreamMultiCallable[_artifact_service_pb2.DownloadArtifactRequest, _artifact_service_pb2.DownloadArtifactResponse]  # type: ignore[assignment]
     """Sends an artifact: first its description, then its bytes in chunks of 64 to 256 KiB (the last
@@ -100,12 +108,16 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_artifact_service_pb2.Artifact, _abc.Awaitable[_artifact_service_pb2.Artifact]]:
         """Stores an ONNX model for JobSpec.artifact.
 
-        The first message is the header, the others are chunks of at most 256 KiB. The model is parsed,
-        never executed, and must consist of the layers of ServerInfo.layer_kinds with its weights
-        inside. Uploading the same bytes again returns the artifact that is there.
+        The first message is the header, the others are chunks of at most 256 KiB, none later than 30
+        seconds after the one before. The model is parsed, never executed, and must consist of the layers
+        of ServerInfo.layer_kinds with its weights inside, in float32. Its input is (batch, channels,
+        height, width): images in [0, 1], which it may scale itself before the first layer, or images
+        normalised by the data set's mean and deviation. Its output is logits, or their softmax.
+        Uploading the same bytes again returns the artifact that is there, which then expires later.
 
         Errors: INVALID_FIELD (size or hash differ from the header, no header), INVALID_ARCHITECTURE
-        (not a network of the space), LIMIT_EXCEEDED, NOT_IMPLEMENTED.
+        (not a network of the space) [node, op, known], LIMIT_EXCEEDED, and RESOURCE_EXHAUSTED with a
+        QuotaFailure where the caller's models would take too much room.
         """
 
     @_abc_1.abstractmethod

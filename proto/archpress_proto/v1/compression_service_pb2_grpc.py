@@ -119,7 +119,7 @@ class CompressionServiceServicer(object):
 
         Errors: INVALID_ARCHITECTURE, UNKNOWN_DATASET, UNKNOWN_NETWORK, INVALID_BUDGET,
         BUDGET_INFEASIBLE, SHAPE_MISMATCH, LIMIT_EXCEEDED, INVALID_FIELD, NO_EMBEDDING,
-        NOT_IMPLEMENTED, ARTIFACT_NOT_FOUND, REQUEST_ID_REUSED.
+        ARTIFACT_NOT_FOUND, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -57,7 +57,7 @@ class CompressionServiceStub:
 
     Errors: INVALID_ARCHITECTURE, UNKNOWN_DATASET, UNKNOWN_NETWORK, INVALID_BUDGET,
     BUDGET_INFEASIBLE, SHAPE_MISMATCH, LIMIT_EXCEEDED, INVALID_FIELD, NO_EMBEDDING,
-    NOT_IMPLEMENTED, ARTIFACT_NOT_FOUND, REQUEST_ID_REUSED.
+    ARTIFACT_NOT_FOUND, REQUEST_ID_REUSED.
     """
     WatchJob: _grpc.UnaryStreamMultiCallable[_compression_service_pb2.WatchJobRequest, _jobs_pb2.JobEvent]
     """Follows a job's log; the rules of the stream stand at JobEvent.
@@ -112,7 +112,7 @@ class CompressionServiceAsyncStub(CompressionServiceStub):
 
     Errors: INVALID_ARCHITECTURE, UNKNOWN_DATASET, UNKNOWN_NETWORK, INVALID_BUDGET,
     BUDGET_INFEASIBLE, SHAPE_MISMATCH, LIMIT_EXCEEDED, INVALID_FIELD, NO_EMBEDDING,
-    NOT_IMPLEMENTED, ARTIFACT_NOT_FOUND, REQUEST_ID_REUSED.
+    ARTIFACT_NOT_FOUND, REQUEST_ID_REUSED.
     """
     WatchJob: _aio.UnaryStreamMultiCallable[_compression_service_pb2.WatchJobRequest, _jobs_pb2.JobEvent]  # type: ignore[assignment]
     """Follows a job's log; the rules of the stream stand at JobEvent.
@@ -176,7 +176,7 @@ class CompressionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARCHITECTURE, UNKNOWN_DATASET, UNKNOWN_NETWORK, INVALID_BUDGET,
         BUDGET_INFEASIBLE, SHAPE_MISMATCH, LIMIT_EXCEEDED, INVALID_FIELD, NO_EMBEDDING,
-        NOT_IMPLEMENTED, ARTIFACT_NOT_FOUND, REQUEST_ID_REUSED.
+        ARTIFACT_NOT_FOUND, REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod

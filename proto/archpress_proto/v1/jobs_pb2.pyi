@@ -218,8 +218,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SHAPE_MISMATCH: _ErrorReason.ValueType  # 6
     """INVALID_ARGUMENT: input shape or classes differ from the data set's [expected, actual]."""
     ERROR_REASON_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 7
-    """INVALID_ARGUMENT, or RESOURCE_EXHAUSTED for a message or upload that is too large: above a limit
-    of ServerInfo.limits [limit, maximum, actual].
+    """INVALID_ARGUMENT, or RESOURCE_EXHAUSTED for a message that is too large: above a limit of
+    ServerInfo.limits [limit, maximum, actual].
     """
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 8
     """INVALID_ARGUMENT: any other field is missing, malformed or out of range [field]."""
@@ -310,8 +310,8 @@ a latency as in JSON, "0.000051s"].
 ERROR_REASON_SHAPE_MISMATCH: ErrorReason.ValueType  # 6
 """INVALID_ARGUMENT: input shape or classes differ from the data set's [expected, actual]."""
 ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 7
-"""INVALID_ARGUMENT, or RESOURCE_EXHAUSTED for a message or upload that is too large: above a limit
-of ServerInfo.limits [limit, maximum, actual].
+"""INVALID_ARGUMENT, or RESOURCE_EXHAUSTED for a message that is too large: above a limit of
+ServerInfo.limits [limit, maximum, actual].
 """
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 8
 """INVALID_ARGUMENT: any other field is missing, malformed or out of range [field]."""
@@ -421,8 +421,10 @@ class JobSpec(_message.Message):
     set's shape and classes. ServerInfo.networks lists them. Error: UNKNOWN_NETWORK.
     """
     artifact: _builtins.str
-    """An uploaded ONNX model, `artifacts/{id}`. Its weights are the teacher of the retraining.
-    Error: ARTIFACT_NOT_FOUND.
+    """An uploaded ONNX model, `artifacts/{id}`, which is kept until the job is final. Its weights are
+    the teacher of the retraining, unless they classify fewer validation images than a candidate is
+    predicted to after a short training, which the job's log then says. Errors:
+    ARTIFACT_NOT_FOUND, SHAPE_MISMATCH, and INVALID_FIELD for the result of a job.
     """
     dataset: _builtins.str
     """Required. Name of a data set; ServerInfo.datasets lists them. Error: UNKNOWN_DATASET, whose

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from torch import nn
+
 from archpress_server.compress.checkpoints import NO_CHECKPOINTS, CheckpointStore
 from archpress_server.compress.effort import EffortPlan
 from archpress_server.compress.planning import plan
@@ -24,7 +26,6 @@ from archpress_server.compress.types import (
 )
 from archpress_trainer.data.dataset import TrainingData
 from archpress_trainer.embedding.interface import Embedding
-from archpress_trainer.space.build import Network
 from archpress_trainer.space.costs import Costs
 from archpress_trainer.training.device import Compute
 
@@ -126,7 +127,7 @@ def retrain_sizes(
     seed: int,
     compute: Compute,
     observer: Observer,
-    teacher: Network | None = None,
+    teacher: nn.Module | None = None,
     checkpoints: CheckpointStore = NO_CHECKPOINTS,
 ) -> tuple[Trained, ...]:
     """Return the winner of each size, trained in full, the largest first, by a teacher if given.

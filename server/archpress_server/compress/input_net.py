@@ -1,6 +1,11 @@
-"""The input network, trained as the result is: what it reaches, and a teacher for the result."""
+"""The input network with trained weights, given or trained here: what it reaches, and a teacher."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
 
 from archpress_server.compress.certify import onnx_accuracy
 from archpress_server.compress.checkpoints import NO_CHECKPOINTS, CheckpointStore
@@ -15,19 +20,75 @@ from archpress_server.compress.types import (
     Reason,
     StoppedError,
 )
-from archpress_trainer.data.dataset import LabelledImages, TrainingData
+from archpress_trainer.data.dataset import LabelledImages, Normalisation, TrainingData
 from archpress_trainer.space.build import Network
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.training.device import Compute
-from archpress_trainer.training.loop import Status, Step
+from archpress_trainer.training.loop import Status, Step, accuracy
 
 
-def input_accuracy(
-    network: Network, data: TrainingData, test: LabelledImages, *, threads: int
-) -> float:
+@dataclass(frozen=True)
+class TrainedInput:
+    """The input network, on the CPU and in evaluation mode, and how it wants its images.
+
+    `normalisation` is applied to images in [0, 1] before the first layer.
+    """
+
+    network: Network
+    normalisation: Normalisation
+    validation_accuracy: float
+
+    def teacher(self, normalisation: Normalisation) -> nn.Module:
+        """Return what maps images of another normalisation to the network's logits."""
+        if normalisation == self.normalisation:
+            return self.network
+        return _Renormalised(self.network, normalisation, self.normalisation).eval()
+
+
+class _Renormalised(nn.Module):
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def __init__(self, network: nn.Module, given: Normalisation, wanted: Normalisation) -> None:
+        super().__init__()
+        self.network = network
+        (mean, std), (own_mean, own_std) = _tensors(given), _tensors(wanted)
+        self.register_buffer("scale", std / own_std)
+        self.register_buffer("shift", (mean - own_mean) / own_std)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.network(images * self.scale + self.shift)
+        return logits
+
+
+def _tensors(normalisation: Normalisation) -> tuple[torch.Tensor, torch.Tensor]:
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (normalisation.mean, normalisation.std))
+    return mean, std
+
+
+def given_input(
+    network: Network, own: Normalisation | None, data: TrainingData, compute: Compute
+) -> TrainedInput:
+    """Return a network that a caller trained; `own` is its normalisation, where that is known.
+
+    Elsewhere it took images in [0, 1] or normalised ones, whichever serves it better on validation
+    images.
+    """
+    network.to(compute.device)
+    channels = network.architecture.input_shape[0]
+    plain = Normalisation((0.0,) * channels, (1.0,) * channels)
+    found = []
+    for normalisation in [own] if own is not None else [data.normalisation, plain]:
+        images = data.to(compute.device).validation
+        found.append((accuracy(network, images, normalisation, compute), normalisation))
+    reached, normalisation = max(found, key=lambda pair: pair[0])
+    return TrainedInput(network.cpu().eval(), normalisation, reached)
+
+
+def input_accuracy(source: TrainedInput, test: LabelledImages, *, threads: int) -> float:
     """Return the accuracy of a trained network on the test split, by ONNX Runtime."""
-    return onnx_accuracy(to_onnx(network, data.normalisation), test, threads)
+    return onnx_accuracy(to_onnx(source.network, source.normalisation), test, threads)
 
 
 def train_input(
@@ -38,8 +99,8 @@ def train_input(
     compute: Compute,
     observer: Observer,
     checkpoints: CheckpointStore = NO_CHECKPOINTS,
-) -> Network:
-    """Return a network trained by the effort's final recipe, on the CPU in evaluation mode.
+) -> TrainedInput:
+    """Return a network trained by the effort's final recipe.
 
     Raises:
         StoppedError: the observer asked to stop.
@@ -72,4 +133,4 @@ def train_input(
             f"the input network diverged in training: {result.message}",
             metadata={"candidates": "0"},
         )
-    return network.cpu().eval()
+    return TrainedInput(network.cpu().eval(), data.normalisation, result.accuracy)

@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from torch import nn
+
 from archpress_server.compress.checkpoints import NO_CHECKPOINTS, CheckpointStore
 from archpress_server.compress.delivery import Delivery
 from archpress_server.compress.effort import EffortPlan, effort_plan
@@ -16,7 +18,7 @@ from archpress_server.compress.front import (
     size_of,
     undominated,
 )
-from archpress_server.compress.input_net import input_accuracy, train_input
+from archpress_server.compress.input_net import TrainedInput, input_accuracy, train_input
 from archpress_server.compress.optimism import optimism
 from archpress_server.compress.retrain import Trained, retrain
 from archpress_server.compress.types import (
@@ -31,9 +33,8 @@ from archpress_server.compress.types import (
     StoppedError,
 )
 from archpress_server.compress.verdict import judge, slower_warning, too_slow
-from archpress_trainer.data.dataset import ImageDataset
+from archpress_trainer.data.dataset import ImageDataset, TrainingData
 from archpress_trainer.embedding.interface import Embedding
-from archpress_trainer.space.build import Network
 from archpress_trainer.training.device import Compute, best_compute
 
 
@@ -46,7 +47,7 @@ def compress(
     threads: int,
     effort: EffortPlan | None = None,
     compute: Compute | None = None,
-    input_network: Network | None = None,
+    input_network: TrainedInput | None = None,
     checkpoints: CheckpointStore = NO_CHECKPOINTS,
 ) -> Compression:
     """Return a smaller, trained and certified network for a request.
@@ -59,7 +60,7 @@ def compress(
         threads: of ONNX Runtime while certifying.
         effort: replaces what the request's effort means.
         compute: where to train; the best there is by default.
-        input_network: the request's network with trained weights, on the CPU in evaluation mode;
+        input_network: the request's network with trained weights, which then teaches the result;
             it is trained here where the effort or the budget needs it and it is not given.
         checkpoints: what an earlier attempt at the same request has done, and where to keep what
             this one does.
@@ -91,14 +92,18 @@ def compress(
         for candidate in candidates:
             observer.candidate(candidate)
     data, seed = dataset.split(), request.seed
-    before = None
-    if input_network is None and (effort.teaches or request.budget.max_accuracy_drop is not None):
-        input_network = train_input(
+    before, source = None, input_network
+    if source is None and (effort.teaches or request.budget.max_accuracy_drop is not None):
+        source = train_input(
             request.architecture, data, effort, seed, compute, observer, checkpoints
         )
+    if source is not None:
+        before = input_accuracy(source, dataset.test(), threads=threads)
+    teacher = None
     if input_network is not None:
-        before = input_accuracy(input_network, data, dataset.test(), threads=threads)
-    teacher = input_network if effort.teaches else None
+        teacher = _given_teacher(input_network, data, ladder.sizes[0][0], observer)
+    elif source is not None and effort.teaches:
+        teacher = source.teacher(data.normalisation)
     trained = retrain_sizes(ladder, data, effort, seed, compute, observer, teacher, checkpoints)
     size = size_of(request.budget)
     front = undominated(trained, size)
@@ -144,6 +149,20 @@ def compress(
     if slower is not None:
         observer.warning(slower)
     return judge(result, request)
+
+
+def _given_teacher(
+    source: TrainedInput, data: TrainingData, best: Candidate, observer: Observer
+) -> nn.Module | None:
+    """Return the caller's network as a teacher, unless a short training is expected to beat it."""
+    reached, expected = source.validation_accuracy, best.prediction.accuracy
+    if reached >= expected:
+        return source.teacher(data.normalisation)
+    observer.warning(
+        f"the input network's weights do not teach: they classify {reached:.1%} of the validation "
+        f"images, and a candidate is predicted to reach {expected:.1%} after a short training"
+    )
+    return None
 
 
 def _next_best(trained: Trained, candidates: Sequence[Candidate]) -> Candidate | None:

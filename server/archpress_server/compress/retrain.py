@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
+from torch import nn
+
 from archpress_server.compress.checkpoints import NO_CHECKPOINTS, CheckpointStore
 from archpress_server.compress.effort import EffortPlan
 from archpress_server.compress.training_run import TrainingRun, run_training
@@ -51,7 +53,7 @@ def retrain(
     seed: int,
     compute: Compute,
     observer: Observer,
-    teacher: Network | None = None,
+    teacher: nn.Module | None = None,
     checkpoints: CheckpointStore = NO_CHECKPOINTS,
 ) -> Trained:
     """Return the best of the candidates, trained by the effort's final recipe.
@@ -83,7 +85,7 @@ def retrain(
     raise _diverged(candidates)
 
 
-def _in_full(session: _Session, winner: Candidate, teacher: Network | None) -> Trained | None:
+def _in_full(session: _Session, winner: Candidate, teacher: nn.Module | None) -> Trained | None:
     """Train the winner from each seed and return the best; None where all diverge."""
     recipe = session.effort.recipe_for(winner.costs.macs, len(session.data.train))
     accuracies: list[float] = []
@@ -171,7 +173,7 @@ class _Session:
         candidate: Candidate,
         recipe: Recipe,
         data: TrainingData,
-        teacher: Network | None = None,
+        teacher: nn.Module | None = None,
         *,
         repeat: int = 0,
         wanted: bool = False,

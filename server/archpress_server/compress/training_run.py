@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
+from torch import nn
 
 from archpress_server.compress.checkpoints import CheckpointStore
 from archpress_server.compress.types import Observer
@@ -35,7 +36,7 @@ class TrainingRun:
     recipe: Recipe
     seed: int
     compute: Compute
-    teacher: Network | None = None
+    teacher: nn.Module | None = None
     evaluate_every: int = 0
     wanted: bool = True
 

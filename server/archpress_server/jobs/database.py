@@ -28,6 +28,7 @@ class Lock(IntEnum):
     LEASE = 3
     FILES = 4
     """Shared by those who refer to files, not by those who remove them."""
+    UPLOAD = 5
 
 
 class Database:

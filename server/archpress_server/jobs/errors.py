@@ -65,6 +65,18 @@ class QueueFullError(StoreError):
         super().__init__(f"{maximum} jobs are waiting, which is the most that may")
 
 
+class UploadQuotaError(StoreError):
+    """The uploaded models of one principal would take too much room."""
+
+    def __init__(self, principal: str, maximum_bytes: int, taken_bytes: int) -> None:
+        """Keep whose models, how much room they may take, and how much they do."""
+        self.principal = principal
+        super().__init__(
+            f"your uploaded models take {taken_bytes} bytes of at most {maximum_bytes}; "
+            "room comes as they expire"
+        )
+
+
 class PrincipalQuotaError(StoreError):
     """No more jobs of one principal may wait."""
 

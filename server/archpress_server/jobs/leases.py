@@ -38,6 +38,7 @@ from archpress_server.jobs.serialise import (
     result_to_json,
 )
 from archpress_server.jobs.store import JobStore
+from archpress_server.jobs.uploads import Uploads
 from archpress_trainer.space.costs import Costs
 from archpress_trainer.space.graph import Architecture
 
@@ -199,7 +200,7 @@ class Leases:
         return self._sweep(left, self.store.cancel_row)
 
     def purge(self, *, deleted_before_seconds: float = 60.0) -> int:
-        """Remove expired and deleted jobs with their logs and files; return how many.
+        """Remove expired and deleted jobs and uploads with logs and files; return how many.
 
         Raises:
             FilesUnavailableError: files could not be removed; the next call goes on with them.
@@ -207,7 +208,7 @@ class Leases:
         now = self.store.clock()
         if self._has_jumped(now):
             return 0
-        found = self._purge_rows(now, deleted_before_seconds)
+        found = self._purge_rows(now, deleted_before_seconds) + Uploads(self.store).purge()
         remove_orphans(self.store.database, self.store.files, now)
         return found
 

@@ -22,6 +22,7 @@ from archpress_trainer.space.graph import Architecture
 WORKER_LOST = "WORKER_LOST"
 TIMED_OUT = "TIMED_OUT"
 INTERNAL = "INTERNAL"
+ARTIFACT_CORRUPT = "ARTIFACT_CORRUPT"
 """Reasons of failed jobs beside those of `archpress_server.compress.types.Reason`."""
 
 
@@ -54,11 +55,15 @@ class OnDisconnect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """What to do and under which limits; `network` is the name it was asked by, if any."""
+    """What to do and under which limits; `network` is the name it was asked by, if any.
+
+    `artifact` is the id of the uploaded model that it was asked by, if any.
+    """
 
     request: Request
     embedding: str
     network: str = ""
+    artifact: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     priority: int = 0
     max_run_time_seconds: float = 86_400.0
@@ -170,7 +175,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactRecord:
-    """Description of a stored ONNX file; `job` is the id of the job that made it."""
+    """Description of a stored ONNX file; `job` made it, or is empty where a caller uploaded it."""
 
     id: str
     sha256: str
@@ -181,6 +186,7 @@ class ArtifactRecord:
     create_time: float
     expire_time: float | None = None
     principal: str = ""
+    display_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from archpress_server.jobs.database import Database, Lock, lock
 from archpress_server.jobs.files import Files, file_name
-from archpress_server.jobs.schema import artifacts, checkpoints, loose_files
+from archpress_server.jobs.schema import artifacts, checkpoints, loose_files, uploads
 
 _GRACE_SECONDS = 3600.0
 """Time between the writing of a file and the transaction that names it."""
@@ -79,8 +79,8 @@ def _remove(database: Database, files: Files, sha256: str, now: float) -> bool:
 
 def _is_named(connection: sa.Connection, sha256: str) -> bool:
     queries = (
-        sa.select(table.c.job).where(table.c.sha256 == sha256).limit(1)
-        for table in (artifacts, checkpoints)
+        sa.select(table.c.sha256).where(table.c.sha256 == sha256).limit(1)
+        for table in (artifacts, checkpoints, uploads)
     )
     return any(connection.execute(query).first() is not None for query in queries)
 

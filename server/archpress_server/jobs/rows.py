@@ -20,7 +20,7 @@ from archpress_server.jobs.model import (
 )
 from archpress_server.jobs.orphans import let_go
 from archpress_server.jobs.queue import queue_positions
-from archpress_server.jobs.schema import artifacts, checkpoints, events, jobs
+from archpress_server.jobs.schema import artifacts, checkpoints, events, jobs, uploads
 from archpress_server.jobs.serialise import (
     dumps,
     error_from_json,
@@ -86,28 +86,33 @@ def held_job(connection: sa.Connection, job: str, attempt: int) -> Row | None:
 
 
 def to_artifact(row: Row) -> ArtifactRecord:
-    """Return the artifact of a row that also has its job's `expire_time` and `principal`."""
+    """Return the artifact of an upload's row, or of one with its job's time and principal."""
     return ArtifactRecord(
         id=row["id"],
         sha256=row["sha256"],
         size_bytes=row["size_bytes"],
         architecture=Architecture.from_json(json.loads(row["architecture"])),
         costs=Costs(**json.loads(row["costs"])),
-        job=row["job"],
+        job=row.get("job", ""),
         create_time=row["create_time"],
         expire_time=row["expire_time"],
         principal=row["principal"],
+        display_name=row.get("display_name", ""),
     )
 
 
 def select_artifact(connection: sa.Connection, artifact: str) -> Row | None:
-    """Return the row of an artifact whose job is not deleted, joined with the job."""
+    """Return the row of an upload, or of an artifact and its job unless that is deleted."""
     query = (
         sa.select(artifacts, jobs.c.expire_time, jobs.c.principal)
         .join(jobs, jobs.c.id == artifacts.c.job)
         .where(artifacts.c.id == artifact, jobs.c.delete_time.is_(None))
     )
-    return connection.execute(query).mappings().one_or_none()
+    upload = sa.select(uploads).where(uploads.c.id == artifact)
+    return (
+        connection.execute(query).mappings().one_or_none()
+        or connection.execute(upload).mappings().one_or_none()
+    )
 
 
 def queue_position(connection: sa.Connection, row: Row) -> int:

@@ -42,12 +42,14 @@ jobs = sa.Table(
     sa.Column("abandon_grace_seconds", sa.Float(53)),
     sa.Column("abandon_time", sa.Float(53)),
     sa.Column("result_key", sa.String),
+    sa.Column("upload", _ID),
     sa.Column("cached_result", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("principal", "request_id", name="jobs_request"),
     sa.Index("jobs_queue", "state", "priority", "create_time", "id"),
     sa.Index("jobs_age", "create_time", "id"),
     sa.Index("jobs_result", "result_key"),
     sa.Index("jobs_principal", "state", "principal"),
+    sa.Index("jobs_upload", "upload"),
 )
 
 
@@ -85,6 +87,21 @@ artifacts = sa.Table(
     sa.Column("architecture", sa.Text, nullable=False),
     sa.Column("costs", sa.Text, nullable=False),
     sa.Column("create_time", sa.Float(53), nullable=False),
+)
+
+uploads = sa.Table(
+    "uploads",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("principal", sa.String, nullable=False),
+    sa.Column("sha256", sa.String, nullable=False, index=True),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("architecture", sa.Text, nullable=False),
+    sa.Column("costs", sa.Text, nullable=False),
+    sa.Column("display_name", sa.String, nullable=False),
+    sa.Column("create_time", sa.Float(53), nullable=False),
+    sa.Column("expire_time", sa.Float(53), nullable=False, index=True),
+    sa.UniqueConstraint("principal", "sha256", name="uploads_content"),
 )
 
 # Files that may have no other row, and when they can be removed.

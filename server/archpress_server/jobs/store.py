@@ -98,6 +98,7 @@ class JobStore:
             RequestIdReusedError: the request_id belongs to another request.
             QueueFullError: too many jobs are waiting.
             PrincipalQuotaError: too many of the principal's jobs are waiting.
+            ArtifactNotFoundError: the uploaded model is gone.
         """
         digest, spec = submission_digest(submission), submission.spec
         cached = find_result(self.database, self.files, submission, self.clock())
@@ -115,6 +116,11 @@ class JobStore:
                     if earlier["request_digest"] != digest:
                         raise RequestIdReusedError(submission.request_id, earlier["id"])
                     return to_record(earlier, queue_position(connection, earlier))
+            if spec.artifact:
+                # Not removed while this transaction lasts, nor later while the job is not final.
+                lock(connection, Lock.UPLOAD)
+                if select_artifact(connection, spec.artifact) is None:
+                    raise ArtifactNotFoundError(spec.artifact)
             if cached is not None and not take_result(connection, cached):
                 cached = None
             if cached is None:
@@ -138,6 +144,7 @@ class JobStore:
                     abandon_grace_seconds=grace,
                     abandon_time=None if grace is None else now + grace,
                     result_key=submission.result_key or None,
+                    upload=spec.artifact or None,
                 )
             )
             if spec.labels:

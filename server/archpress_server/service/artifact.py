@@ -1,4 +1,4 @@
-"""`ArtifactService`: results out."""
+"""`ArtifactService`: models in, results out."""
 
 from __future__ import annotations
 
@@ -9,35 +9,60 @@ from collections.abc import AsyncIterator
 from archpress_proto.v1 import artifact_service_pb2 as pb
 from archpress_proto.v1.artifact_service_pb2_grpc import ArtifactServiceServicer
 from archpress_server.auth.callers import current_caller
-from archpress_server.compress.types import FieldViolation, Reason, RequestError
 from archpress_server.jobs.errors import ArtifactCorruptError
 from archpress_server.jobs.model import ArtifactRecord
 from archpress_server.jobs.store import JobStore
+from archpress_server.jobs.uploads import Uploads
 from archpress_server.metrics import Metrics
+from archpress_server.onnx_import.isolated import inspect_onnx
 from archpress_server.service.convert import artifact_to_proto
+from archpress_server.service.errors import BusyError
+from archpress_server.service.gate import Gate
 from archpress_server.service.handlers import Context
 from archpress_server.service.parse import Faults, artifact_id
+from archpress_server.service.upload import CHUNK_BYTES, receive
 
-CHUNK_BYTES = 256 * 1024
+_UPLOADS = 4
+"""Uploads at one time."""
+
 _BLOCK_BYTES = 4 * CHUNK_BYTES
 """Read at one time, since an object store takes long to begin."""
 
 
 class ArtifactServicer(ArtifactServiceServicer):
-    """Sends the files of a store."""
+    """Takes and sends the files of a store."""
 
-    def __init__(self, store: JobStore, metrics: Metrics) -> None:
-        """Serve the artifacts of a store."""
+    def __init__(
+        self, store: JobStore, uploads: Uploads, metrics: Metrics, gate: Gate, max_bytes: int
+    ) -> None:
+        """Serve the artifacts of a store; `max_bytes` is the size of the largest upload."""
         self._store = store
+        self._uploads = uploads
         self._metrics = metrics
+        self._gate = gate
+        self._max_bytes = max_bytes
+        # Each holds a file in memory and is read by a process of its own.
+        self._room = asyncio.Semaphore(_UPLOADS)
 
     async def UploadModel(
         self, request_iterator: AsyncIterator[pb.UploadModelRequest], context: Context
     ) -> pb.Artifact:
-        """Refuse: models come as architectures."""
-        text = "uploaded models are not supported yet"
-        violation = FieldViolation("header", text, Reason.NOT_IMPLEMENTED)
-        raise RequestError((violation,), {"feature": "UploadModel"})
+        """Take a model that can be expressed."""
+        self._gate.check()
+        if self._room.locked():
+            raise BusyError(f"{_UPLOADS} uploads are running, which is the most that may")
+        received = self._metrics.artifact_bytes.labels("received")
+        async with self._room:
+            header, content = await receive(request_iterator, self._max_bytes, received.inc)
+            architecture = await inspect_onnx(content)
+            record = await asyncio.to_thread(
+                self._uploads.add,
+                current_caller().principal,
+                content,
+                architecture,
+                header.display_name,
+            )
+        return artifact_to_proto(record)
 
     async def GetArtifact(self, request: pb.GetArtifactRequest, context: Context) -> pb.Artifact:
         """Return an artifact's description."""

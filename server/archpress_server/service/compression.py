@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -13,7 +13,7 @@ from archpress_proto.v1 import compression_service_pb2 as service_pb
 from archpress_proto.v1 import jobs_pb2 as pb
 from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceServicer
 from archpress_server.auth.callers import current_caller
-from archpress_server.jobs.model import JobRecord, State, Submission
+from archpress_server.jobs.model import ArtifactRecord, JobRecord, State, Submission
 from archpress_server.jobs.store import JobStore
 from archpress_server.metrics import Metrics
 from archpress_server.planner import Planner
@@ -24,24 +24,19 @@ from archpress_server.service.convert import (
     state_from_proto,
     timestamp,
 )
-from archpress_server.service.errors import BusyError, DrainingError, field_error
+from archpress_server.service.errors import BusyError, field_error
+from archpress_server.service.gate import Gate
 from archpress_server.service.handlers import Context
-from archpress_server.service.parse import MAX_CANDIDATES, Faults, RequestParser, job_id
+from archpress_server.service.parse import (
+    MAX_CANDIDATES,
+    Faults,
+    RequestParser,
+    artifact_id,
+    job_id,
+)
 from archpress_server.service.watch import Watches
 
 _WAITING_PLANS = 16
-
-
-@dataclass
-class Gate:
-    """Whether new work is taken."""
-
-    draining: bool = False
-
-    def check(self) -> None:
-        """Raise `DrainingError` while the server shuts down."""
-        if self.draining:
-            raise DrainingError
 
 
 class CompressionServicer(CompressionServiceServicer):
@@ -161,7 +156,8 @@ class CompressionServicer(CompressionServiceServicer):
         if not 0 <= request.max_candidates <= MAX_CANDIDATES:
             text = f"is {request.max_candidates}, must be 0 to {MAX_CANDIDATES}"
             raise field_error("max_candidates", text)
-        spec, offered = await asyncio.to_thread(self._parser.spec, request.spec)
+        upload = await self._upload(request.spec)
+        spec, offered = await asyncio.to_thread(self._parser.spec, request.spec, upload)
         if self._plans >= _WAITING_PLANS:
             raise BusyError(f"{_WAITING_PLANS} plans are waiting, which is the most that may")
         self._plans += 1
@@ -179,12 +175,21 @@ class CompressionServicer(CompressionServiceServicer):
         current_caller().check_owner(f"jobs/{job}", record.principal)
         return record
 
+    async def _upload(self, spec: pb.JobSpec) -> ArtifactRecord | None:
+        """Return the model of the caller's that a specification names, if it names one."""
+        if spec.WhichOneof("model") != "artifact":
+            return None
+        record = await asyncio.to_thread(self._store.artifact, artifact_id(spec.artifact))
+        current_caller().check_owner(f"artifacts/{record.id}", record.principal)
+        return record
+
     async def _create(
         self, request: service_pb.CreateJobRequest | service_pb.CompressRequest
     ) -> JobRecord:
         self._gate.check()
+        upload = await self._upload(request.spec)
         submission = replace(
-            await asyncio.to_thread(self._parser.submission, request),
+            await asyncio.to_thread(self._parser.submission, request, upload),
             principal=current_caller().principal,
         )
         if request.validate_only:

@@ -201,6 +201,8 @@ def spec_to_proto(spec: JobSpec, *, brief: bool = False) -> pb.JobSpec:
         message.latency_table.CopyFrom(latency_table_to_proto(request.latency_table))
     if spec.network:
         message.network = spec.network
+    elif spec.artifact:
+        message.artifact = f"artifacts/{spec.artifact}"
     elif not brief:
         message.architecture.CopyFrom(architecture_to_proto(request.architecture))
     return message
@@ -334,12 +336,13 @@ def artifact_to_proto(artifact: ArtifactRecord) -> artifact_pb.Artifact:
     expire = artifact.expire_time
     return artifact_pb.Artifact(
         name=f"artifacts/{artifact.id}",
-        kind=artifact_pb.ARTIFACT_KIND_RESULT,
+        kind=artifact_pb.ARTIFACT_KIND_RESULT if artifact.job else artifact_pb.ARTIFACT_KIND_UPLOAD,
         size_bytes=artifact.size_bytes,
         sha256=artifact.sha256,
         architecture=architecture_to_proto(artifact.architecture),
         costs=costs_to_proto(artifact.costs),
-        job=f"jobs/{artifact.job}",
+        job=f"jobs/{artifact.job}" if artifact.job else "",
+        display_name=artifact.display_name,
         create_time=timestamp(artifact.create_time),
         expire_time=None if expire is None else timestamp(expire),
     )

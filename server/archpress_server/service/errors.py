@@ -29,8 +29,9 @@ from archpress_server.jobs.errors import (
     PrincipalQuotaError,
     QueueFullError,
     RequestIdReusedError,
+    UploadQuotaError,
 )
-from archpress_server.jobs.model import INTERNAL, TIMED_OUT, WORKER_LOST, JobError
+from archpress_server.jobs.model import ARTIFACT_CORRUPT, INTERNAL, TIMED_OUT, WORKER_LOST, JobError
 from archpress_server.logs import log_unexpected
 
 DOMAIN = "archpress"
@@ -44,13 +45,13 @@ _INVALID = grpc.StatusCode.INVALID_ARGUMENT
 _CODES: Mapping[str, grpc.StatusCode] = {
     **dict.fromkeys(Reason, _INVALID),
     Reason.NO_EMBEDDING: grpc.StatusCode.FAILED_PRECONDITION,
-    Reason.NOT_IMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
     Reason.BUDGET_UNREACHABLE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.TRAINING_DIVERGED: grpc.StatusCode.INTERNAL,
     Reason.CERTIFICATION_FAILED: grpc.StatusCode.INTERNAL,
     WORKER_LOST: grpc.StatusCode.ABORTED,
     TIMED_OUT: grpc.StatusCode.DEADLINE_EXCEEDED,
     INTERNAL: grpc.StatusCode.INTERNAL,
+    ARTIFACT_CORRUPT: grpc.StatusCode.DATA_LOSS,
 }
 
 
@@ -111,6 +112,14 @@ def refusal_of(error: Exception) -> Refusal:
                 quota=str(error),
                 quota_subject=f"principal:{error.principal}" if error.principal else "anonymous",
             )
+        case UploadQuotaError():
+            return Refusal(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                "",
+                str(error),
+                quota=str(error),
+                quota_subject=f"principal:{error.principal}" if error.principal else "anonymous",
+            )
         case RateLimitError():
             return Refusal(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -156,7 +165,7 @@ def refusal_of(error: Exception) -> Refusal:
             error_id = log_unexpected("an artifact is damaged", error, artifact=error.artifact)
             return Refusal(
                 grpc.StatusCode.DATA_LOSS,
-                "ARTIFACT_CORRUPT",
+                ARTIFACT_CORRUPT,
                 f"the file of artifact {error.artifact} is damaged",
                 {"name": f"artifacts/{error.artifact}", "error_id": error_id},
             )

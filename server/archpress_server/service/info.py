@@ -22,7 +22,6 @@ from archpress_trainer.space.named import NAMED, named
 from archpress_trainer.space.vocab import LayerKind, Limits
 
 API_VERSIONS = ("archpress.v1",)
-MAX_ARTIFACT_BYTES = 64 * 2**20
 
 
 class InfoServicer(InfoServiceServicer):
@@ -69,7 +68,7 @@ def _limits(config: ServerConfig) -> pb.Limits:
         max_classes=Limits.CLASSES,
         max_inline_bytes=min(MAX_INLINE_BYTES, config.max_message_bytes),
         max_message_bytes=config.max_message_bytes,
-        max_artifact_bytes=MAX_ARTIFACT_BYTES,
+        max_artifact_bytes=config.max_artifact_bytes,
         max_candidates=MAX_CANDIDATES,
         max_run_time=duration(config.max_run_time_seconds),
     )

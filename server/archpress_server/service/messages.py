@@ -27,9 +27,11 @@ class MessageInterceptor(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         """Return the method's handler with a reader that does not fail."""
         handler = await continuation(handler_call_details)
-        if handler is None or handler.request_streaming or is_open(handler_call_details.method):
+        if handler is None or is_open(handler_call_details.method):
             return handler
         around = _streaming if handler.response_streaming else _single
+        if handler.request_streaming:
+            around = _uploading
         read = _reading(handler.request_deserializer)
         return with_function(handler, around(function_of(handler)), read)
 
@@ -39,6 +41,19 @@ def _single(inner: Any) -> Any:
         if isinstance(request, RequestError):
             raise request
         return await inner(request, context)
+
+    return run
+
+
+def _uploading(inner: Any) -> Any:
+    async def run(requests: AsyncIterator[Any], context: Context) -> Any:
+        async def checked() -> AsyncIterator[Any]:
+            async for request in requests:
+                if isinstance(request, RequestError):
+                    raise request
+                yield request
+
+        return await inner(checked(), context)
 
     return run
 

@@ -26,7 +26,7 @@ from archpress_server.compress.types import (
 )
 from archpress_server.config import ServerConfig
 from archpress_server.jobs.errors import ArtifactNotFoundError, JobNotFoundError
-from archpress_server.jobs.model import JobSpec, OnDisconnect, Submission
+from archpress_server.jobs.model import ArtifactRecord, JobSpec, OnDisconnect, Submission
 from archpress_server.result_key import result_key
 from archpress_server.service.convert import (
     architecture_from_proto,
@@ -87,8 +87,7 @@ class Faults:
     def raise_if_any(self) -> None:
         """Raise a `RequestError` with all of them, those that a better request mends first."""
         if self._found:
-            later = (Reason.NO_EMBEDDING, Reason.NOT_IMPLEMENTED)
-            ordered = sorted(self._found, key=lambda item: item[0].reason in later)
+            ordered = sorted(self._found, key=lambda item: item[0].reason is Reason.NO_EMBEDDING)
             raise RequestError(tuple(violation for violation, _ in ordered), ordered[0][1])
 
     def __bool__(self) -> bool:
@@ -128,9 +127,11 @@ class RequestParser:
     catalog: Catalog
 
     def submission(
-        self, message: service_pb.CreateJobRequest | service_pb.CompressRequest
+        self,
+        message: service_pb.CreateJobRequest | service_pb.CompressRequest,
+        upload: ArtifactRecord | None = None,
     ) -> Submission:
-        """Return the job that a request asks for.
+        """Return the job that a request asks for; `upload` is the model that it names.
 
         Raises:
             RequestError: with every fault that was found.
@@ -145,25 +146,31 @@ class RequestParser:
         if message.HasField("abandon_grace"):
             grace = seconds(message.abandon_grace)
             _check_range(faults, "abandon_grace", grace, 0.0, _DAY_SECONDS)
-        spec, offered = self._spec(message.spec, faults)
-        cache = self.config.result_cache
+        spec, offered = self._spec(message.spec, upload, faults)
+        cache, weights = self.config.result_cache, upload.sha256 if upload else ""
         return Submission(
             spec,
             message.request_id.lower(),
             policy or OnDisconnect.DETACH,
             grace,
-            result_key=result_key(spec.request, offered, self.catalog) if cache else "",
+            result_key=result_key(spec.request, offered, self.catalog, weights) if cache else "",
         )
 
-    def spec(self, message: pb.JobSpec) -> tuple[JobSpec, OfferedEmbedding]:
+    def spec(
+        self, message: pb.JobSpec, upload: ArtifactRecord | None = None
+    ) -> tuple[JobSpec, OfferedEmbedding]:
         """Return what a specification asks for and the embedding that serves it.
+
+        `upload` is the model that it names.
 
         Raises:
             RequestError: with every fault that was found.
         """
-        return self._spec(message, Faults())
+        return self._spec(message, upload, Faults())
 
-    def _spec(self, message: pb.JobSpec, faults: Faults) -> tuple[JobSpec, OfferedEmbedding]:
+    def _spec(
+        self, message: pb.JobSpec, upload: ArtifactRecord | None, faults: Faults
+    ) -> tuple[JobSpec, OfferedEmbedding]:
         effort = _effort(faults, message.effort)
         method = _method(faults, message.method)
         self._check_dataset(faults, message.dataset)
@@ -175,7 +182,7 @@ class RequestParser:
                 "spec.dataset", text, Reason.NO_EMBEDDING, dataset=message.dataset, method=method
             )
         shape = self.catalog.shape_of(message.dataset) if known else None
-        architecture = self._model(faults, message, shape)
+        architecture = _model(faults, message, upload, shape)
         budget = _budget(faults, message)
         table = _latency_table(faults, message)
         spec_limits = self._limits(faults, message)
@@ -205,6 +212,7 @@ class RequestParser:
             request,
             embedding=offered.manifest.name,
             network=message.network,
+            artifact=upload.id if upload else "",
             labels=dict(message.labels),
             priority=message.priority,
             max_run_time_seconds=spec_limits[0],
@@ -220,26 +228,6 @@ class RequestParser:
             text = f"there is no data set {name[:100]!r}; known are {known}"
             faults.add("spec.dataset", text, Reason.UNKNOWN_DATASET, dataset=name, known=known)
 
-    def _model(
-        self,
-        faults: Faults,
-        message: pb.JobSpec,
-        shape: tuple[tuple[int, int, int], int] | None,
-    ) -> Architecture | None:
-        match message.WhichOneof("model"):
-            case "architecture":
-                return _architecture(faults, message.architecture, shape)
-            case "network":
-                return _network(faults, message.network, shape)
-            case "artifact":
-                text = "uploaded models are not supported yet"
-                faults.add("spec.artifact", text, Reason.NOT_IMPLEMENTED, feature="artifact")
-            case _:
-                faults.add(
-                    "spec.architecture", "one of architecture, network, artifact is required"
-                )
-        return None
-
     def _limits(self, faults: Faults, message: pb.JobSpec) -> tuple[float, float | None]:
         _check_range(faults, "spec.priority", message.priority, -100, 100)
         _check_range(faults, "spec.pareto_models", message.pareto_models, 0, MAX_MODELS)
@@ -251,6 +239,43 @@ class RequestParser:
         if message.HasField("max_queue_time"):
             wait = _positive(faults, "spec.max_queue_time", message.max_queue_time, 0.0, None)
         return run, wait
+
+
+def _model(
+    faults: Faults,
+    message: pb.JobSpec,
+    upload: ArtifactRecord | None,
+    shape: tuple[tuple[int, int, int], int] | None,
+) -> Architecture | None:
+    if upload is not None:
+        return _uploaded(faults, upload, shape)
+    match message.WhichOneof("model"):
+        case "architecture":
+            return _architecture(faults, message.architecture, shape)
+        case "network":
+            return _network(faults, message.network, shape)
+    faults.add("spec.architecture", "one of architecture, network, artifact is required")
+    return None
+
+
+def _uploaded(
+    faults: Faults, upload: ArtifactRecord, shape: tuple[tuple[int, int, int], int] | None
+) -> Architecture | None:
+    if upload.job:
+        faults.add("spec.artifact", "is the result of a job; upload it to compress it again")
+        return None
+    architecture = upload.architecture
+    if shape is not None and shape != (architecture.input_shape, architecture.classes):
+        text = (
+            f"takes {list(architecture.input_shape)} and gives {architecture.classes} classes, "
+            f"the data set has {list(shape[0])} and {shape[1]}"
+        )
+        facts = {
+            "expected": str(shape),
+            "actual": str((architecture.input_shape, architecture.classes)),
+        }
+        faults.add("spec.artifact", text, Reason.SHAPE_MISMATCH, **facts)
+    return architecture
 
 
 def _architecture(
@@ -361,8 +386,7 @@ def _budget(faults: Faults, message: pb.JobSpec) -> Budget:
     budget = budget_from_proto(message.budget)
     for violation in budget_violations(budget):
         path = f"spec.{violation.path}"
-        key = "feature" if violation.reason is Reason.NOT_IMPLEMENTED else "field"
-        faults.add(path, violation.description, violation.reason, **{key: path})
+        faults.add(path, violation.description, violation.reason, field=path)
     return budget
 
 

@@ -19,12 +19,20 @@ from archpress_server.compress.types import (
 )
 from archpress_server.config import ServerConfig
 from archpress_server.jobs.errors import (
+    ArtifactCorruptError,
     FilesUnavailableError,
     JobNotFoundError,
     StaleAttemptError,
 )
 from archpress_server.jobs.leases import Leases
-from archpress_server.jobs.model import INTERNAL, JobError, JobRecord, JobSpec
+from archpress_server.jobs.model import (
+    ARTIFACT_CORRUPT,
+    INTERNAL,
+    JobError,
+    JobRecord,
+    JobSpec,
+)
+from archpress_server.jobs.store import JobStore
 from archpress_server.logs import log_unexpected
 from archpress_server.worker.observer import JobObserver, patiently
 from archpress_trainer.data.dataset import DatasetError
@@ -82,7 +90,7 @@ def _work(
     fail = partial(leases.fail, job, attempt)
     try:
         record = patiently(lambda: leases.store.get(job), leases.lease_seconds)
-        compression = _compress(record.spec, config, observer, checkpoints)
+        compression = _compress(record.spec, leases.store, config, observer, checkpoints)
         observer.flush()
         return partial(leases.succeed, job, attempt, compression)
     except (StaleAttemptError, JobNotFoundError):
@@ -92,6 +100,9 @@ def _work(
     except CompressionError as error:
         failure = JobError(error.reason, str(error), error.metadata)
         return partial(fail, failure, best=error.best, nearest_budget=error.nearest_budget)
+    except ArtifactCorruptError as error:
+        metadata = {"name": f"artifacts/{error.artifact}"}
+        return partial(fail, JobError(ARTIFACT_CORRUPT, str(error), metadata))
     except RequestError as error:
         return partial(fail, JobError(error.reason, str(error), error.metadata))
     except Exception as error:
@@ -101,12 +112,18 @@ def _work(
 
 
 def _compress(
-    spec: JobSpec, config: ServerConfig, observer: JobObserver, checkpoints: CheckpointStore
+    spec: JobSpec,
+    store: JobStore,
+    config: ServerConfig,
+    observer: JobObserver,
+    checkpoints: CheckpointStore,
 ) -> Compression:
     import torch
 
     from archpress_server.compress.pipeline import compress
+    from archpress_server.worker.upload import uploaded_input
     from archpress_trainer.embedding.artifact import load
+    from archpress_trainer.training.device import best_compute
 
     torch.set_num_threads(config.threads_per_worker)
     request, catalog = spec.request, load_catalog(config)
@@ -130,6 +147,9 @@ def _compress(
     if dataset.fingerprint != offered.manifest.dataset_fingerprint:
         text = f"{request.dataset} is not the data that {offered.manifest.name} was fitted on"
         observer.warning(text)
+    source, compute = None, best_compute()
+    if spec.artifact:
+        source = uploaded_input(store, spec.artifact, dataset.split(), compute, observer)
     return compress(
         request,
         load(offered.folder),
@@ -137,4 +157,6 @@ def _compress(
         observer,
         threads=config.threads_per_worker,
         checkpoints=checkpoints,
+        compute=compute,
+        input_network=source,
     )

@@ -14,7 +14,7 @@ from archpress_server.compress import delivery
 from archpress_server.compress.certify import certify
 from archpress_server.compress.effort import EffortPlan, effort_plan
 from archpress_server.compress.export import INPUT_NAME
-from archpress_server.compress.input_net import train_input
+from archpress_server.compress.input_net import TrainedInput, given_input, train_input
 from archpress_server.compress.latency import Timer, session
 from archpress_server.compress.pipeline import compress
 from archpress_server.compress.types import (
@@ -33,7 +33,7 @@ from archpress_server.compress.types import (
 )
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.artifact import load
-from archpress_trainer.space.build import Network
+from archpress_trainer.space.build import build
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layers import (
     batch_norm,
@@ -204,7 +204,7 @@ def test_an_effort_that_teaches_trains_the_input_unless_it_is_given(
     request = Request(NET, "tiny", Budget(max_params=3_000))
     dataset = tiny_sources.load("tiny")
 
-    def teach(effort: EffortPlan, source: Network | None) -> tuple[Compression, Recorder]:
+    def teach(effort: EffortPlan, source: TrainedInput | None) -> tuple[Compression, Recorder]:
         recorder = Recorder()
         result = compress(
             request,
@@ -222,14 +222,41 @@ def test_an_effort_that_teaches_trains_the_input_unless_it_is_given(
     assert trained.accuracy_before is not None
     assert any(progress.message.startswith("input network") for progress in recorder.seen)
     source = train_input(NET, dataset.split(), teaching, request.seed, cpu, Recorder())
-    before = [parameter.clone() for parameter in source.parameters()]
+    before = [parameter.clone() for parameter in source.network.parameters()]
     given, recorder = teach(teaching, source)
     assert given.model == trained.model
     assert given.accuracy_before == trained.accuracy_before
     assert not any(progress.message.startswith("input network") for progress in recorder.seen)
-    assert all(torch.equal(a, b) for a, b in zip(source.parameters(), before, strict=True))
-    alone, _ = teach(replace(teaching, teaches=False), source)
+    assert all(torch.equal(a, b) for a, b in zip(source.network.parameters(), before, strict=True))
+    always, _ = teach(replace(teaching, teaches=False), source)
+    assert always.model == given.model
+    alone, _ = teach(replace(teaching, teaches=False), None)
     assert alone.model != given.model
+
+
+def test_weights_that_know_nothing_do_not_teach(
+    tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute
+) -> None:
+    final = replace(SHORT.final_recipe, epochs=3, distil_weight=0.9, distil_temperature=2.0)
+    effort = replace(SHORT, final_recipe=final)
+    dataset = tiny_sources.load("tiny")
+    ignorant = given_input(build(NET), None, dataset.split(), cpu)
+    recorders = Recorder(), Recorder()
+    given, alone = (
+        compress(
+            Request(NET, "tiny", Budget(max_params=3_000)),
+            load(tiny_embedding),
+            dataset,
+            recorder,
+            threads=1,
+            effort=effort,
+            compute=cpu,
+            input_network=source,
+        )
+        for recorder, source in zip(recorders, (ignorant, None), strict=True)
+    )
+    assert given.model == alone.model
+    assert any("weights do not teach" in text for text in recorders[0].warnings)
 
 
 def test_an_input_that_diverges_is_told(

@@ -309,17 +309,7 @@ async def test_metadata_help_a_program(stub: CompressionServiceAsyncStub) -> Non
     }
 
 
-async def test_what_is_not_offered_says_so(
-    stub: CompressionServiceAsyncStub, channel: grpc.aio.Channel
-) -> None:
-    def uploaded(message: pb.JobSpec) -> None:
-        message.artifact = f"artifacts/{uuid.uuid4()}"
-
-    message = valid()
-    uploaded(message)
-    answer = await refusal(stub.CreateJob(service_pb.CreateJobRequest(spec=message)))
-    assert answer[:3] == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED", ["spec.artifact"])
-
+async def test_what_is_not_offered_says_so(stub: CompressionServiceAsyncStub) -> None:
     message = valid()
     message.method = pb.METHOD_PAPER
     code, reason, _, metadata = await refusal(
@@ -327,9 +317,6 @@ async def test_what_is_not_offered_says_so(
     )
     assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_EMBEDDING")
     assert metadata == {"dataset": "fashion-mnist", "method": "paper"}
-
-    upload = ArtifactServiceStub(channel).UploadModel(iter(()))
-    assert (await refusal(upload))[1] == "NOT_IMPLEMENTED"
 
 
 async def test_names_that_do_not_exist(

@@ -47,7 +47,7 @@ def attempt(
     def run_it(compress: Callable[[JobObserver], Compression]) -> JobRecord:
         job = leases.store.create(submission).id
         leases.lease_next("w")
-        monkeypatch.setattr(run, "_compress", lambda spec, config, seen, _: compress(seen))
+        monkeypatch.setattr(run, "_compress", lambda spec, store, config, seen, _: compress(seen))
         seen = JobObserver(leases, job, 1, threading.Event())
         run.run_attempt(leases, config, seen, NO_CHECKPOINTS, job, 1)
         return leases.store.get(job)

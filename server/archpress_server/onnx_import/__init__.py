@@ -1,0 +1,1 @@
+"""Reading an ONNX file that a stranger wrote: architecture and weights, nothing executed."""
