@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,14 @@ from archpress_proto.v1 import compression_service_pb2 as service_pb
 from archpress_proto.v1 import jobs_pb2 as pb
 from archpress_proto.v1.artifact_service_pb2_grpc import ArtifactServiceStub
 from archpress_server.__main__ import main
+from archpress_server.compress.checkpoints import NO_CHECKPOINTS
+from archpress_server.compress.types import Compression
 from archpress_server.config import ServerConfig
+from archpress_server.jobs.files import file_name
+from archpress_server.jobs.leases import Leases
+from archpress_server.jobs.model import State, Submission
+from archpress_server.worker import run
+from archpress_server.worker.observer import JobObserver
 from tests.server.object_store import BUCKET, ObjectStore, running_object_store
 
 if TYPE_CHECKING:
@@ -54,6 +62,34 @@ async def test_a_job_stores_in_s3_and_downloads_survive_an_outage(
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     await asyncio.to_thread(object_store.start)
     assert b"".join(part.data for part in await download()) == model
+
+
+def test_a_finished_model_waits_for_s3_to_come_back(
+    config: ServerConfig,
+    leases: Leases,
+    submission: Submission,
+    compression: Compression,
+    object_store: ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run, "_STORE_SECONDS", 0.1)
+    job = leases.store.create(submission).id
+    leases.lease_next("w")
+    back = threading.Timer(3.0, object_store.start)
+
+    def compress(*_: object) -> Compression:
+        object_store.stop()
+        back.start()
+        return compression
+
+    monkeypatch.setattr(run, "_compress", compress)
+    observer = JobObserver(leases, job, 1, threading.Event())
+    run.run_attempt(leases, config, observer, NO_CHECKPOINTS, job, 1)
+    back.join()
+    record = leases.store.get(job)
+    assert (record.state, record.attempt) == (State.SUCCEEDED, 1)
+    size = len(compression.model)
+    assert leases.store.files.read(file_name(compression.model), 0, size) == compression.model
 
 
 def test_a_missing_bucket_ends_the_start_with_one_line(

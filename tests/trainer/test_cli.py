@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from archpress_trainer.embedding.manifest import EmbeddingMethod
 from archpress_trainer.embedding.paper import PaperEmbedding
 from archpress_trainer.population.records import PopulationStore
 from archpress_trainer.training.device import Compute
+from tests.disks import mounted_disk
 from tests.trainer.population.helpers import tiny_spec
 
 runner = CliRunner()
@@ -247,13 +246,8 @@ def test_built_again_from_its_own_settings(tiny_dataset: Path, tmp_path: Path) -
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 256 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
-        pytest.skip("a small disk can be mounted by root only")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted_disk(tmp_path / "disk", "256k") as folder:
+        yield folder
 
 
 @pytest.mark.slow

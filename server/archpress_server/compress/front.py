@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -12,6 +11,7 @@ from torch import nn
 
 from archpress_server.compress.checkpoints import NO_CHECKPOINTS, CheckpointStore
 from archpress_server.compress.effort import EffortPlan
+from archpress_server.compress.pace import Pace
 from archpress_server.compress.planning import plan
 from archpress_server.compress.retrain import Trained, retrain
 from archpress_server.compress.types import (
@@ -140,13 +140,13 @@ def retrain_sizes(
     """
     images = len(data.train)
     works = [_work(candidates, effort, images) for candidates in ladder.sizes]
-    total, started = sum(works), time.perf_counter()
+    total, pace = sum(works), Pace()
     trained: list[Trained] = []
     failure: CompressionError | None = None
     for index, candidates in enumerate(ladder.sizes):
         begin = sum(works[:index]) / total
         name = _name(index, len(works))
-        part = _Part(observer, name, begin, works[index] / total, started)
+        part = _Part(observer, name, begin, works[index] / total, pace)
         try:
             trained.append(
                 retrain(candidates, data, effort, seed, compute, part, teacher, checkpoints)
@@ -245,23 +245,22 @@ class _Part:
     """Passes on what the trainings of one size tell, their progress as a share of all trainings."""
 
     def __init__(
-        self, observer: Observer, name: str, begin: float, share: float, started: float
+        self, observer: Observer, name: str, begin: float, share: float, pace: Pace
     ) -> None:
         self._observer = observer
         self._name = name
         self._begin = begin
         self._share = share
-        self._started = started
+        self._pace = pace
 
     def progress(self, progress: Progress) -> None:
         done = self._begin + self._share * progress.step / progress.total_steps
-        elapsed = time.perf_counter() - self._started
         self._observer.progress(
             replace(
                 progress,
                 step=round(_STEPS * done),
                 total_steps=_STEPS,
-                eta_seconds=elapsed * (1 - done) / done if done > 0 else None,
+                eta_seconds=self._pace.seconds_left(done),
                 message=", ".join(filter(None, (self._name, progress.message))),
             )
         )

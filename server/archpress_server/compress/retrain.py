@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from torch import nn
 
 from archpress_server.compress.checkpoints import NO_CHECKPOINTS, CheckpointStore
 from archpress_server.compress.effort import EffortPlan
+from archpress_server.compress.pace import Pace
 from archpress_server.compress.training_run import TrainingRun, run_training
 from archpress_server.compress.types import (
     Candidate,
@@ -154,7 +154,7 @@ class _Session:
         self._checkpoints = checkpoints
         self._done = 0.0
         self._total = 1.0
-        self._started = time.perf_counter()
+        self._pace = Pace()
 
     def plan_work(self, candidates: Sequence[Candidate]) -> None:
         """Estimate all work as images times MACs, so that progress is even in time."""
@@ -216,7 +216,6 @@ class _Session:
 
     def _report(self, work: float, step: Step, label: str) -> None:
         share = min(1.0, (self._done + work) / self._total)
-        elapsed = time.perf_counter() - self._started
         self.observer.progress(
             Progress(
                 Phase.RETRAIN,
@@ -224,7 +223,7 @@ class _Session:
                 total_steps=1000,
                 loss=step.loss,
                 accuracy=step.accuracy,
-                eta_seconds=elapsed * (1 - share) / share if share > 0 else None,
+                eta_seconds=self._pace.seconds_left(share),
                 message=f"{label}, epoch {step.epoch}",
             )
         )

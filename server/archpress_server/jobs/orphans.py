@@ -29,6 +29,8 @@ def put_loose(database: Database, files: Files, contents: Iterable[bytes], now: 
         FilesUnavailableError: they cannot be stored.
     """
     by_name = {file_name(content): content for content in contents}
+    if not by_name:
+        return
     with database.write() as connection:
         # Waits for whoever is removing the same files.
         lock(connection, Lock.FILES, shared=True)
@@ -52,7 +54,7 @@ def let_go(connection: sa.Connection, names: Iterable[str]) -> None:
     _note(connection, names, _AT_ONCE)
 
 
-def remove_orphans(database: Database, files: Files, now: float, *, most: int = 100) -> int:
+def remove_orphans(database: Database, files: Files, now: float, *, most: int = 1000) -> int:
     """Remove files that nobody names and that are due; return how many.
 
     Raises:

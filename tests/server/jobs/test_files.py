@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -15,6 +16,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from archpress_server.jobs.errors import FilesUnavailableError, StoreSetupError
 from archpress_server.jobs.files import Files
+from tests.disks import mounted_disk
 from tests.server.object_store import BUCKET, ObjectStore, running_object_store
 
 CONTENT = b"0123456789"
@@ -115,6 +117,28 @@ def test_a_full_disk_is_unavailable_and_leaves_what_was_there(
     ]
     assert files.read(SHA256, 0, 100) == CONTENT
     assert files.read(files.put(b"other"), 0, 100) == b"other"
+
+
+def fill(path: Path) -> None:
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+
+def test_a_disk_that_is_really_full_serves_again_once_there_is_room(tmp_path: Path) -> None:
+    with mounted_disk(tmp_path / "disk", "512k") as disk:
+        files = Files(f"file://{disk}")
+        files.prepare()
+        first = files.put(bytes(300_000))
+        with pytest.raises(FilesUnavailableError, match="No space left on device"):
+            files.put(b"1" * 300_000)
+        assert files.read(first, 0, 300_000) == bytes(300_000)
+        fill(disk / "filler")
+        with pytest.raises(StoreSetupError, match="cannot be written: No space left"):
+            files.prepare()
+        (disk / "filler").unlink()
+        files.delete(first)
+        assert files.check(files.put(b"1" * 300_000), 300_000)
 
 
 def test_a_folder_that_went_away_is_not_made_anew(tmp_path: Path) -> None:

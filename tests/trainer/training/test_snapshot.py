@@ -120,6 +120,21 @@ def test_going_on_gives_the_same_bits(
         assert_equal(run(resume=taken[step - 1]), undisturbed)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("optimizer", list(Optimizer))
+def test_a_gpu_goes_on_too(new: Callable[..., Run], optimizer: Optimizer) -> None:
+    recipe = replace(RICH, optimizer=optimizer, learning_rate=0.01, distil_weight=0.3)
+    run = new(recipe)
+    device = torch.device("cuda")
+    run = replace(run, data=run.data.to(device), compute=Compute(device, bfloat16=False))
+    whole, _ = run()
+    for snapshot in (run.snapshots()[step] for step in (0, 7, 20)):
+        result, _ = run(resume=snapshot)
+        assert (result.status, result.steps) == (Status.FINISHED, whole.steps)
+        assert result.loss_sum == pytest.approx(whole.loss_sum, rel=0.05)
+
+
 def test_taking_snapshots_does_not_disturb(new: Callable[..., Run]) -> None:
     run = new(RICH)
     assert_equal(run(checkpoint=lambda take: take() and None), run())
