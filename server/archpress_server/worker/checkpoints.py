@@ -17,7 +17,7 @@ _SHARE_OF_TIME = 0.05
 """Of a worker's time that snapshots may take: large networks are saved less often."""
 
 _SILENT_SECONDS = 5.0
-"""After which nobody trains: there is no step at which a snapshot could be taken."""
+"""After which nobody trains, unless steps took longer: no snapshot could be taken."""
 
 
 class JobCheckpoints:
@@ -45,6 +45,7 @@ class JobCheckpoints:
         self._clock = clock
         self._next = clock() + every_seconds
         self._asked: float | None = None
+        self._longest_step = 0.0
         self._wanted = threading.Event()
         self._saved = threading.Event()
         self._log = structlog.get_logger().bind(job=job, attempt=attempt)
@@ -87,10 +88,13 @@ class JobCheckpoints:
 
     def due(self) -> bool:
         """Return whether the time has come, or somebody waits for a snapshot."""
-        self._asked = self._clock()
+        now = self._clock()
+        if self._asked is not None:
+            self._longest_step = max(self._longest_step, now - self._asked)
+        self._asked = now
         if self._wanted.is_set():
             return not self._saved.is_set()
-        return bool(self._every_seconds) and self._asked >= self._next
+        return bool(self._every_seconds) and now >= self._next
 
     def save_last(self, timeout_seconds: float) -> None:
         """Have the training saved at its next step, and wait for that; to be called by the heart.
@@ -106,4 +110,5 @@ class JobCheckpoints:
                 return
 
     def _is_training(self) -> bool:
-        return self._asked is not None and self._clock() - self._asked < _SILENT_SECONDS
+        silent_seconds = max(_SILENT_SECONDS, 2 * self._longest_step)
+        return self._asked is not None and self._clock() - self._asked < silent_seconds

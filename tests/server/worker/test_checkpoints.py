@@ -188,6 +188,25 @@ def test_the_last_snapshot_is_taken_at_the_next_step(leases: Leases, job: str) -
     assert kept.load("a") == b"last"
 
 
+def test_a_slow_step_is_waited_for(leases: Leases, job: str) -> None:
+    now = 0.0
+    kept = JobCheckpoints(
+        leases.store, job, 2, every_seconds=1000, patience_seconds=0, clock=lambda: now
+    )
+    kept.due()
+    now = 20.0
+    kept.due()
+    now = 50.0
+    heart = threading.Thread(target=kept.save_last, args=(10.0,))
+    heart.start()
+    heart.join(0.3)
+    assert heart.is_alive()
+    assert kept.due()
+    kept.save("a", b"last")
+    heart.join(5.0)
+    assert not heart.is_alive()
+
+
 def test_nobody_waits_where_nothing_is_trained(leases: Leases, job: str) -> None:
     began = time.monotonic()
     of(leases, job).save_last(10.0)
