@@ -18,12 +18,12 @@ from archpress_server.admin import add_admin_commands, run_admin
 from archpress_server.config import (
     ServerConfig,
     add_flags,
-    describe,
     explain,
     load_config,
     parse_flags,
     unknown_environment,
 )
+from archpress_server.print_config import describe, sources
 
 if TYPE_CHECKING:
     from archpress_server.server import Server
@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"archpress-server: {line}", file=sys.stderr)
         return EXIT_SETUP
     if arguments.print_config:
-        print(describe(config), end="")
+        origins = sources(parse_flags(arguments), os.environ, arguments.config)
+        print(describe(config, origins), end="")
         return 0
     if arguments.command in ("token", "jobs"):
         return run_admin(config, arguments)
@@ -63,7 +64,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _health(config: ServerConfig) -> int:
-    from archpress_server.service.extras import check_health, check_ready
+    from archpress_server.service.health import check_health, check_ready
 
     if config.tls_certificate:
         # Whoever asks the API needs its authority, and with mTLS a certificate of its own.
@@ -85,7 +86,7 @@ def _serve(config: ServerConfig) -> int:
     from archpress_server.logs import configure_logs
     from archpress_server.state import prepare_state
 
-    configure_logs(config.log_level)
+    configure_logs(config.log_level, config.log_format)
     for name in unknown_environment(os.environ):
         structlog.get_logger().warning("a variable sets nothing", variable=name)
     try:

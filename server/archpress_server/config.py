@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -133,6 +132,12 @@ class ServerConfig(BaseModel):
     drain_grace_seconds: float = Field(
         default=20.0, ge=0, description="time to end calls at shutdown"
     )
+    drain_delay_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=600,
+        description="time between telling that it stops and stopping, for load balancers",
+    )
     max_run_time_seconds: float = Field(default=86_400.0, ge=1, description="longest run of a job")
     max_message_bytes: int = Field(
         default=4 * 2**20, ge=1024, le=2**30, description="largest request message"
@@ -158,6 +163,9 @@ class ServerConfig(BaseModel):
     )
     poll_seconds: float = Field(
         default=0.1, gt=0, le=10, description="time between looks at the database"
+    )
+    log_format: Literal["json", "text"] = Field(
+        default="json", description="json: an object a line; text: for people"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severity that is logged"
@@ -303,13 +311,6 @@ def parse_flags(arguments: argparse.Namespace) -> dict[str, str]:
     return {k: v for k, v in vars(arguments).items() if k in ServerConfig.model_fields}
 
 
-def describe(config: ServerConfig) -> str:
-    """Return the settings as TOML lines, without a password."""
-    values = json.loads(config.model_dump_json())
-    values["database_url"] = sa.make_url(config.url).render_as_string(hide_password=True)
-    return "".join(f"{name} = {_toml(value)}\n" for name, value in values.items())
-
-
 def explain(error: ValueError) -> Sequence[str]:
     """Return one line per wrong setting."""
     details = getattr(error, "errors", None)
@@ -321,10 +322,3 @@ def explain(error: ValueError) -> Sequence[str]:
 def _place(keys: Sequence[object]) -> Sequence[str]:
     """Return the setting's name; of an error that several settings make, nothing."""
     return [".".join(map(str, keys))] if keys else []
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        pairs = (f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items())
-        return "{" + ", ".join(pairs) + "}"
-    return json.dumps(value)

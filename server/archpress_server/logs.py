@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line on standard error."""
+"""Logs: a line for each event on standard error, as JSON or for people."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import uuid
 
 import structlog
+from structlog.typing import Processor
 
 
 class _Stream:
@@ -22,15 +23,17 @@ class _Stream:
             sys.stderr.flush()
 
 
-def configure_logs(level: str) -> None:
+def configure_logs(level: str, form: str = "json") -> None:
     """Set up this process's logs; to be called once, by its main function."""
+    render: list[Processor] = [structlog.dev.ConsoleRenderer(colors=False)]
+    if form == "json":
+        render = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
+            *render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(_Stream()),  # type: ignore[arg-type]

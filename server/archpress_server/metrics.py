@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import platform
+
+import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from archpress_server import __version__
 from archpress_server.auth.errors import RATE_LIMITED, AuthReason
 from archpress_server.compress.types import Reason
-from archpress_server.jobs.model import INTERNAL, TIMED_OUT, WORKER_LOST, JobRecord, State
+from archpress_server.jobs.errors import FilesUnavailableError, StoreError
+from archpress_server.jobs.model import (
+    ARTIFACT_CORRUPT,
+    INTERNAL,
+    TIMED_OUT,
+    WORKER_LOST,
+    JobRecord,
+    State,
+)
 from archpress_server.jobs.store import Counts
 
-JOB_REASONS = (*(reason.value for reason in Reason), WORKER_LOST, TIMED_OUT, INTERNAL)
+JOB_REASONS = (
+    *(reason.value for reason in Reason),
+    ARTIFACT_CORRUPT,
+    WORKER_LOST,
+    TIMED_OUT,
+    INTERNAL,
+)
 REJECTIONS = (
     *(reason.value for reason in Reason),
     "JOB_NOT_FOUND",
@@ -18,7 +36,7 @@ REJECTIONS = (
     "QUEUE_FULL",
     "DRAINING",
     "DATABASE_UNAVAILABLE",
-    "ARTIFACT_CORRUPT",
+    ARTIFACT_CORRUPT,
     "STORAGE_UNAVAILABLE",
     *(reason.value for reason in AuthReason),
     RATE_LIMITED,
@@ -119,6 +137,24 @@ class Metrics:
             "When the API's certificate expires; 0 without TLS.",
             registry=self.registry,
         )
+        self.serving = Gauge(
+            "archpress_serving",
+            "1 if it serves, by the names of grpc.health.v1; process is the server itself.",
+            ["service"],
+            registry=self.registry,
+        )
+        self.store_failures = Counter(
+            "archpress_store_failures",
+            "Times that the server itself could not reach the database or the artifacts.",
+            ["what"],
+            registry=self.registry,
+        )
+        self.build = Gauge(
+            "archpress_build_info",
+            "1, with the versions in use.",
+            ["version", "python", "grpc"],
+            registry=self.registry,
+        )
         self._create_series()
 
     def _create_series(self) -> None:
@@ -144,12 +180,24 @@ class Metrics:
             self.auth_failures.labels(reason.value)
         for what in ("certificates", "tokens"):
             self.reload_failures.labels(what)
+        for what in ("database", "files"):
+            self.store_failures.labels(what)
+        self.build.labels(__version__, platform.python_version(), grpc.__version__).set(1)
 
     def set_counts(self, counts: Counts) -> None:
         """Take over what the store counted."""
         for state, count in counts.states.items():
             self.jobs.labels(state.value).set(count)
         self.queue_age.set(counts.oldest_queued_seconds)
+
+    def set_serving(self, name: str, *, serving: bool) -> None:
+        """Tell whether something of the health service serves."""
+        self.serving.labels(name or "process").set(serving)
+
+    def observe_store_failure(self, error: StoreError) -> None:
+        """Count that the database or the artifacts could not be reached."""
+        is_files = isinstance(error, FilesUnavailableError)
+        self.store_failures.labels("files" if is_files else "database").inc()
 
     def set_slots(self, busy: int, total: int) -> None:
         """Tell how many worker slots are taken."""

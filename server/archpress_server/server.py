@@ -27,12 +27,13 @@ from archpress_server.planner import Planner
 from archpress_server.service.artifact import ArtifactServicer
 from archpress_server.service.authorize import AuthInterceptor
 from archpress_server.service.compression import CompressionServicer
-from archpress_server.service.extras import add_health, add_reflection, set_serving
 from archpress_server.service.gate import Gate
+from archpress_server.service.health import ARTIFACTS, COMPRESSION, WORKERS, Health
 from archpress_server.service.info import InfoServicer
 from archpress_server.service.interceptors import CallInterceptor, CallMetrics
 from archpress_server.service.messages import MessageInterceptor
 from archpress_server.service.parse import RequestParser
+from archpress_server.service.reflection import add_reflection
 from archpress_server.service.watch import Watches
 from archpress_server.state import open_leases
 from archpress_server.supervisor import Supervisor
@@ -78,6 +79,12 @@ class Server:
         self._executor = make_executor(config, worker_command)
         self._supervisor = Supervisor(config, self.leases, self.metrics, self._executor)
         self._info = InfoServicer(config, catalog)
+        checks = {
+            COMPRESSION: self._database_fault,
+            ARTIFACTS: self._database_fault,
+            WORKERS: self._workers_fault,
+        }
+        self._health = Health(checks, self.metrics)
         self._calls = CallMetrics(self.metrics.registry)
         self._auth = AuthInterceptor(self._security.authenticator, self._security.limiter)
         self._renewing: asyncio.Task[None] | None = None
@@ -122,7 +129,7 @@ class Server:
             self._server,
         )
         add_InfoServiceServicer_to_server(self._info, self._server)
-        self._health = add_health(self._server)
+        self._health.add_to(self._server)
         if self.config.reflection:
             add_reflection(self._server)
         self.port = self._listen()
@@ -143,18 +150,18 @@ class Server:
         self._renewing = asyncio.create_task(self._renew(), name="tokens and certificates")
         if self._warm:
             self._looking = asyncio.create_task(self._look_at_datasets(), name="data sets")
-        await set_serving(self._health)
+        await self._health.start()
         self._log.info("serving", host=self.config.host, port=self.port)
 
     async def stop(self) -> None:
-        """Drain: refuse new work, give jobs back, end the streams, then the calls."""
+        """Drain (ADR 21): tell it, wait, refuse new work; give jobs back while calls end."""
         self._log.info("draining")
-        await self._health.enter_graceful_shutdown()
+        await self._health.drain()
+        await asyncio.sleep(self.config.drain_delay_seconds)
         self._gate.draining = True
-        await self._supervisor.drain(self.config.drain_grace_seconds)
+        grace_seconds = self.config.drain_grace_seconds
+        await asyncio.gather(self._supervisor.drain(grace_seconds), self._end_calls(grace_seconds))
         await self._executor.close()
-        await self._watches.close()
-        await self._server.stop(self.config.drain_grace_seconds)
         for task in (self._looking, self._renewing):
             if task is not None:
                 task.cancel()
@@ -166,6 +173,10 @@ class Server:
             await asyncio.to_thread(self.operator_port.close)
         self.leases.store.database.close()
         self._log.info("stopped")
+
+    async def _end_calls(self, grace_seconds: float) -> None:
+        await self._watches.close()
+        await self._server.stop(grace_seconds)
 
     def _listen(self) -> int:
         address = f"{self.config.host}:{self.config.port}"
@@ -194,13 +205,26 @@ class Server:
             ("grpc.so_reuseport", 0),
         ]
 
-    def _alive(self) -> bool:
-        """Whether the event loop is not stuck; a failing database alone is no reason to restart."""
-        return time.monotonic() - self._supervisor.last_turn < _READY_SECONDS
+    def _alive(self) -> str:
+        """Tell if the event loop is stuck; a failing database alone is no reason to restart."""
+        silent_seconds = time.monotonic() - self._supervisor.last_turn
+        return (
+            f"nothing moved for {silent_seconds:.0f} s" if silent_seconds > _READY_SECONDS else ""
+        )
 
-    def _ready(self) -> bool:
-        recent = time.monotonic() - self._supervisor.last_success < _READY_SECONDS
-        return recent and not self._gate.draining
+    def _ready(self) -> str:
+        return self._health.faults(COMPRESSION)
+
+    def _database_fault(self) -> str:
+        silent_seconds = time.monotonic() - self._supervisor.last_success
+        if silent_seconds > _READY_SECONDS:
+            return f"the database has not answered for {silent_seconds:.0f} s"
+        return ""
+
+    def _workers_fault(self) -> str:
+        if not self._executor.slots:
+            return "no workers are set up"
+        return self._supervisor.fault
 
     async def _renew(self) -> None:
         while True:

@@ -61,6 +61,8 @@ class Supervisor:
         """When the database last answered, on the monotonic clock."""
         self.last_turn = self.last_success
         """When the loop last came round, on the monotonic clock."""
+        self.fault = ""
+        """Why no worker can be started at the moment; empty if one can."""
 
     def start(self) -> None:
         """Begin to lease jobs."""
@@ -102,10 +104,13 @@ class Supervisor:
                     next_sweep = now + _SWEEP_SECONDS
                 await self._lease()
                 self.last_success = time.monotonic()
+                self.fault = ""
             except StoreError as error:
+                self._metrics.observe_store_failure(error)
                 self._log.error("the job store fails", error=str(error))
                 await asyncio.sleep(1.0)
             except (ExecutorError, OSError) as error:
+                self.fault = str(error)
                 self._log.error("the supervisor fails", error=str(error))
                 await asyncio.sleep(1.0)
             with contextlib.suppress(TimeoutError):
@@ -118,6 +123,7 @@ class Supervisor:
             try:
                 await asyncio.to_thread(self._leases.purge)
             except StoreError as error:
+                self._metrics.observe_store_failure(error)
                 self._log.warning("jobs or files that are over stay for now", error=str(error))
             await asyncio.sleep(_PURGE_SECONDS)
 
@@ -144,7 +150,13 @@ class Supervisor:
         self._workers[record.id, record.attempt] = worker
         self._metrics.set_slots(len(self._workers), self._executor.slots)
         worker.watch = asyncio.create_task(self._watch(worker), name=f"worker {record.id}")
-        self._log.info("worker started", job=record.id, attempt=record.attempt, place=run.place)
+        self._log.info(
+            "worker started",
+            job=record.id,
+            attempt=record.attempt,
+            principal=record.principal,
+            place=run.place,
+        )
 
     async def _watch(self, worker: _Worker) -> None:
         end = await worker.run.wait()

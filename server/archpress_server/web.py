@@ -31,10 +31,10 @@ class OperatorPort:
         host: str,
         port: int,
         registry: CollectorRegistry,
-        alive: Callable[[], bool],
-        ready: Callable[[], bool],
+        alive: Callable[[], str],
+        ready: Callable[[], str],
     ) -> None:
-        """Listen at once; `port` 0 takes a free one.
+        """Listen at once; `port` 0 takes a free one. Probes return what is wrong, if anything is.
 
         Raises:
             OSError: the port is taken.
@@ -48,11 +48,13 @@ class OperatorPort:
                 page: Iterable[bytes] = metrics(environ, start_response)
                 return page
             probe = probes.get(path)
-            status = "404 Not Found"
+            status, text = "404 Not Found", "Not Found"
             if probe is not None:
-                status = "200 OK" if probe() else "503 Service Unavailable"
+                fault = probe()
+                status = "503 Service Unavailable" if fault else "200 OK"
+                text = fault or "OK"
             start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-            return [status[4:].encode() + b"\n"]
+            return [f"{text}\n".encode()]
 
         try:
             self._server = make_server(host, port, app, server_class=_Server, handler_class=_Quiet)

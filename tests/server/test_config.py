@@ -9,7 +9,6 @@ import pytest
 from archpress_server.__main__ import main
 from archpress_server.config import (
     ServerConfig,
-    describe,
     explain,
     load_config,
     unknown_environment,
@@ -80,23 +79,6 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such file") as caught:
         load_config({}, tmp_path / "no.toml")
     assert len(explain(caught.value)) == 1
-
-
-def test_the_shown_settings_hide_passwords_and_read_back(tmp_path: Path) -> None:
-    config = ServerConfig(
-        database_url="postgresql://u:secret@host/db", dataset_files={"a": Path("/x.npz")}
-    )
-    text = describe(config)
-    assert "secret" not in text
-    file = tmp_path / "server.toml"
-    file.write_text(text)
-    again = load_config({}, file)
-    assert again == config.model_copy(update={"database_url": "postgresql://u:***@host/db"})
-
-
-def test_print_config_shows_the_result(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--port", "7", "--print-config"]) == 0
-    assert "port = 7\n" in capsys.readouterr().out
 
 
 def test_variables_that_set_nothing_are_told() -> None:

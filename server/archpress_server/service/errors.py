@@ -213,10 +213,10 @@ def job_status(error: JobError) -> status_pb2.Status:
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) -> Never:
-    """End a call with a refusal."""
+    """End a call with a refusal, keeping the trailing metadata that are set."""
     status = to_status(refusal)
     details = ((STATUS_DETAILS, status.SerializeToString()),)
-    await context.abort(refusal.code, status.message, details)
+    await context.abort(refusal.code, status.message, (*context.trailing_metadata(), *details))
 
 
 def _bad_request(violations: Sequence[FieldViolation], room: int) -> error_details_pb2.BadRequest:

@@ -1,4 +1,4 @@
-"""Around every call: Prometheus metrics, and errors into statuses."""
+"""Around every call: Prometheus metrics, a line in the log, and errors into statuses."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from archpress_proto.v1 import artifact_service_pb2, compression_service_pb2, info_service_pb2
 from archpress_server.metrics import Metrics
+from archpress_server.service.access_log import enter_call, log_call
 from archpress_server.service.errors import Refusal, abort, refusal_of
 from archpress_server.service.handlers import Context, Handler, function_of, with_function
 
@@ -33,6 +34,8 @@ class _Call:
         self._metrics = metrics
         self._labels = labels
         self._start = time.monotonic()
+        self.code = grpc.StatusCode.CANCELLED
+        self.reason = ""
         metrics.started.labels(*labels).inc()
 
     def received(self) -> None:
@@ -41,9 +44,12 @@ class _Call:
     def sent(self) -> None:
         self._metrics.sent.labels(*self._labels).inc()
 
-    def end(self, code: grpc.StatusCode) -> None:
-        self._metrics.handled.labels(*self._labels, code.name).inc()
-        self._metrics.seconds.labels(*self._labels).observe(time.monotonic() - self._start)
+    def end(self) -> float:
+        """Count the end and return the seconds that it took."""
+        seconds = time.monotonic() - self._start
+        self._metrics.handled.labels(*self._labels, self.code.name).inc()
+        self._metrics.seconds.labels(*self._labels).observe(seconds)
+        return seconds
 
 
 class CallMetrics:
@@ -98,7 +104,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None:
-            self._calls.begin(method).end(grpc.StatusCode.UNIMPLEMENTED)
+            unknown = self._calls.begin(method)
+            unknown.code = grpc.StatusCode.UNIMPLEMENTED
+            unknown.end()
             return handler
         if not self._calls.knows(method):
             return handler
@@ -108,28 +116,26 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _single(self, inner: Any, method: str) -> Any:
         async def run(request: Any, context: Context) -> Any:
             call = self._calls.begin(method)
-            code = grpc.StatusCode.CANCELLED
+            enter_call(context)
             try:
                 call.received()
                 answer = await inner(request, context)
                 call.sent()
-                code = grpc.StatusCode.OK
+                call.code = grpc.StatusCode.OK
                 return answer
             except asyncio.CancelledError:
                 raise
             except Exception as error:
-                refusal = self._refuse(error)
-                code = refusal.code
-                await abort(context, refusal)
+                await abort(context, self._refuse(call, error))
             finally:
-                call.end(code)
+                log_call(method, call.code, call.reason, call.end())
 
         return run
 
     def _streaming(self, inner: Any, method: str) -> Any:
         async def run(request: Any, context: Context) -> AsyncIterator[Any]:
             call = self._calls.begin(method)
-            code = grpc.StatusCode.CANCELLED
+            enter_call(context)
             answers: AsyncGenerator[Any, None] | None = None
             try:
                 call.received()
@@ -137,24 +143,23 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 async for answer in answers:
                     yield answer
                     call.sent()
-                code = grpc.StatusCode.OK
+                call.code = grpc.StatusCode.OK
             except asyncio.CancelledError:
                 raise
             except Exception as error:
-                refusal = self._refuse(error)
-                code = refusal.code
-                await abort(context, refusal)
+                await abort(context, self._refuse(call, error))
             finally:
-                call.end(code)
+                log_call(method, call.code, call.reason, call.end())
                 # Now, and not when it is collected: the stream's watcher leaves with it.
                 if answers is not None:
                     await answers.aclose()
 
         return run
 
-    def _refuse(self, error: Exception) -> Refusal:
+    def _refuse(self, call: _Call, error: Exception) -> Refusal:
         refusal = refusal_of(error)
-        self._metrics.observe_rejection(refusal.reason or "QUEUE_FULL")
+        call.code, call.reason = refusal.code, refusal.reason or "QUEUE_FULL"
+        self._metrics.observe_rejection(call.reason)
         return refusal
 
 

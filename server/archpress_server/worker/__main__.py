@@ -25,7 +25,7 @@ def main() -> None:
     arguments = parser.parse_args()
     # Standard input and not a flag: the database's URL may hold a password.
     config = ServerConfig.model_validate_json(sys.stdin.read())
-    configure_logs(config.log_level)
+    configure_logs(config.log_level, config.log_format)
     leases = open_leases(config)
     checkpoints = JobCheckpoints(
         leases.store,

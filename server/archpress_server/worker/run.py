@@ -90,6 +90,7 @@ def _work(
     fail = partial(leases.fail, job, attempt)
     try:
         record = patiently(lambda: leases.store.get(job), leases.lease_seconds)
+        structlog.contextvars.bind_contextvars(principal=record.principal)
         compression = _compress(record.spec, leases.store, config, observer, checkpoints)
         observer.flush()
         return partial(leases.succeed, job, attempt, compression)

@@ -27,6 +27,8 @@ from archpress_trainer.space.vocab import LayerKind as VocabularyKind
 if TYPE_CHECKING:
     from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceAsyncStub
 
+pytestmark = pytest.mark.usefixtures("each_refusal_moves_one_series")
+
 MAX = 2**31 - 1
 
 

@@ -28,6 +28,8 @@ from tests.server.onnx_import.files import numbers, plain, written
 if TYPE_CHECKING:
     from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceAsyncStub
 
+pytestmark = pytest.mark.usefixtures("each_refusal_moves_one_series")
+
 LIMIT = 1_000_000
 
 
