@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from archpress_server.jobs.errors import FilesUnavailableError, StaleAttemptError
+from archpress_server.jobs.database import Lock, lock
+from archpress_server.jobs.errors import StaleAttemptError
 from archpress_server.jobs.files import file_name
 from archpress_server.jobs.orphans import keep, let_go, put_loose
 from archpress_server.jobs.rows import held_job
@@ -27,15 +28,18 @@ def save_checkpoint(store: JobStore, job: str, attempt: int, part: str, content:
             raise StaleAttemptError(f"attempt {attempt} of job {job} is over")
         earlier = connection.scalar(sa.select(checkpoints.c.sha256).where(this))
         connection.execute(checkpoints.delete().where(this))
-        if not keep(connection, [sha256]):
-            raise FilesUnavailableError("a file was removed before a row named it")
+        lock(connection, Lock.FILES, shared=True)
+        # In the order of their names, as all do, so that no two wait for one another.
+        if earlier is not None and earlier < sha256:
+            let_go(connection, [earlier])
+        keep(connection, store.files, [content])
+        if earlier is not None and earlier > sha256:
+            let_go(connection, [earlier])
         connection.execute(
             checkpoints.insert().values(
                 job=job, part=part, sha256=sha256, size_bytes=len(content), attempt=attempt
             )
         )
-        if earlier is not None and earlier != sha256:
-            let_go(connection, [earlier])
 
 
 def load_checkpoint(store: JobStore, job: str, part: str) -> bytes | None:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from archpress_server.compress.types import Budget, Candidate, Compression, Progress
 from archpress_server.jobs.clock import Steadiness
 from archpress_server.jobs.database import Lock, lock
-from archpress_server.jobs.errors import FilesUnavailableError, StaleAttemptError
+from archpress_server.jobs.errors import StaleAttemptError
 from archpress_server.jobs.files import file_name
 from archpress_server.jobs.model import (
     HELD,
@@ -248,8 +248,7 @@ class Leases:
             if error is not None:
                 values["error"] = dumps(error_to_json(error))
             if compression is not None:
-                if not keep(connection, map(file_name, models)):
-                    raise FilesUnavailableError("a file was removed before a row named it")
+                keep(connection, self.store.files, models)
                 result = self._name_files(connection, job, compression)
                 result = replace(result, nearest_budget=nearest_budget)
                 values["result"] = dumps(result_to_json(result))

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from archpress_server.jobs.database import Database, Lock, lock
+from archpress_server.jobs.errors import FilesUnavailableError
 from archpress_server.jobs.files import Files, file_name
 from archpress_server.jobs.schema import artifacts, checkpoints, loose_files, uploads
 
@@ -39,14 +40,20 @@ def put_loose(database: Database, files: Files, contents: Iterable[bytes], now: 
         files.put(content)
 
 
-def keep(connection: sa.Connection, names: Iterable[str]) -> bool:
-    """Keep files that this transaction names; False if one was removed since it was stored."""
+def keep(connection: sa.Connection, files: Files, contents: Iterable[bytes]) -> None:
+    """Keep files that this transaction names.
+
+    Raises:
+        FilesUnavailableError: one was removed since it was stored; store it again.
+    """
+    sizes = {file_name(content): len(content) for content in contents}
+    # Nobody removes a file while this is held, so what is there now stays.
     lock(connection, Lock.FILES, shared=True)
-    for sha256 in sorted(set(names)):
-        noted = loose_files.delete().where(loose_files.c.sha256 == sha256)
-        if connection.execute(noted).rowcount == 0 and not _is_named(connection, sha256):
-            return False
-    return True
+    for sha256 in sorted(sizes):
+        # The note may be that of another, who has yet to store the same file.
+        if not files.check(sha256, sizes[sha256]):
+            raise FilesUnavailableError("a file was removed before a row named it")
+        connection.execute(loose_files.delete().where(loose_files.c.sha256 == sha256))
 
 
 def let_go(connection: sa.Connection, names: Iterable[str]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import sqlalchemy as sa
 
 from archpress_server.jobs.database import Lock, lock
-from archpress_server.jobs.errors import FilesUnavailableError, UploadQuotaError
+from archpress_server.jobs.errors import UploadQuotaError
 from archpress_server.jobs.files import file_name
 from archpress_server.jobs.model import ArtifactRecord, State, new_id
 from archpress_server.jobs.orphans import keep, let_go, put_loose
@@ -43,8 +43,7 @@ class Uploads:
         with self.store.database.write() as connection:
             # Two that upload at one time would each find room, and no file of the same content.
             lock(connection, Lock.UPLOAD)
-            if not keep(connection, [sha256]):
-                raise FilesUnavailableError("the file was removed before a row named it")
+            keep(connection, self.store.files, [content])
             now = self.store.clock()
             expire = now + self.store.retention_seconds
             known = self._of_content(connection, principal, sha256)

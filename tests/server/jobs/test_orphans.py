@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -9,6 +11,7 @@ import sqlalchemy as sa
 
 from archpress_server.compress.types import Compression
 from archpress_server.jobs import orphans
+from archpress_server.jobs.checkpoints import load_checkpoint, save_checkpoint
 from archpress_server.jobs.errors import FilesUnavailableError
 from archpress_server.jobs.files import file_name
 from archpress_server.jobs.leases import Leases
@@ -72,12 +75,55 @@ def test_a_file_that_was_removed_in_between_is_stored_again(
         patched.setattr(orphans, "_GRACE_SECONDS", -1.0)
         put_loose(leases.store.database, leases.store.files, [compression.model], 0.0)
         assert remove(leases, 1.0) == 1
-        with leases.store.database.write() as connection:
-            assert not keep(connection, [file_name(compression.model)])
+        with (
+            pytest.raises(FilesUnavailableError, match="before a row named it"),
+            leases.store.database.write() as connection,
+        ):
+            keep(connection, leases.store.files, [compression.model])
     record = leases.succeed(job, 1, compression)
     assert record is not None
     assert record.state is State.SUCCEEDED
     assert leases.store.files.check(file_name(compression.model), len(compression.model))
+
+
+def test_what_is_named_is_there_however_eager_the_removal(
+    leases: Leases, submission: Submission
+) -> None:
+    store, ended = leases.store, threading.Event()
+    jobs = [store.create(submission).id for _ in range(3)]
+    for _ in jobs:
+        leases.lease_next("w")
+
+    def clear_away() -> int:
+        removed = 0
+        while not ended.is_set():
+            # So late that what was just stored is due.
+            removed += remove(leases, store.clock() + 10_000)
+        return removed
+
+    def work(job: str) -> int:
+        """Name the same two files in turn, as all the others do."""
+        again = 0
+        for turn in range(12):
+            content = b"even" if turn % 2 else b"odd"
+            while True:
+                try:
+                    save_checkpoint(store, job, 1, "a", content)
+                    break
+                except FilesUnavailableError:
+                    again += 1
+            assert load_checkpoint(store, job, "a") == content
+        return again
+
+    with ThreadPoolExecutor() as pool:
+        clearing = pool.submit(clear_away)
+        try:
+            again = sum(pool.map(work, jobs))
+        finally:
+            ended.set()
+        removed = clearing.result()
+    assert removed > 0
+    assert again < 1000
 
 
 class Away:
