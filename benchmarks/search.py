@@ -12,10 +12,10 @@ method, the least above local search from the input network and screening with f
 ingredients, the changes nearby and fitted widths are worth the most, the descent the most under the
 tightest budgets.
 
-Outcome: as predicted for all rivals; the nearest are screening with fitted widths and without, ahead
-of which ours is since it chooses its candidates together (docs/results.md). The other six were
-searched on a GPU, ours and screening on a CPU: the version of ours before had 90.43% on the one and
-90.37% on the other.
+Outcome: as predicted for all rivals; the nearest are screening with fitted widths and without,
+ahead of which ours is since it chooses its candidates together (docs/results.md). The other six
+were searched on a GPU, ours and screening on a CPU: the version of ours before had 90.43% on the
+one and 90.37% on the other.
 
 Each way on a target is a line of the output, written when it is done; a run that was broken off
 goes on. With a GPU, give several workers.
