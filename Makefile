@@ -11,7 +11,7 @@ FASHION_MNIST := /usr/share/datasets/fashion-mnist
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data browser demo test chaos fuzz check stubs lint-proto format clean
+.PHONY: help setup data browser prometheus demo test chaos fuzz image check stubs lint-proto format clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,10 +48,20 @@ browser: # For the test that looks at the trainer's report; skipped where there 
 		echo "Chromium is not installed; the test of the report in a browser will be skipped"; \
 	fi
 
+prometheus: # For the tests of dashboard and alerts; skipped where there is none.
+	@if command -v prometheus >/dev/null && command -v promtool >/dev/null; then \
+		:; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] \
+		&& apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus; then \
+		echo "Prometheus is installed"; \
+	else \
+		echo "Prometheus is not installed; the tests of dashboard and alerts in it will be skipped"; \
+	fi
+
 demo: setup ## Compress a network for Fashion-MNIST, through a server of its own.
 	$(BIN)/python examples/demo.py
 
-test: setup browser ## Run the tests.
+test: setup browser prometheus ## Run the tests.
 	$(BIN)/python -m pytest
 
 chaos: setup ## Kill servers and workers at random, and see that nothing is lost.
@@ -60,12 +70,16 @@ chaos: setup ## Kill servers and workers at random, and see that nothing is lost
 fuzz: setup ## Send the API more than 20,000 requests that it should not get.
 	$(BIN)/python -m pytest tests/fuzz --hypothesis-profile fuzz --timeout 1800
 
-check: setup lint-proto ## Check format, style, types, imports, protos and stubs.
+image: ## Build the container image and ask a server in it for its health.
+	deploy/image.sh
+
+check: setup lint-proto ## Check format, style, types, imports, protos, stubs and the Dockerfile.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python proto/generate.py --check
+	$(BIN)/hadolint Dockerfile
 
 stubs: ## Generate the Python stubs from the protos.
 	$(PYTHON) proto/generate.py
