@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import queue
+import sys
 import threading
 import time
 import warnings
@@ -103,7 +104,7 @@ class Transport:
     ) -> R:
         """Return the answer of a method that may be repeated."""
         return self._repeated(
-            lambda stubs, left: method(stubs)(request, timeout=left, metadata=self._metadata),
+            lambda stubs, left: method(stubs)(request, timeout=left, metadata=self._sent()),
             timeout_seconds or self.timeouts.request_seconds,
         )
 
@@ -115,7 +116,7 @@ class Transport:
     ) -> R:
         """Return the answer to a stream of messages, which may be repeated from its start."""
         return self._repeated(
-            lambda stubs, left: method(stubs)(messages(), timeout=left, metadata=self._metadata),
+            lambda stubs, left: method(stubs)(messages(), timeout=left, metadata=self._sent()),
             timeout_seconds,
         )
 
@@ -145,7 +146,7 @@ class Transport:
     ) -> Generator[R, None, None]:
         """Yield the answers of a method, once; the caller decides about repetition."""
         with mapped_errors():
-            call = method(self._open())(request, timeout=timeout_seconds, metadata=self._metadata)
+            call = method(self._open())(request, timeout=timeout_seconds, metadata=self._sent())
         reader = _Reader(call)
         deadline = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
         try:
@@ -168,6 +169,17 @@ class Transport:
             raise
         finally:
             reader.stop()
+
+    def _sent(self) -> tuple[tuple[str, str], ...]:
+        """Return the metadata of a call, with the caller's span where the program has traces."""
+        api = sys.modules.get("opentelemetry.trace")
+        if api is None:
+            return self._metadata
+        span = api.get_current_span().get_span_context()
+        if not span.is_valid:
+            return self._metadata
+        traceparent = f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
+        return (*self._metadata, ("traceparent", traceparent))
 
     def _check_open(self) -> None:
         if self._closed:

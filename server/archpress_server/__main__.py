@@ -85,6 +85,7 @@ def _serve(config: ServerConfig) -> int:
     from archpress_server.jobs.errors import StoreSetupError
     from archpress_server.logs import configure_logs
     from archpress_server.state import prepare_state
+    from archpress_server.traces import TracesError
 
     configure_logs(config.log_level, config.log_format)
     for name in unknown_environment(os.environ):
@@ -98,7 +99,7 @@ def _serve(config: ServerConfig) -> int:
         from archpress_server.server import Server
 
         return asyncio.run(run_until_stopped(Server(config, catalog)))
-    except (ExecutorError, StoreSetupError, OSError, ValueError) as error:
+    except (ExecutorError, StoreSetupError, TracesError, OSError, ValueError) as error:
         print(f"archpress-server: {error}", file=sys.stderr)
         return EXIT_SETUP
 

@@ -164,6 +164,9 @@ class ServerConfig(BaseModel):
     poll_seconds: float = Field(
         default=0.1, gt=0, le=10, description="time between looks at the database"
     )
+    traces_url: str = Field(
+        default="", description="OTLP collector (gRPC), http://HOST:4317; empty makes no traces"
+    )
     log_format: Literal["json", "text"] = Field(
         default="json", description="json: an object a line; text: for people"
     )

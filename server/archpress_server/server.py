@@ -37,10 +37,12 @@ from archpress_server.service.reflection import add_reflection
 from archpress_server.service.watch import Watches
 from archpress_server.state import open_leases
 from archpress_server.supervisor import Supervisor
+from archpress_server.traces import open_traces
 from archpress_server.web import OperatorPort
 
 _READY_SECONDS = 15.0
 _RENEW_SECONDS = 1.0
+_FLUSH_SECONDS = 2.0
 
 
 class Server:
@@ -61,6 +63,7 @@ class Server:
 
         Raises:
             ValueError: the settings of tokens and certificates, or their files, are wrong.
+            TracesError: traces are asked for without their package.
         """
         self.config = config
         self.metrics = Metrics()
@@ -77,7 +80,10 @@ class Server:
         self._planner = Planner(config.threads_per_worker)
         self._watches = Watches(self.leases.store, self.metrics, config.poll_seconds)
         self._executor = make_executor(config, worker_command)
-        self._supervisor = Supervisor(config, self.leases, self.metrics, self._executor)
+        self._traces = open_traces(config.traces_url, "archpress-server")
+        self._supervisor = Supervisor(
+            config, self.leases, self.metrics, self._executor, self._traces
+        )
         self._info = InfoServicer(config, catalog)
         checks = {
             COMPRESSION: self._database_fault,
@@ -102,7 +108,7 @@ class Server:
         store = self.leases.store
         self._server = grpc.aio.server(
             interceptors=[
-                CallInterceptor(self._calls, self.metrics),
+                CallInterceptor(self._calls, self.metrics, self._traces),
                 self._auth,
                 MessageInterceptor(),
             ],
@@ -172,6 +178,7 @@ class Server:
         if self.operator_port is not None:
             await asyncio.to_thread(self.operator_port.close)
         self.leases.store.database.close()
+        await asyncio.to_thread(self._traces.flush, _FLUSH_SECONDS)
         self._log.info("stopped")
 
     async def _end_calls(self, grace_seconds: float) -> None:

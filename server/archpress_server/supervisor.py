@@ -17,6 +17,7 @@ from archpress_server.jobs.errors import JobNotFoundError, StoreError
 from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.model import HELD, JobRecord
 from archpress_server.metrics import Metrics
+from archpress_server.traces import Attributes, Traces
 
 _SWEEP_SECONDS = 1.0
 _PURGE_SECONDS = 60.0
@@ -27,6 +28,7 @@ class _Worker:
     job: str
     attempt: int
     run: Run
+    began: float = field(default_factory=time.monotonic)
     kill_after: float | None = None
     watch: asyncio.Task[None] | None = field(default=None, repr=False)
 
@@ -44,8 +46,10 @@ class Supervisor:
         leases: Leases,
         metrics: Metrics,
         executor: Executor,
+        traces: Traces,
     ) -> None:
         """Give jobs to an executor, which the caller opens and closes."""
+        self._traces = traces
         self._config = config
         self._leases = leases
         self._metrics = metrics
@@ -179,12 +183,21 @@ class Supervisor:
             taken = self._leases.requeue(worker.job, worker.attempt)
         else:
             taken = self._leases.lose(worker.job, worker.attempt, end.cause)
+            if taken is not None:
+                self._trace_loss(worker, end.cause)
         if taken is not None:
             return taken
         try:
             return self._leases.store.get(worker.job)
         except JobNotFoundError:
             return None
+
+    def _trace_loss(self, worker: _Worker, cause: str) -> None:
+        """Make a span of an attempt whose worker cannot tell of it any more."""
+        facts: Attributes = {"archpress.job": worker.job, "archpress.attempt": worker.attempt}
+        parent = self._leases.store.traceparent(worker.job)
+        seconds = time.monotonic() - worker.began
+        self._traces.record("attempt", parent, seconds, cause, facts)
 
     async def _sweep(self) -> None:
         expired = await asyncio.to_thread(self._leases.expire)

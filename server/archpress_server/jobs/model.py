@@ -84,6 +84,8 @@ class Submission:
     abandon_grace_seconds: float = 60.0
     principal: str = ""
     result_key: str = ""
+    traceparent: str = ""
+    """W3C's name of the span that asks for it; empty without traces."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,7 @@ class JobStore:
                     abandon_time=None if grace is None else now + grace,
                     result_key=submission.result_key or None,
                     upload=spec.artifact or None,
+                    traceparent=submission.traceparent,
                 )
             )
             if spec.labels:
@@ -171,6 +172,12 @@ class JobStore:
         with self.database.read() as connection:
             row = _existing(select_job(connection, job), job)
             return to_record(row, queue_position(connection, row))
+
+    def traceparent(self, job: str) -> str:
+        """Return the span that a job was created in; empty without one."""
+        query = sa.select(jobs.c.traceparent).where(jobs.c.id == job)
+        with self.database.read() as connection:
+            return connection.scalar(query) or ""
 
     def list(
         self,

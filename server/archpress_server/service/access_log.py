@@ -31,6 +31,13 @@ def enter_call(context: Context) -> str:
     return request_id
 
 
+def traceparent_of(context: Context) -> str:
+    """Return the caller's span, as it names it."""
+    sent = (value for key, value in context.invocation_metadata() or () if key == "traceparent")
+    value = next(sent, "")
+    return value if isinstance(value, str) else ""
+
+
 def log_call(method: str, code: grpc.StatusCode, reason: str, seconds: float) -> None:
     """Log a call that ended; successful reading, of which there is much, for debugging only."""
     log = structlog.get_logger()

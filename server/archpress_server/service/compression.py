@@ -35,6 +35,7 @@ from archpress_server.service.parse import (
     job_id,
 )
 from archpress_server.service.watch import Watches
+from archpress_server.traces import current_traceparent
 
 _WAITING_PLANS = 16
 
@@ -191,6 +192,7 @@ class CompressionServicer(CompressionServiceServicer):
         submission = replace(
             await asyncio.to_thread(self._parser.submission, request, upload),
             principal=current_caller().principal,
+            traceparent=current_traceparent(),
         )
         if request.validate_only:
             return _as_it_would_be(submission)

@@ -1,10 +1,11 @@
-"""Around every call: Prometheus metrics, a line in the log, and errors into statuses."""
+"""Around every call: metrics, a line in the log, a span, and errors into statuses."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -12,9 +13,10 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from archpress_proto.v1 import artifact_service_pb2, compression_service_pb2, info_service_pb2
 from archpress_server.metrics import Metrics
-from archpress_server.service.access_log import enter_call, log_call
+from archpress_server.service.access_log import enter_call, log_call, traceparent_of
 from archpress_server.service.errors import Refusal, abort, refusal_of
 from archpress_server.service.handlers import Context, Handler, function_of, with_function
+from archpress_server.traces import Traces, enter_span
 
 _LABELS = ("grpc_type", "grpc_service", "grpc_method")
 _UNKNOWN = ("unary", "unknown", "unknown")
@@ -90,10 +92,11 @@ class CallMetrics:
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Counts the calls of the API and answers what their handlers raise."""
 
-    def __init__(self, calls: CallMetrics, metrics: Metrics) -> None:
-        """Count calls, and refusals by their reason."""
+    def __init__(self, calls: CallMetrics, metrics: Metrics, traces: Traces) -> None:
+        """Count calls, and refusals by their reason; make a span of each call."""
         self._calls = calls
         self._metrics = metrics
+        self._traces = traces
 
     async def intercept_service(
         self,
@@ -115,46 +118,56 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _single(self, inner: Any, method: str) -> Any:
         async def run(request: Any, context: Context) -> Any:
-            call = self._calls.begin(method)
-            enter_call(context)
-            try:
-                call.received()
-                answer = await inner(request, context)
-                call.sent()
-                call.code = grpc.StatusCode.OK
-                return answer
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:
-                await abort(context, self._refuse(call, error))
-            finally:
-                log_call(method, call.code, call.reason, call.end())
+            with self._begun(method, context) as call:
+                try:
+                    call.received()
+                    answer = await inner(request, context)
+                    call.sent()
+                    call.code = grpc.StatusCode.OK
+                    return answer
+                except asyncio.CancelledError:
+                    raise
+                except Exception as error:
+                    await abort(context, self._refuse(call, error))
 
         return run
 
     def _streaming(self, inner: Any, method: str) -> Any:
         async def run(request: Any, context: Context) -> AsyncIterator[Any]:
-            call = self._calls.begin(method)
-            enter_call(context)
             answers: AsyncGenerator[Any, None] | None = None
-            try:
-                call.received()
-                answers = inner(request, context)
-                async for answer in answers:
-                    yield answer
-                    call.sent()
-                call.code = grpc.StatusCode.OK
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:
-                await abort(context, self._refuse(call, error))
-            finally:
-                log_call(method, call.code, call.reason, call.end())
-                # Now, and not when it is collected: the stream's watcher leaves with it.
-                if answers is not None:
-                    await answers.aclose()
+            with self._begun(method, context) as call:
+                try:
+                    call.received()
+                    answers = inner(request, context)
+                    async for answer in answers:
+                        yield answer
+                        call.sent()
+                    call.code = grpc.StatusCode.OK
+                except asyncio.CancelledError:
+                    raise
+                except Exception as error:
+                    await abort(context, self._refuse(call, error))
+                finally:
+                    # Now, and not when it is collected: the stream's watcher leaves with it.
+                    if answers is not None:
+                        await answers.aclose()
 
         return run
+
+    @contextmanager
+    def _begun(self, method: str, context: Context) -> Iterator[_Call]:
+        """Begin a call, and tell metrics, log and traces of its end."""
+        call = self._calls.begin(method)
+        request_id = enter_call(context)
+        facts = {"rpc.system": "grpc", "rpc.method": method, "archpress.request": request_id}
+        with self._traces.span(method[1:], traceparent_of(context), facts) as span:
+            enter_span(span)
+            try:
+                yield call
+            finally:
+                if call.code is not grpc.StatusCode.OK:
+                    span.fail(call.reason or call.code.name)
+                log_call(method, call.code, call.reason, call.end())
 
     def _refuse(self, call: _Call, error: Exception) -> Refusal:
         refusal = refusal_of(error)

@@ -11,9 +11,13 @@ import structlog
 from archpress_server.config import ServerConfig
 from archpress_server.logs import configure_logs
 from archpress_server.state import open_leases
+from archpress_server.traces import enter_span, open_traces
 from archpress_server.worker.checkpoints import JobCheckpoints
 from archpress_server.worker.heart import EXIT_DONE, Heart, block_sigterm
-from archpress_server.worker.observer import JobObserver
+from archpress_server.worker.observer import JobObserver, patiently
+from archpress_server.worker.phases import PhaseSpans
+
+_FLUSH_SECONDS = 2.0
 
 
 def main() -> None:
@@ -48,12 +52,26 @@ def main() -> None:
     # After the heart, since what it imports takes seconds.
     from archpress_server.worker.run import run_attempt
 
-    observer = JobObserver(leases, arguments.job, arguments.attempt, heart.stop)
     try:
-        run_attempt(leases, config, observer, checkpoints, arguments.job, arguments.attempt)
+        traces = open_traces(config.traces_url, "archpress-worker")
+        facts = {"archpress.job": arguments.job, "archpress.attempt": arguments.attempt}
+        parent = patiently(lambda: leases.store.traceparent(arguments.job), leases.lease_seconds)
+        with traces.span("attempt", parent, facts) as span:
+            enter_span(span)
+            phases = PhaseSpans(traces, span)
+            observer = JobObserver(
+                leases, arguments.job, arguments.attempt, heart.stop, on_phase=phases.enter
+            )
+            record = run_attempt(
+                leases, config, observer, checkpoints, arguments.job, arguments.attempt
+            )
+            phases.close()
+            if record is not None and record.error is not None:
+                span.fail(record.error.reason)
     except Exception:
         structlog.get_logger().exception("the attempt's end could not be written")
         os._exit(1)
+    traces.flush(_FLUSH_SECONDS)
     # At once: threads of numeric libraries can hang in an orderly exit.
     sys.stderr.flush()
     os._exit(EXIT_DONE)

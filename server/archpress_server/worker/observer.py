@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from archpress_server.compress.types import Candidate, Progress
+from archpress_server.compress.types import Candidate, Phase, Progress
 from archpress_server.jobs.errors import DatabaseUnavailableError, StoreError
 from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.model import LogLine, Severity
@@ -46,8 +46,10 @@ class JobObserver:
         attempt: int,
         stop: threading.Event,
         clock: Callable[[], float] = time.monotonic,
+        on_phase: Callable[[Phase], None] = lambda phase: None,
     ) -> None:
         """Write for an attempt; `stop` is set when the job should end early."""
+        self._on_phase = on_phase
         self._leases = leases
         self._job = job
         self._attempt = attempt
@@ -61,6 +63,7 @@ class JobObserver:
         """Write it, unless the last one of the phase is too fresh."""
         new_phase = self._last is None or self._last.phase is not progress.phase
         if new_phase:
+            self._on_phase(progress.phase)
             self.flush()
         elif self._clock() - self._last_time < _PROGRESS_SECONDS:
             self._held_back = progress

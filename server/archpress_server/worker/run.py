@@ -48,13 +48,14 @@ def run_attempt(
     checkpoints: CheckpointStore,
     job: str,
     attempt: int,
-) -> None:
-    """Work on a job until it is final, unless the attempt is taken away meanwhile."""
+) -> JobRecord | None:
+    """Work on a job until it is final, and return it; None if the attempt was taken away."""
     log = structlog.get_logger().bind(job=job, attempt=attempt)
     log.info("attempt started")
     end = _work(leases, config, observer, checkpoints, job, attempt)
     record = _write_end(end, partial(leases.cancelled, job, attempt), leases, observer)
     log.info("attempt ended", state=record.state if record else "taken away")
+    return record
 
 
 def _write_end(
