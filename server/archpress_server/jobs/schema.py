@@ -43,7 +43,7 @@ jobs = sa.Table(
     sa.Column("abandon_time", sa.Float(53)),
     sa.Column("result_key", sa.String),
     sa.Column("upload", _ID),
-    sa.Column("traceparent", sa.String, nullable=False, server_default=""),
+    sa.Column("traceparent", sa.String),
     sa.Column("cached_result", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("principal", "request_id", name="jobs_request"),
     sa.Index("jobs_queue", "state", "priority", "create_time", "id"),

@@ -145,7 +145,7 @@ class JobStore:
                     abandon_time=None if grace is None else now + grace,
                     result_key=submission.result_key or None,
                     upload=spec.artifact or None,
-                    traceparent=submission.traceparent,
+                    traceparent=submission.traceparent or None,
                 )
             )
             if spec.labels:

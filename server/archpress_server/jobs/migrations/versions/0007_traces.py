@@ -11,4 +11,4 @@ down_revision = "0006"
 
 def upgrade() -> None:
     """Create the column."""
-    op.add_column("jobs", sa.Column("traceparent", sa.String, nullable=False, server_default=""))
+    op.add_column("jobs", sa.Column("traceparent", sa.String))
