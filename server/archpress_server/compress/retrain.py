@@ -67,10 +67,10 @@ def retrain(
     """
     session = _Session(data.to(compute.device), effort, seed, compute, observer, checkpoints)
     remaining = list(candidates)[: effort.trained_candidates]
-    session.plan_work(remaining)
     index = 0
     first: list[Candidate] = []
     while len(remaining) > 1:
+        session.plan_work(remaining, index)
         trained = _round(session, remaining, index)
         first = first or trained
         remaining = trained[: max(1, len(remaining) // 2)]
@@ -78,6 +78,7 @@ def retrain(
     others = [candidate for candidate in candidates if candidate.rank != remaining[0].rank]
     taught = None if teacher is None else deepcopy(teacher).to(compute.device)
     for winner in (*remaining, *others):
+        session.plan_work([winner], index)
         trained_fully = _in_full(session, winner, taught)
         if trained_fully is not None:
             observer.candidate(trained_fully.candidate)
@@ -154,19 +155,23 @@ class _Session:
         self._checkpoints = checkpoints
         self._done = 0.0
         self._total = 1.0
+        self._share = 0.0
         self._pace = Pace()
 
-    def plan_work(self, candidates: Sequence[Candidate]) -> None:
-        """Estimate all work as images times MACs, so that progress is even in time."""
+    def plan_work(self, candidates: Sequence[Candidate], index: int) -> None:
+        """Estimate all work from a round on as images times MACs, so that progress is even in time.
+
+        Who gets on is not known yet: they count with the mean.
+        """
         mean = sum(c.costs.macs for c in candidates) / len(candidates)
-        rounds, alive, length = 0, len(candidates), 1
+        rounds, alive, length = 0, len(candidates), 2**index
         while alive > 1:
             rounds += alive * length
             alive, length = max(1, alive // 2), 2 * length
         short = self._images(self.effort.round_recipe, self.data.first(self.effort.round_images))
         recipe = self.effort.recipe_for(round(mean), len(self.data.train))
         final = self.effort.training_seeds * self._images(recipe, self.data)
-        self._total = mean * (rounds * short + final)
+        self._total = self._done + mean * (rounds * short + final)
 
     def run(
         self,
@@ -215,15 +220,16 @@ class _Session:
         return len(data.train) * recipe.epochs
 
     def _report(self, work: float, step: Step, label: str) -> None:
-        share = min(1.0, (self._done + work) / self._total)
+        # A new estimate may be a larger one; progress never goes back.
+        self._share = max(self._share, min(1.0, (self._done + work) / self._total))
         self.observer.progress(
             Progress(
                 Phase.RETRAIN,
-                step=round(1000 * share),
+                step=round(1000 * self._share),
                 total_steps=1000,
                 loss=step.loss,
                 accuracy=step.accuracy,
-                eta_seconds=self._pace.seconds_left(share),
+                eta_seconds=self._pace.seconds_left(self._share),
                 message=f"{label}, epoch {step.epoch}",
             )
         )
