@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from archpress_trainer.population.local_executor import LocalExecutor
 from archpress_trainer.population.spec import default_spec
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.fidelity import Fidelity
+from tests.client.driven import Connect, Kind, LoopThread
 
 # Threads that wait for one another crawl on a machine that has other work.
 torch.set_num_threads(1)
@@ -87,3 +89,16 @@ def tiny_embedding(
     output = folder / "tiny"
     build_embedding(spec, settings, LocalExecutor(tiny_sources, 2), folder / "work", output, cpu)
     return output
+
+
+@pytest.fixture(scope="session")
+def loop_thread() -> Iterator[LoopThread]:
+    thread = LoopThread()
+    yield thread
+    thread.close()
+
+
+@pytest.fixture(params=list(Kind))
+def connect(request: pytest.FixtureRequest, loop_thread: LoopThread) -> Connect:
+    """Makes clients; a test that takes it is run for `Client` and for `AsyncClient`."""
+    return Connect(request.param, loop_thread)

@@ -1,5 +1,7 @@
 """Client of the archpress service: smaller trained networks from a network and a budget."""
 
+from archpress_client._async_client import AsyncClient
+from archpress_client._async_job import AsyncJobHandle
 from archpress_client._client import Client
 from archpress_client._config import Retry, Timeouts, Tls
 from archpress_client._errors import (
@@ -57,6 +59,7 @@ from archpress_client._types import (
     JobState,
     Latency,
     Method,
+    Model,
     Phase,
     Plan,
     Progress,
@@ -67,6 +70,8 @@ from archpress_client._types import (
 
 __all__ = [
     "ArchpressError",
+    "AsyncClient",
+    "AsyncJobHandle",
     "AuthenticationError",
     "Budget",
     "Candidate",
@@ -106,6 +111,7 @@ __all__ = [
     "LogEvent",
     "LogSeverity",
     "Method",
+    "Model",
     "Network",
     "NetworkInfo",
     "NotFoundError",

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
-from archpress_client import _convert, _request
+from archpress_client import _artifacts
+from archpress_client._artifacts import BlockingSource
+from archpress_client._blocking_wire import BlockingWire
 from archpress_client._config import Retry, Timeouts, Tls
+from archpress_client._drive import iterate, run
 from archpress_client._info import ServerInfo
-from archpress_client._job import Artifacts, JobHandle
-from archpress_client._latency_table import LatencyTable
+from archpress_client._job import JobHandle
 from archpress_client._network import Network
+from archpress_client._operations import Operations
+from archpress_client._options import CompressOptions, PlanOptions, job_spec, with_options
 from archpress_client._transport import Transport
-from archpress_client._types import (
-    Budget,
-    Effort,
-    Job,
-    JobSpec,
-    JobState,
-    Method,
-    Plan,
-    UploadedModel,
-)
-from archpress_client._upload import model_content, upload_messages
-from archpress_proto.v1.info_service_pb2 import GetServerInfoRequest
+from archpress_client._types import Job, JobState, Model, Plan, UploadedModel
+from archpress_client._wire import Address
 
 
 class Client:
@@ -46,15 +40,11 @@ class Client:
         retry: Retry | None = None,
     ) -> None:
         """Keep the settings; `target` is host:port, `token` is sent as a bearer token."""
+        self._wire = BlockingWire(Address(target, tls, insecure))
         self._transport = Transport(
-            target,
-            tls=tls,
-            insecure=insecure,
-            token=token,
-            timeouts=timeouts or Timeouts(),
-            retry=retry or Retry(),
+            self._wire, token=token, timeouts=timeouts or Timeouts(), retry=retry or Retry()
         )
-        self._source = Artifacts(self._transport)
+        self._operations = Operations(self._transport, BlockingSource(self._transport))
 
     def __enter__(self) -> Self:
         """Return the client."""
@@ -71,11 +61,11 @@ class Client:
 
     def __repr__(self) -> str:
         """Show the target."""
-        return f"Client({self._transport.target!r})"
+        return f"Client({self._wire.address.target!r})"
 
     def close(self) -> None:
         """Close the connection; closing twice does nothing. Jobs go on."""
-        self._transport.close()
+        self._wire.close()
 
     def upload(self, model: str | Path | bytes, *, display_name: str = "") -> UploadedModel:
         """Send an ONNX model, as a file or its bytes, to be compressed.
@@ -87,38 +77,16 @@ class Client:
             InvalidRequestError: the model cannot be expressed; names the node, and what can be.
             OSError: the file cannot be read.
         """
-        content, name = model_content(model)
-        message = self._transport.send(
-            lambda stubs: stubs.artifacts.UploadModel,
-            lambda: upload_messages(content, display_name or name),
-            self._transport.timeouts.upload_seconds,
-        )
-        return _convert.upload_from_proto(message)
+        return run(self._operations.upload(model, display_name))
 
+    @with_options(CompressOptions)
     def compress(
         self,
         network: str | Network,
         *,
         dataset: str,
-        max_params: int | None = None,
-        max_params_ratio: float | None = None,
-        max_macs: int | None = None,
-        max_macs_ratio: float | None = None,
-        max_latency_seconds: float | None = None,
-        min_accuracy: float | None = None,
-        max_accuracy_drop: float | None = None,
-        latency_table: LatencyTable | None = None,
-        effort: Effort | str = Effort.DRAFT,
-        method: Method | str = Method.DEFAULT,
-        seed: int = 0,
-        labels: Mapping[str, str] | None = None,
-        max_run_time_seconds: float | None = None,
-        max_queue_time_seconds: float | None = None,
-        priority: int = 0,
-        pareto_models: int = 1,
-        int8: bool = False,
-        training_seeds: int = 1,
         request_id: str | None = None,
+        **options: Unpack[CompressOptions],
     ) -> JobHandle:
         """Create a job and return its handle.
 
@@ -126,6 +94,8 @@ class Client:
             network: A name that the server knows, such as "conv-7", layers, or the name of an
                 uploaded model (`upload(...).artifact`), whose weights then teach the result.
             dataset: Name of a data set of the server.
+            request_id: A UUID of version 4. Repeating a request with it returns the same job.
+            **options: Any of these.
             max_params: Largest number of parameters; like all sizes checked exactly.
             max_params_ratio: The same as a fraction of the input network's, above 0 to 1.
             max_macs: Largest number of multiply-accumulates for one image.
@@ -147,83 +117,28 @@ class Client:
             int8: Whether to deliver the result with 8-bit weights and activations too.
             training_seeds: Full trainings of the result, 1 to 8; the best on validation images is
                 delivered, and `result.seed_accuracies` has all.
-            request_id: A UUID of version 4. Repeating a request with it returns the same job.
 
         Raises:
             InvalidRequestError: the request cannot be met, with every violation found.
         """
-        spec = JobSpec(
-            network=network,
-            dataset=dataset,
-            budget=Budget(
-                max_params=max_params,
-                max_params_ratio=max_params_ratio,
-                max_macs=max_macs,
-                max_macs_ratio=max_macs_ratio,
-                max_latency_seconds=max_latency_seconds,
-                min_accuracy=min_accuracy,
-                max_accuracy_drop=max_accuracy_drop,
-            ),
-            effort=_request.choice(Effort, "spec.effort", effort),
-            method=_request.choice(Method, "spec.method", method),
-            seed=seed,
-            labels=labels or {},
-            max_run_time_seconds=max_run_time_seconds,
-            max_queue_time_seconds=max_queue_time_seconds,
-            priority=priority,
-            latency_table=latency_table,
-            pareto_models=pareto_models,
-            int8=int8,
-            training_seeds=training_seeds,
-        )
-        request = _request.create_job(spec, request_id)
-        message = self._transport.call(lambda stubs: stubs.compression.CreateJob, request)
-        return JobHandle(self._transport, message.name, request)
+        operations = run(self._operations.create(job_spec(network, dataset, options), request_id))
+        return JobHandle(operations)
 
+    @with_options(PlanOptions)
     def plan(
         self,
         network: str | Network,
         *,
         dataset: str,
-        max_params: int | None = None,
-        max_params_ratio: float | None = None,
-        max_macs: int | None = None,
-        max_macs_ratio: float | None = None,
-        max_latency_seconds: float | None = None,
-        min_accuracy: float | None = None,
-        latency_table: LatencyTable | None = None,
-        effort: Effort | str = Effort.DRAFT,
-        method: Method | str = Method.DEFAULT,
-        seed: int = 0,
         max_candidates: int = 8,
+        **options: Unpack[PlanOptions],
     ) -> Plan:
         """Return what a job would consider, without training; the arguments are `compress`'s."""
-        spec = JobSpec(
-            network=network,
-            dataset=dataset,
-            budget=Budget(
-                max_params=max_params,
-                max_params_ratio=max_params_ratio,
-                max_macs=max_macs,
-                max_macs_ratio=max_macs_ratio,
-                max_latency_seconds=max_latency_seconds,
-                min_accuracy=min_accuracy,
-            ),
-            effort=_request.choice(Effort, "spec.effort", effort),
-            method=_request.choice(Method, "spec.method", method),
-            seed=seed,
-            latency_table=latency_table,
-        )
-        message = self._transport.call(
-            lambda stubs: stubs.compression.Plan,
-            _request.plan(spec, max_candidates),
-            self._transport.timeouts.plan_seconds,
-        )
-        return _convert.plan_from_proto(message)
+        return run(self._operations.plan(job_spec(network, dataset, options), max_candidates))
 
     def job(self, name: str) -> JobHandle:
         """Return the handle of a job, by `jobs/{id}` or the id; nothing is asked yet."""
-        return JobHandle(self._transport, _request.job_name(name))
+        return JobHandle(self._operations.job(name))
 
     def jobs(
         self,
@@ -231,16 +146,9 @@ class Client:
         *,
         labels: Mapping[str, str] | None = None,
         page_size: int = 100,
-    ) -> Iterator[Job]:
+    ) -> Generator[Job, None, None]:
         """Yield the caller's jobs, newest first; networks are left out of them."""
-        request = _request.list_jobs(states, labels, page_size)
-        while True:
-            page = self._transport.call(lambda stubs: stubs.compression.ListJobs, request)
-            for message in page.jobs:
-                yield _convert.job_from_proto(message, self._source)
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        return iterate(self._operations.jobs(states, labels, page_size))
 
     def cancel(self, name: str) -> Job:
         """Ask a job to stop, and return it."""
@@ -250,9 +158,19 @@ class Client:
         """Remove a job, its log and its artifacts."""
         self.job(name).delete()
 
+    def download(self, model: Model, path: str | Path) -> None:
+        """Write a result, or one of its models, as an ONNX file, whole and verified or not at all.
+
+        Raises:
+            DownloadError: what came is not what was promised.
+            OSError: the file cannot be written.
+        """
+        run(_artifacts.save(self._transport, model, Path(path)))
+
+    def read(self, model: Model) -> bytes:
+        """Return a result, or one of its models, as the verified bytes of an ONNX file."""
+        return run(_artifacts.read(self._transport, model))
+
     def info(self) -> ServerInfo:
         """Return the server's versions, limits, data sets, embeddings and networks."""
-        message = self._transport.call(
-            lambda stubs: stubs.info.GetServerInfo, GetServerInfoRequest()
-        )
-        return _convert.server_info_from_proto(message)
+        return run(self._operations.info())

@@ -15,7 +15,6 @@ from archpress_client._errors import reason_of
 from archpress_client._latency_table import LatencyTable, LayerLatency
 from archpress_client._network import WEIGHTED, Layer, LayerKind, Network
 from archpress_client._types import (
-    ArtifactSource,
     Budget,
     Candidate,
     Certificate,
@@ -29,6 +28,7 @@ from archpress_client._types import (
     JobState,
     Latency,
     Method,
+    ModelSource,
     Phase,
     Plan,
     Progress,
@@ -220,7 +220,7 @@ def _budget_from_proto(message: jobs_pb2.Budget) -> Budget:
     )
 
 
-def job_from_proto(message: jobs_pb2.Job, source: ArtifactSource) -> Job:
+def job_from_proto(message: jobs_pb2.Job, source: ModelSource) -> Job:
     """Return the job in a message; its result fetches its bytes from `source`."""
     error = None
     if message.HasField("error"):
@@ -283,7 +283,7 @@ def upload_from_proto(message: artifact_service_pb2.Artifact) -> UploadedModel:
     )
 
 
-def result_from_proto(message: jobs_pb2.Result, source: ArtifactSource) -> Result:
+def result_from_proto(message: jobs_pb2.Result, source: ModelSource) -> Result:
     """Return the result in a message."""
     nearest = message.nearest_budget
     return Result(
@@ -307,7 +307,7 @@ def result_from_proto(message: jobs_pb2.Result, source: ArtifactSource) -> Resul
     )
 
 
-def _front_model(message: jobs_pb2.FrontModel, source: ArtifactSource) -> FrontModel:
+def _front_model(message: jobs_pb2.FrontModel, source: ModelSource) -> FrontModel:
     return FrontModel(
         artifact=message.artifact,
         network=network_from_proto(message.architecture),
@@ -320,7 +320,7 @@ def _front_model(message: jobs_pb2.FrontModel, source: ArtifactSource) -> FrontM
     )
 
 
-def _quantized(message: jobs_pb2.QuantizedModel, source: ArtifactSource) -> QuantizedModel:
+def _quantized(message: jobs_pb2.QuantizedModel, source: ModelSource) -> QuantizedModel:
     return QuantizedModel(
         artifact=message.artifact,
         sha256=message.sha256,
@@ -390,7 +390,7 @@ def plan_from_proto(message: compression_service_pb2.Plan) -> Plan:
     )
 
 
-def event_from_proto(message: jobs_pb2.JobEvent, source: ArtifactSource) -> _events.Incoming:
+def event_from_proto(message: jobs_pb2.JobEvent, source: ModelSource) -> _events.Incoming:
     """Return the event in a message."""
     seq, time = message.seq, _time(message, "time")
     match message.WhichOneof("event"):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import BinaryIO
@@ -108,16 +106,23 @@ class Download:
             )
 
 
-@contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Give a file to write that takes the place of `path` only if nothing is raised."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+class PartFile:
+    """A file that takes the place of another once it is whole."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a file beside `path`."""
+        self._path = path
+        self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        self.file: BinaryIO = self._part.open("xb")
+
+    def finish(self) -> None:
+        """Bring what was written to the disk and to its place."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+        self._part.replace(self._path)
+
+    def abandon(self) -> None:
+        """Remove what was written; `path` is as it was."""
+        self.file.close()
+        self._part.unlink(missing_ok=True)

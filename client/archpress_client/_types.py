@@ -186,14 +186,26 @@ class Certificate:
     torch_version: str
 
 
-class ArtifactSource(Protocol):
-    """Fetches the bytes of an artifact."""
+class Model(Protocol):
+    """A network that a job delivers: `Result`, `FrontModel` or `QuantizedModel`."""
 
-    def save(self, artifact: str, path: Path, sha256: str) -> None:
-        """Write the artifact to a file."""
+    @property
+    def artifact(self) -> str:
+        """Its name on the server."""
 
-    def read(self, artifact: str, sha256: str) -> bytes:
-        """Return the artifact's bytes."""
+    @property
+    def sha256(self) -> str:
+        """Of the ONNX file."""
+
+
+class ModelSource(Protocol):
+    """Fetches the bytes of models."""
+
+    def save(self, model: Model, path: Path) -> None:
+        """Write a model to a file."""
+
+    def read(self, model: Model) -> bytes:
+        """Return a model's bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -224,20 +236,25 @@ class FrontModel:
     predicted_interval: Interval
     validation_accuracy: float
     """After training; each model of a front is better than every smaller one."""
-    _source: ArtifactSource = field(repr=False, compare=False)
+    _source: ModelSource = field(repr=False, compare=False)
 
     @property
     def accuracy(self) -> float:
         """Accuracy of the delivered file on the whole test split."""
         return self.certificate.accuracy
 
+    @property
+    def sha256(self) -> str:
+        """Of the ONNX file."""
+        return self.certificate.sha256
+
     def save(self, path: str | Path) -> None:
         """Write the network as an ONNX file, whole and verified or not at all."""
-        self._source.save(self.artifact, Path(path), self.certificate.sha256)
+        self._source.save(self, Path(path))
 
     def model_bytes(self) -> bytes:
         """Return the network as the verified bytes of an ONNX file."""
-        return self._source.read(self.artifact, self.certificate.sha256)
+        return self._source.read(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -258,15 +275,15 @@ class QuantizedModel:
     """Fraction of images for which the float model chooses the same class."""
     latency: Latency | None
     onnxruntime_version: str
-    _source: ArtifactSource = field(repr=False, compare=False)
+    _source: ModelSource = field(repr=False, compare=False)
 
     def save(self, path: str | Path) -> None:
         """Write the network as an ONNX file, whole and verified or not at all."""
-        self._source.save(self.artifact, Path(path), self.sha256)
+        self._source.save(self, Path(path))
 
     def model_bytes(self) -> bytes:
         """Return the network as the verified bytes of an ONNX file."""
-        return self._source.read(self.artifact, self.sha256)
+        return self._source.read(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -294,12 +311,17 @@ class Result:
     int8: QuantizedModel | None = None
     seed_accuracies: tuple[float, ...] = ()
     """On validation images, of every full training of the result that finished."""
-    _source: ArtifactSource = field(repr=False, compare=False)
+    _source: ModelSource = field(repr=False, compare=False)
 
     @property
     def accuracy(self) -> float:
         """Accuracy of the delivered file on the whole test split."""
         return self.certificate.accuracy
+
+    @property
+    def sha256(self) -> str:
+        """Of the ONNX file."""
+        return self.certificate.sha256
 
     @property
     def is_slower(self) -> bool:
@@ -311,11 +333,11 @@ class Result:
 
     def save(self, path: str | Path) -> None:
         """Write the trained network as an ONNX file, whole and verified or not at all."""
-        self._source.save(self.artifact, Path(path), self.certificate.sha256)
+        self._source.save(self, Path(path))
 
     def model_bytes(self) -> bytes:
         """Return the trained network as the verified bytes of an ONNX file."""
-        return self._source.read(self.artifact, self.certificate.sha256)
+        return self._source.read(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A scripted server on a real socket, and a client of it that does not wait long."""
+"""A scripted server on a real socket, and clients of it, of both kinds, that do not wait long."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from archpress_client import Client, Retry
+from tests.client.driven import Connect
 from tests.client.scripted import ScriptedServer
 
 
@@ -26,6 +27,7 @@ def server() -> Iterator[ScriptedServer]:
 
 
 @pytest.fixture
-def client(server: ScriptedServer) -> Iterator[Client]:
-    with Client(server.target, retry=Retry(initial_seconds=0.01, max_seconds=0.05)) as client:
+def client(server: ScriptedServer, connect: Connect) -> Iterator[Client]:
+    retry = Retry(initial_seconds=0.01, max_seconds=0.05)
+    with connect(server.target, retry=retry) as client:
         yield client

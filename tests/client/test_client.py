@@ -1,4 +1,4 @@
-"""The client against a real gRPC server on a loopback socket, with scripted faults."""
+"""Both clients against a real gRPC server on a loopback socket, with scripted faults."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ from archpress_client import (
     Timeouts,
     UnavailableError,
 )
+from tests.client.driven import Connect
 from tests.client.scripted import MODEL, Cut, ScriptedServer, error_status
 
 SOON = Retry(initial_seconds=0.01, max_seconds=0.05)
@@ -49,8 +50,8 @@ def test_compress_to_a_file(client: Client, server: ScriptedServer, tmp_path: Pa
     result = job.result(on_event=seen.append)
     assert [event.seq for event in seen] == list(range(1, 11))
     assert isinstance(seen[-1], CompletedEvent)
-    result.save(tmp_path / "small.onnx")
-    assert (tmp_path / "small.onnx").read_bytes() == result.model_bytes() == MODEL
+    client.download(result, tmp_path / "small.onnx")
+    assert (tmp_path / "small.onnx").read_bytes() == client.read(result) == MODEL
     (request,) = server.asked("CreateJob")
     assert request.spec.budget.max_params == 50_000
     assert uuid.UUID(request.request_id).version == 4
@@ -103,10 +104,12 @@ def test_a_server_that_restarts(client: Client, server: ScriptedServer) -> None:
     assert [event.seq for event in seen] == list(range(1, 11))
 
 
-def test_a_silent_server_is_left(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_server_is_left(
+    connect: Connect, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Timeouts, "watch_silence_seconds", 0.2)
     server.script.hang = True
-    with Client(server.target, retry=Retry(initial_seconds=0.01, stream_attempts=2)) as client:
+    with connect(server.target, retry=Retry(initial_seconds=0.01, stream_attempts=2)) as client:
         job = client.compress("conv-7", dataset="fashion-mnist")
         with pytest.raises(UnavailableError, match="nothing came"):
             job.result()
@@ -147,7 +150,7 @@ def test_failure_holds_the_best_network(client: Client, server: ScriptedServer) 
     best = caught.value.result
     assert best is not None
     assert not best.budget_met
-    assert best.model_bytes() == MODEL
+    assert client.read(best) == MODEL
 
 
 def test_cancel(client: Client, server: ScriptedServer) -> None:
@@ -246,7 +249,7 @@ def test_cut_downloads_are_resumed(
 ) -> None:
     result = client.compress("conv-7", dataset="fashion-mnist").result()
     server.script.download_cuts = list(cuts)
-    result.save(tmp_path / "small.onnx")
+    client.download(result, tmp_path / "small.onnx")
     assert (tmp_path / "small.onnx").read_bytes() == MODEL
     assert len(server.asked("DownloadArtifact")) == len(cuts) + 1
 
@@ -255,35 +258,35 @@ def test_wrong_bytes_leave_no_file(client: Client, server: ScriptedServer, tmp_p
     result = client.compress("conv-7", dataset="fashion-mnist").result()
     server.script.corrupt = True
     with pytest.raises(DownloadError):
-        result.save(tmp_path / "small.onnx")
+        client.download(result, tmp_path / "small.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_tokens_are_sent(server: ScriptedServer) -> None:
-    with Client(server.target, token="secret") as client:
+def test_tokens_are_sent(connect: Connect, server: ScriptedServer) -> None:
+    with connect(server.target, token="secret") as client:
         client.info()
         assert "secret" not in repr(client)
     assert server.metadata[-1]["authorization"] == "Bearer secret"
 
 
-def test_nobody_there() -> None:
+def test_nobody_there(connect: Connect) -> None:
     begin = time.monotonic()
-    with Client("127.0.0.1:1", retry=SOON) as client, pytest.raises(UnavailableError):
+    with connect("127.0.0.1:1", retry=SOON) as client, pytest.raises(UnavailableError):
         client.info()
     assert time.monotonic() - begin < 5
 
 
-def test_plain_text_is_not_understood_as_tls(server: ScriptedServer) -> None:
+def test_plain_text_is_not_understood_as_tls(connect: Connect, server: ScriptedServer) -> None:
     target = server.target.replace("127.0.0.1", "dns:///ip4.invalid")
     with (
-        Client(target, retry=SOON, timeouts=Timeouts(request_seconds=2.0)) as client,
+        connect(target, retry=SOON, timeouts=Timeouts(request_seconds=2.0)) as client,
         pytest.raises((UnavailableError, RequestTimeoutError)),
     ):
         client.info()
 
 
-def test_closing(server: ScriptedServer) -> None:
-    client = Client(server.target)
+def test_closing(connect: Connect, server: ScriptedServer) -> None:
+    client = connect(server.target)
     client.info()
     client.close()
     client.close()
@@ -291,9 +294,9 @@ def test_closing(server: ScriptedServer) -> None:
         client.info()
 
 
-def test_closing_ends_streams(server: ScriptedServer) -> None:
+def test_closing_ends_streams(connect: Connect, server: ScriptedServer) -> None:
     server.script.never_ends = True
-    client = Client(server.target, retry=SOON)
+    client = connect(server.target, retry=SOON)
     job = client.compress("conv-7", dataset="fashion-mnist")
     events = job.events()
     next(events)
@@ -302,19 +305,18 @@ def test_closing_ends_streams(server: ScriptedServer) -> None:
         list(events)
 
 
-def test_a_forgotten_client_is_told(server: ScriptedServer) -> None:
-    client = Client(server.target)
-    client.info()
-    with pytest.warns(ResourceWarning, match="not closed"):
-        client._transport.__del__()
-    client.close()
-
-
-def test_a_client_that_was_never_used_needs_no_close() -> None:
+def test_a_client_that_was_never_used_needs_no_close(connect: Connect) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Client("example.org:443")
+        connect("example.org:443")
         gc.collect()
+
+
+def test_results_of_a_client_save_themselves(server: ScriptedServer, tmp_path: Path) -> None:
+    with Client(server.target) as client:
+        result = client.compress("conv-7", dataset="fashion-mnist").result()
+        result.save(tmp_path / "small.onnx")
+        assert (tmp_path / "small.onnx").read_bytes() == result.model_bytes() == MODEL
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

@@ -10,7 +10,7 @@ from google.protobuf.descriptor import EnumDescriptor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archpress_client import CompletedEvent, Effort, JobState, Method, Phase
+from archpress_client import CompletedEvent, Effort, JobState, Method, Model, Phase
 from archpress_client._convert import (
     event_from_proto,
     job_from_proto,
@@ -24,10 +24,10 @@ from tests.client.scripted import final_job, log_of
 
 
 class NoSource:
-    def save(self, artifact: str, path: Path, sha256: str) -> None:
+    def save(self, model: Model, path: Path) -> None:
         raise AssertionError("nothing is fetched")
 
-    def read(self, artifact: str, sha256: str) -> bytes:
+    def read(self, model: Model) -> bytes:
         raise AssertionError("nothing is fetched")
 
 

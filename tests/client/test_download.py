@@ -17,7 +17,7 @@ from archpress_client import (
     Retry,
     UnavailableError,
 )
-from archpress_client._download import Download, whole_file
+from archpress_client._download import Download, PartFile
 from archpress_proto.v1.artifact_service_pb2 import Artifact, DownloadArtifactResponse
 
 SHA256 = hashlib.sha256(b"hello world").hexdigest()
@@ -117,16 +117,14 @@ def test_files_appear_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "small.onnx"
     path.write_bytes(b"old")
 
-    def interrupted() -> None:
-        with whole_file(path) as file:
-            file.write(b"half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
+    part = PartFile(path)
+    part.file.write(b"half")
+    part.abandon()
     assert path.read_bytes() == b"old"
-    with whole_file(path) as file:
-        file.write(b"new")
-        assert path.read_bytes() == b"old"
+    part = PartFile(path)
+    part.file.write(b"new")
+    assert path.read_bytes() == b"old"
+    part.finish()
+    part.abandon()
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]

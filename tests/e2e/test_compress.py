@@ -20,9 +20,7 @@ from archpress_client import (
     CompletedEvent,
     Event,
     JobFailedError,
-    Layer,
     LogEvent,
-    Network,
     ProgressEvent,
 )
 from archpress_proto.v1.architecture_pb2 import (
@@ -50,22 +48,7 @@ from archpress_trainer.space.build import build
 from archpress_trainer.training.device import best_compute
 from archpress_trainer.training.loop import train
 from archpress_trainer.training.recipe import Recipe
-
-NETWORK = Network(
-    input_shape=(1, 12, 12),
-    classes=4,
-    layers=[
-        Layer.conv(32, 3),
-        Layer.batch_norm(),
-        Layer.relu(),
-        Layer.max_pool(2),
-        Layer.conv(32, 3),
-        Layer.batch_norm(),
-        Layer.relu(),
-        Layer.global_average_pool(),
-        Layer.linear(4),
-    ],
-)
+from tests.e2e.networks import NETWORK
 
 
 @pytest.mark.slow

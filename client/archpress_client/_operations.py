@@ -1,0 +1,71 @@
+"""What a client can ask a server for, written once for threads and for asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from pathlib import Path
+
+from archpress_client import _convert, _request
+from archpress_client._info import ServerInfo
+from archpress_client._job_operations import JobOperations
+from archpress_client._methods import CREATE_JOB, GET_SERVER_INFO, LIST_JOBS, PLAN, UPLOAD_MODEL
+from archpress_client._transport import Transport
+from archpress_client._types import Job, JobSpec, JobState, ModelSource, Plan, UploadedModel
+from archpress_client._upload import model_content, upload_messages
+from archpress_proto.v1.info_service_pb2 import GetServerInfoRequest
+
+
+class Operations:
+    """The operations on one server."""
+
+    def __init__(self, transport: Transport, source: ModelSource) -> None:
+        """Ask through `transport`; results fetch their bytes from `source`."""
+        self._transport = transport
+        self._source = source
+
+    async def upload(self, model: str | Path | bytes, display_name: str) -> UploadedModel:
+        """Send an ONNX model."""
+        content, name = await self._transport.wire.offload(model_content, model)
+        message = await self._transport.send(
+            UPLOAD_MODEL,
+            lambda: upload_messages(content, display_name or name),
+            self._transport.timeouts.upload_seconds,
+        )
+        return _convert.upload_from_proto(message)
+
+    async def create(self, spec: JobSpec, request_id: str | None) -> JobOperations:
+        """Create a job and return the operations on it."""
+        request = _request.create_job(spec, request_id)
+        message = await self._transport.call(CREATE_JOB, request)
+        return JobOperations(self._transport, self._source, message.name, request)
+
+    async def plan(self, spec: JobSpec, max_candidates: int) -> Plan:
+        """Return what a job would consider."""
+        request = _request.plan(spec, max_candidates)
+        seconds = self._transport.timeouts.plan_seconds
+        return _convert.plan_from_proto(await self._transport.call(PLAN, request, seconds))
+
+    def job(self, name: str) -> JobOperations:
+        """Return the operations on a job; nothing is asked yet."""
+        return JobOperations(self._transport, self._source, _request.job_name(name))
+
+    async def jobs(
+        self,
+        states: Iterable[JobState | str] | None,
+        labels: Mapping[str, str] | None,
+        page_size: int,
+    ) -> AsyncGenerator[Job, None]:
+        """Yield the caller's jobs, newest first."""
+        request = _request.list_jobs(states, labels, page_size)
+        while True:
+            page = await self._transport.call(LIST_JOBS, request)
+            for message in page.jobs:
+                yield _convert.job_from_proto(message, self._source)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def info(self) -> ServerInfo:
+        """Return what the server is and offers."""
+        message = await self._transport.call(GET_SERVER_INFO, GetServerInfoRequest())
+        return _convert.server_info_from_proto(message)
