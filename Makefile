@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt $(wildcard */pyproject.toml)
 	$(PIP) install --quiet --upgrade pip
 	$(PIP) install --quiet $(TORCH)
 	$(PIP) install --quiet -c constraints.txt --group dev \
-		-e ./proto -e './client[cli]' -e './trainer[datasets,ray,report]' -e './server[postgresql,s3,traces]'
+		-e ./proto -e './client[cli,torch]' -e './trainer[datasets,ray,report]' -e './server[postgresql,s3,traces]'
 	touch $@
 
 data: # A package of Debian and Ubuntu; elsewhere torchvision's own download does.

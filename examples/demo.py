@@ -42,8 +42,7 @@ def main() -> int:
         running_server(Path(folder)) as target,
     ):
         command = [
-            *("archpress", "compress", "--server", target),
-            *("--network", NETWORK, "--dataset", DATASET),
+            *("archpress", "compress", NETWORK, "--server", target, "--dataset", DATASET),
             *("--max-params", str(MAX_PARAMS), "--out", str(OUTPUT)),
         ]
         print(f"$ {' '.join(command)}", flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
 from archpress_client import _artifacts
 from archpress_client._artifacts import AwaitedSource
@@ -14,11 +14,14 @@ from archpress_client._asyncio_wire import AsyncioWire
 from archpress_client._config import Retry, Timeouts, Tls
 from archpress_client._info import ServerInfo
 from archpress_client._network import Network
-from archpress_client._operations import Operations
+from archpress_client._operations import Given, Operations
 from archpress_client._options import CompressOptions, PlanOptions, job_spec, with_options
 from archpress_client._transport import Transport
 from archpress_client._types import Job, JobState, Model, Plan, UploadedModel
 from archpress_client._wire import Address
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class AsyncClient:
@@ -78,31 +81,41 @@ class AsyncClient:
         """
         return await self._operations.upload(model, display_name)
 
+    async def layers(self, module: nn.Module, *, dataset: str) -> Network:
+        """Return the layers of a torch module for the images of a data set, without its weights.
+
+        Raises:
+            InvalidRequestError: the module cannot be expressed, or there is no such data set.
+        """
+        return await self._operations.layers(module, dataset)
+
     @with_options(CompressOptions)
     async def compress(
         self,
-        network: str | Network,
+        network: Given,
         *,
         dataset: str,
         request_id: str | None = None,
         **options: Unpack[CompressOptions],
     ) -> AsyncJobHandle:
         """Create a job and return its handle; the arguments are `Client.compress`'s."""
-        spec = job_spec(network, dataset, options)
+        known = await self._operations.with_weights(network, dataset)
+        spec = job_spec(known, dataset, options)
         operations = await self._operations.create(spec, request_id)
         return AsyncJobHandle(operations)
 
     @with_options(PlanOptions)
     async def plan(
         self,
-        network: str | Network,
+        network: Given,
         *,
         dataset: str,
         max_candidates: int = 8,
         **options: Unpack[PlanOptions],
     ) -> Plan:
         """Return what a job would consider, without training; the arguments are `compress`'s."""
-        return await self._operations.plan(job_spec(network, dataset, options), max_candidates)
+        known = await self._operations.without_weights(network, dataset)
+        return await self._operations.plan(job_spec(known, dataset, options), max_candidates)
 
     def job(self, name: str) -> AsyncJobHandle:
         """Return the handle of a job, by `jobs/{id}` or the id; nothing is asked yet."""

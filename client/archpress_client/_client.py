@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
 from archpress_client import _artifacts
 from archpress_client._artifacts import BlockingSource
@@ -15,11 +15,14 @@ from archpress_client._drive import iterate, run
 from archpress_client._info import ServerInfo
 from archpress_client._job import JobHandle
 from archpress_client._network import Network
-from archpress_client._operations import Operations
+from archpress_client._operations import Given, Operations
 from archpress_client._options import CompressOptions, PlanOptions, job_spec, with_options
 from archpress_client._transport import Transport
 from archpress_client._types import Job, JobState, Model, Plan, UploadedModel
 from archpress_client._wire import Address
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Client:
@@ -79,10 +82,18 @@ class Client:
         """
         return run(self._operations.upload(model, display_name))
 
+    def layers(self, module: nn.Module, *, dataset: str) -> Network:
+        """Return the layers of a torch module for the images of a data set, without its weights.
+
+        Raises:
+            InvalidRequestError: the module cannot be expressed, or there is no such data set.
+        """
+        return run(self._operations.layers(module, dataset))
+
     @with_options(CompressOptions)
     def compress(
         self,
-        network: str | Network,
+        network: Given,
         *,
         dataset: str,
         request_id: str | None = None,
@@ -91,8 +102,9 @@ class Client:
         """Create a job and return its handle.
 
         Args:
-            network: A name that the server knows, such as "conv-7", layers, or the name of an
-                uploaded model (`upload(...).artifact`), whose weights then teach the result.
+            network: A name that the server knows, such as "conv-7", layers, the name of an uploaded
+                model (`upload(...).artifact`) or a torch module, whose weights then teach the
+                result.
             dataset: Name of a data set of the server.
             request_id: A UUID of version 4. Repeating a request with it returns the same job.
             **options: Any of these.
@@ -121,20 +133,22 @@ class Client:
         Raises:
             InvalidRequestError: the request cannot be met, with every violation found.
         """
-        operations = run(self._operations.create(job_spec(network, dataset, options), request_id))
+        known = run(self._operations.with_weights(network, dataset))
+        operations = run(self._operations.create(job_spec(known, dataset, options), request_id))
         return JobHandle(operations)
 
     @with_options(PlanOptions)
     def plan(
         self,
-        network: str | Network,
+        network: Given,
         *,
         dataset: str,
         max_candidates: int = 8,
         **options: Unpack[PlanOptions],
     ) -> Plan:
         """Return what a job would consider, without training; the arguments are `compress`'s."""
-        return run(self._operations.plan(job_spec(network, dataset, options), max_candidates))
+        known = run(self._operations.without_weights(network, dataset))
+        return run(self._operations.plan(job_spec(known, dataset, options), max_candidates))
 
     def job(self, name: str) -> JobHandle:
         """Return the handle of a job, by `jobs/{id}` or the id; nothing is asked yet."""

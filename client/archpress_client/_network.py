@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from archpress_client._errors import FieldViolation, InvalidRequestError
+from archpress_client._errors import FieldViolation, InvalidRequestError, UnsupportedError
+
+if TYPE_CHECKING:
+    from torch import nn
+    from typing_extensions import TypeIs
 
 
 class LayerKind(IntEnum):
@@ -187,6 +194,20 @@ class Network:
         """Keep the layers as a tuple, so that networks compare and hash by value."""
         object.__setattr__(self, "layers", tuple(self.layers))
 
+    @classmethod
+    def from_torch(cls, module: nn.Module, input_shape: tuple[int, int, int]) -> Network:
+        """Return the layers of a torch module; needs `archpress-client[torch]`.
+
+        `input_shape` is channels, height, width. Weights are left out; `Client.compress` takes the
+        module itself, and its weights with it.
+
+        Raises:
+            InvalidRequestError: the module cannot be expressed; names the place in the module, the
+                operation and what can be.
+        """
+        network: Network = torch_import().network_of(module, input_shape)
+        return network
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data; inputs are left out where they are the previous layer."""
         records = [layer.to_json() for layer in self.layers]
@@ -230,6 +251,26 @@ class Network:
         except ValueError as error:
             raise _malformed(str(path), f"is no JSON file: {error}") from error
         return cls.from_json(record)
+
+
+def is_torch_module(network: object) -> TypeIs[nn.Module]:
+    """Return whether a network is a torch module; torch is not imported for that."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(network, torch.nn.Module)
+
+
+def torch_import() -> ModuleType:
+    """Return the part of the package that needs torch.
+
+    Raises:
+        UnsupportedError: torch, or what writes its ONNX files, is not installed.
+    """
+    try:
+        return importlib.import_module("archpress_client.torch_import")
+    except ImportError as error:
+        raise UnsupportedError(
+            f"reading a torch module needs {error.name}: pip install 'archpress-client[torch]'"
+        ) from error
 
 
 def _fits(value: object, default: object) -> bool:

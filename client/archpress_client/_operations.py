@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, Union
 
 from archpress_client import _convert, _request
+from archpress_client._errors import FieldViolation, InvalidRequestError
 from archpress_client._info import ServerInfo
 from archpress_client._job_operations import JobOperations
 from archpress_client._methods import CREATE_JOB, GET_SERVER_INFO, LIST_JOBS, PLAN, UPLOAD_MODEL
+from archpress_client._network import Network, is_torch_module, torch_import
 from archpress_client._transport import Transport
 from archpress_client._types import Job, JobSpec, JobState, ModelSource, Plan, UploadedModel
 from archpress_client._upload import model_content, upload_messages
 from archpress_proto.v1.info_service_pb2 import GetServerInfoRequest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Given: TypeAlias = Union[str, Network, "nn.Module"]
+"""A network as callers may give it."""
 
 
 class Operations:
@@ -32,6 +41,38 @@ class Operations:
             self._transport.timeouts.upload_seconds,
         )
         return _convert.upload_from_proto(message)
+
+    async def layers(self, module: nn.Module, dataset: str) -> Network:
+        """Return the layers of a torch module for the images of a data set."""
+        return Network.from_torch(module, await self._input_shape(dataset))
+
+    async def without_weights(self, network: Given, dataset: str) -> str | Network:
+        """Return a network as the server takes it; of a torch module, its layers."""
+        return await self.layers(network, dataset) if is_torch_module(network) else network
+
+    async def with_weights(self, network: Given, dataset: str) -> str | Network:
+        """Return a network as the server takes it; of a torch module, the name of its upload."""
+        if not is_torch_module(network):
+            return network
+        input_shape = await self._input_shape(dataset)
+        # Refused here, if at all: before megabytes are sent.
+        Network.from_torch(network, input_shape)
+        offload = self._transport.wire.offload
+        content: bytes = await offload(torch_import().onnx_bytes, network, input_shape)
+        return (await self.upload(content, type(network).__name__)).artifact
+
+    async def _input_shape(self, dataset: str) -> tuple[int, int, int]:
+        """Return channels, height and width of a data set's images.
+
+        Raises:
+            InvalidRequestError: the server has no such data set.
+        """
+        shapes = {known.name: known.input_shape for known in (await self.info()).datasets}
+        if dataset not in shapes:
+            text = f"no data set {dataset!r}; there are {', '.join(sorted(shapes))}"
+            violations = [FieldViolation("spec.dataset", text)]
+            raise InvalidRequestError.of(violations, reason="UNKNOWN_DATASET")
+        return shapes[dataset]
 
     async def create(self, spec: JobSpec, request_id: str | None) -> JobOperations:
         """Create a job and return the operations on it."""

@@ -17,7 +17,7 @@ from archpress_client import JobHandle, Layer, Network
 from archpress_client.cli._app import app
 from tests.client.scripted import MODEL, ScriptedServer, error_status
 
-COMPRESS = ("compress", "--network", "conv-7", "--dataset", "fashion-mnist")
+COMPRESS = ("compress", "conv-7", "--dataset", "fashion-mnist")
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_compress_to_a_file(run: Any, server: ScriptedServer, tmp_path: Path) ->
 def test_compress_a_network_from_a_file(run: Any, server: ScriptedServer, tmp_path: Path) -> None:
     path = tmp_path / "net.json"
     Network((1, 28, 28), 10, [Layer.global_average_pool(), Layer.linear(10)]).save(path)
-    done = run("compress", "--network", str(path), "--dataset", "fashion-mnist", "--detach")
+    done = run("compress", str(path), "--dataset", "fashion-mnist", "--detach")
     assert (done.exit_code, done.stdout) == (0, "jobs/1\n")
     assert len(server.asked("CreateJob")[0].spec.architecture.layers) == 2
 
@@ -168,7 +168,7 @@ def test_a_refused_token_says_where_it_comes_from(run: Any, server: ScriptedServ
         ((*COMPRESS, "--max-params", "many"), "--max-params"),
         ((*COMPRESS, "--effort", "huge"), "--effort"),
         ((*COMPRESS, "--label", "x"), "KEY=VALUE"),
-        (("compress", "--dataset", "x"), "--network"),
+        (("compress", "--dataset", "x"), "NETWORK"),
         (("watch", "a/b"), "no name of a job"),
         (("watch", "nowhere"), "no jobs/nowhere"),
     ],
@@ -180,7 +180,7 @@ def test_bad_usage(run: Any, arguments: tuple[str, ...], text: str) -> None:
 
 
 def test_missing_files(run: Any, tmp_path: Path) -> None:
-    missing = run("compress", "--network", str(tmp_path / "no.json"), "--dataset", "x")
+    missing = run("compress", str(tmp_path / "no.json"), "--dataset", "x")
     assert missing.exit_code == 2
     assert "no.json" in missing.stderr
     nowhere = run(*COMPRESS, "--out", str(tmp_path / "no" / "x.onnx"))
@@ -260,9 +260,9 @@ def test_ctrl_c_of_a_real_process(server: ScriptedServer) -> None:
 def test_an_onnx_file_is_uploaded_first(run: Any, server: ScriptedServer, tmp_path: Path) -> None:
     path = tmp_path / "mine.onnx"
     path.write_bytes(MODEL)
-    done = run("compress", "--network", str(path), "--dataset", "fashion-mnist", "--detach")
+    done = run("compress", str(path), "--dataset", "fashion-mnist", "--detach")
     assert done.exit_code == 0, done.output
     assert server.asked("CreateJob")[0].spec.artifact == "artifacts/up"
-    missing = run("compress", "--network", "none.onnx", "--dataset", "fashion-mnist")
+    missing = run("compress", "none.onnx", "--dataset", "fashion-mnist")
     assert missing.exit_code == 2
     assert "none.onnx: No such file" in missing.stderr

@@ -19,18 +19,18 @@ from archpress_client.cli._errors import INTERRUPTED, reported
 from archpress_client.cli._files import save_all
 from archpress_client.cli._json import to_plain
 from archpress_client.cli._live import Live
+from archpress_client.cli._network_argument import read_network
 
 app = typer.Typer(
     help="Compress convolutional networks with an archpress server.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 
 @app.command()
 def compress(
-    network: options.NetworkName,
+    network: options.NetworkArgument,
     dataset: options.Dataset,
     max_params: options.MaxParams = None,
     max_params_ratio: options.MaxParamsRatio = None,
@@ -65,7 +65,7 @@ def compress(
     with reported(server, as_json), options.connect(server, insecure, ca) as client:
         options.check_out(out)
         job = client.compress(
-            options.read_network(client, network),
+            read_network(client, network, dataset),
             dataset=dataset,
             max_params=max_params,
             max_params_ratio=max_params_ratio,
@@ -92,7 +92,7 @@ def compress(
 
 @app.command()
 def plan(
-    network: options.NetworkName,
+    network: options.NetworkArgument,
     dataset: options.Dataset,
     max_params: options.MaxParams = None,
     max_params_ratio: options.MaxParamsRatio = None,
@@ -113,7 +113,7 @@ def plan(
     """Show what a job would consider, without training."""
     with reported(server, as_json), options.connect(server, insecure, ca) as client:
         proposed = client.plan(
-            options.read_network(client, network),
+            read_network(client, network, dataset),
             dataset=dataset,
             max_params=max_params,
             max_params_ratio=max_params_ratio,

@@ -11,7 +11,6 @@ import typer
 from archpress_client._client import Client
 from archpress_client._config import Retry, Tls
 from archpress_client._latency_table import LatencyTable
-from archpress_client._network import Network
 from archpress_client._types import Effort, Method
 
 DEFAULT_SERVER = "localhost:50051"
@@ -27,10 +26,11 @@ Ca = Annotated[
     typer.Option(envvar="ARCHPRESS_CA", help="PEM file of the certificates to trust."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-NetworkName = Annotated[
+NetworkArgument = Annotated[
     str,
-    typer.Option(
-        "--network", help="Name of a network, a JSON file with its layers, or an ONNX model."
+    typer.Argument(
+        metavar="NETWORK",
+        help="Name of a network, NET.json with layers, MODEL.onnx, or FILE.py:NAME of torch.",
     ),
 ]
 Dataset = Annotated[str, typer.Option(help="Name of a data set of the server.")]
@@ -69,16 +69,6 @@ def connect(server: str, insecure: bool, ca: Path | None) -> Client:
         token=os.environ.get("ARCHPRESS_TOKEN"),
         retry=Retry(request_attempts=3),
     )
-
-
-def read_network(client: Client, argument: str) -> str | Network:
-    """Return the network of a JSON file, the name of an uploaded ONNX file, or the name."""
-    try:
-        if argument.endswith(".onnx"):
-            return client.upload(argument).artifact
-        return Network.load(argument) if argument.endswith(".json") else argument
-    except OSError as error:
-        raise typer.BadParameter(f"{argument}: {error.strerror}", param_hint="--network") from None
 
 
 def read_latency_table(path: Path | None) -> LatencyTable | None:

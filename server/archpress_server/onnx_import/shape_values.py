@@ -35,7 +35,7 @@ class ShapeValues:
 
     def _result(self, node: Node, shape: Shape | None) -> Sides | None:
         if node.op == "Shape":
-            return None if shape is None else (None, *shape)
+            return None if shape is None else _part(node, (None, *shape))
         first = self.get(node.inputs[0]) if node.inputs else None
         if first is None:
             return None
@@ -46,12 +46,17 @@ class ShapeValues:
             ):
                 return None
             return tuple(first[place] for place in places if place is not None)
-        if node.op in ("Unsqueeze", "Squeeze", "Identity", "Cast"):
+        if node.op in ("Unsqueeze", "Squeeze", "Reshape", "Identity", "Cast"):
             return first
         if node.op == "Concat":
             parts = [self.get(name) for name in node.inputs]
             return None if None in parts else tuple(side for part in parts for side in part or ())
         return None
+
+
+def _part(node: Node, sides: Sides) -> Sides:
+    """Return the sides from `start` to `end`, which a Shape may be limited to."""
+    return sides[node.integer("start", 0) : node.integer("end", len(sides))]
 
 
 def is_flattening(target: Sides, shape: Shape) -> bool:

@@ -15,6 +15,7 @@ from archpress_server.onnx_import.weighted import (
     batch_norm,
     constant,
     convolution,
+    convolution_of_vector,
     gemm,
     matmul,
 )
@@ -36,7 +37,9 @@ _WEIGHTED = {
     "BatchNormalization": batch_norm,
 }
 _POOLS = {"MaxPool": LayerKind.MAX_POOL, "AveragePool": LayerKind.AVERAGE_POOL}
-_SHAPE_OPS = ("Shape", "Gather", "Unsqueeze", "Squeeze", "Concat", "Cast", "Identity")
+_SHAPE_OPS = frozenset(
+    {"Cast", "Concat", "Gather", "Identity", "Reshape", "Shape", "Squeeze", "Unsqueeze"}
+)
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,8 @@ class Translation:
         value, shape = (self._read(node, 0), ()) if linear else self._map(node)
         shape = shape or self._shape(value)
         if node.op == "Conv" and len(shape) != 3:
-            raise node.refused(f"reads a vector of {shape[0]}, needs maps")
+            layer, weights = convolution_of_vector(self.graph, node, shape)
+            return self._put(node, layer, [value], weights)
         if linear and len(shape) == 3 and not value.flat:
             raise node.refused(f"reads maps of {list(shape)}; flatten them before")
         layer, weights = _WEIGHTED[node.op](self.graph, node, shape)
@@ -212,6 +216,8 @@ class Translation:
         if len(shape) != 3:
             raise node.refused(f"reads a vector of {shape[0]}, needs maps")
         kernel, stride, padding = window(node, shape)
+        if (kernel, stride, padding) == (1, 1, 0):
+            return value
         counts = bool(node.integer("count_include_pad", 0))
         if node.op == "AveragePool" and padding and not counts:
             raise node.refused("leaves its padding out of the averages (count_include_pad)")

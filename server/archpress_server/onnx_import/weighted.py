@@ -34,6 +34,19 @@ def convolution(graph: Graph, node: Node, shape: Shape) -> tuple[Layer, Weights]
     return layer, _with_bias(weight, bias)
 
 
+def convolution_of_vector(graph: Graph, node: Node, shape: Shape) -> tuple[Layer, Weights]:
+    """Return a Conv node that reads averages over whole maps: a linear layer."""
+    weight = constant(graph, node, 1, 4)
+    one = all(side == 1 for side in weight.shape[2:]) and node.integer("group", 1) == 1
+    if not one or weight.shape[1:] != (shape[0], 1, 1):
+        raise node.refused(f"reads a vector of {shape[0]} with weights {list(weight.shape)}")
+    if window(node, (*shape, 1, 1), (1, 1)) != (1, 1, 0):
+        raise node.refused(f"reads a vector of {shape[0]}, needs maps")
+    bias = _bias(graph, node, weight.shape[0])
+    layer = Layer(LayerKind.LINEAR, out_channels=weight.shape[0], bias=bias is not None)
+    return layer, _with_bias(weight[:, :, 0, 0], bias)
+
+
 def gemm(graph: Graph, node: Node, shape: Shape) -> tuple[Layer, Weights]:
     """Return a Gemm node's linear layer on vectors or maps of a shape."""
     plain = node.number("alpha", 1) == 1 and node.number("beta", 1) == 1

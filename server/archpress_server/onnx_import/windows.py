@@ -23,9 +23,10 @@ def window(node: Node, shape: Shape, kernel: tuple[int, ...] = ()) -> Window:
     stride = _one(node, "strides", node.numbers("strides", (1, 1)), 2)
     if _one(node, "dilations", node.numbers("dilations", (1, 1)), 2) != 1:
         raise node.refused("is dilated")
-    if node.integer("ceil_mode", 0):
-        raise node.refused("rounds its output's size up (ceil_mode)")
     padding = _padding(node, side, stride)
+    rounded = stride > 0 and any((length + 2 * padding - side) % stride for length in shape[1:])
+    if node.integer("ceil_mode", 0) and rounded:
+        raise node.refused("rounds its output's size up (ceil_mode)")
     if not 1 <= side <= Limits.KERNEL or stride < 1 or not 0 <= padding <= Limits.PADDING:
         raise node.refused(f"has a window of {side}, stride {stride} and padding {padding}")
     if shape[1:] == (side, side) and padding == 0:
