@@ -7,6 +7,7 @@ question.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -69,6 +70,9 @@ def serve_archpress(connection: Connection, state: Path) -> None:
 
     configure_logs("warning")
     config = settings(state)
+    # As `archpress-server` does: a full collection of what torch brings would block the loop.
+    gc.collect()
+    gc.freeze()
 
     async def start() -> tuple[int, Callable[[], Awaitable[object]]]:
         server = Server(config, load_catalog(config), warm=False)

@@ -29,6 +29,14 @@ class AsyncJobHandle:
         """Return the job as it is now."""
         return await self._operations.status()
 
+    async def report(self) -> str:
+        """Return the job's report: one page of HTML that needs nothing else.
+
+        It shows a job in any state: costs before and after, candidates, descent, trainings, layers,
+        certificate.
+        """
+        return await self._operations.report()
+
     async def cancel(self) -> Job:
         """Ask the job to stop, and return it; a final job stays as it is."""
         return await self._operations.cancel()

@@ -18,7 +18,7 @@ class Timeouts:
     """For one answer of the server."""
 
     plan_seconds: float = 120.0
-    """For the candidates of a plan."""
+    """For the candidates of a plan, and for a report."""
 
     upload_seconds: float = 300.0
     """For the whole of an upload."""

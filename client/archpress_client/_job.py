@@ -30,6 +30,14 @@ class JobHandle:
         """Return the job as it is now."""
         return run(self._operations.status())
 
+    def report(self) -> str:
+        """Return the job's report: one page of HTML that needs nothing else.
+
+        It shows a job in any state: costs before and after, candidates, descent, trainings, layers,
+        certificate.
+        """
+        return run(self._operations.report())
+
     def cancel(self) -> Job:
         """Ask the job to stop, and return it; a final job stays as it is."""
         return run(self._operations.cancel())

@@ -10,7 +10,14 @@ from contextlib import aclosing
 from archpress_client import _convert, _request
 from archpress_client._errors import ArchpressError, RequestTimeoutError, ServerError
 from archpress_client._events import CompletedEvent, Event
-from archpress_client._methods import CANCEL_JOB, CREATE_JOB, DELETE_JOB, GET_JOB, WATCH_JOB
+from archpress_client._methods import (
+    CANCEL_JOB,
+    CREATE_JOB,
+    DELETE_JOB,
+    GET_JOB,
+    GET_REPORT,
+    WATCH_JOB,
+)
 from archpress_client._transport import Transport
 from archpress_client._types import Job, ModelSource, Result
 from archpress_client._watch import Finished, Recreate, Watch, outcome
@@ -20,6 +27,7 @@ from archpress_proto.v1.compression_service_pb2 import (
     CreateJobRequest,
     DeleteJobRequest,
     GetJobRequest,
+    GetReportRequest,
 )
 from archpress_proto.v1.jobs_pb2 import JobEvent
 
@@ -48,6 +56,11 @@ class JobOperations:
         """Return the job as it is now."""
         message = await self._transport.call(GET_JOB, GetJobRequest(name=self.name))
         return _convert.job_from_proto(message, self._source)
+
+    async def report(self) -> str:
+        """Return the job's report as HTML."""
+        request, seconds = GetReportRequest(name=self.name), self._transport.timeouts.plan_seconds
+        return (await self._transport.call(GET_REPORT, request, seconds)).html.decode()
 
     async def cancel(self) -> Job:
         """Ask the job to stop, and return it."""

@@ -32,6 +32,9 @@ _INFO = "/archpress.v1.InfoService"
 CREATE_JOB = Method(f"{_COMPRESSION}/CreateJob", compression.CreateJobRequest, Job)
 WATCH_JOB = Method(f"{_COMPRESSION}/WatchJob", compression.WatchJobRequest, JobEvent)
 GET_JOB = Method(f"{_COMPRESSION}/GetJob", compression.GetJobRequest, Job)
+GET_REPORT = Method(
+    f"{_COMPRESSION}/GetReport", compression.GetReportRequest, compression.GetReportResponse
+)
 LIST_JOBS = Method(
     f"{_COMPRESSION}/ListJobs", compression.ListJobsRequest, compression.ListJobsResponse
 )

@@ -1,9 +1,9 @@
-"""`Planner`: plans in a process of its own, so that no call waits for a calculation."""
+"""`Planner`: plans and draws in a process of its own, so that no call waits for a calculation."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from archpress_server.compress.latency_table import LatencyModel
 from archpress_server.compress.types import FieldViolation, Plan, Request, RequestError
+from archpress_server.jobs.model import Event, JobRecord
 from archpress_trainer.data.dataset import DatasetError
 from archpress_trainer.data.registry import DataSources
-from archpress_trainer.embedding.manifest import MANIFEST_FILE, read_manifest
+from archpress_trainer.embedding.manifest import MANIFEST_FILE, ArtifactError, read_manifest
 from archpress_trainer.processes import worker_pool
 from archpress_trainer.space.chain import ChainSpace
 
@@ -44,7 +45,7 @@ class _Refusal:
 
 
 class Planner:
-    """One spawned process that plans and looks at data sets, started when first needed."""
+    """One spawned process that plans, draws and looks at data sets, started when first needed."""
 
     def __init__(self, threads: int) -> None:
         """Give the process so many CPU threads."""
@@ -71,6 +72,12 @@ class Planner:
         """Return what a data set holds; None if it is not on this machine or damaged."""
         answer = await self._run(_dataset_facts, sources, name)
         assert answer is None or isinstance(answer, DatasetFacts)
+        return answer
+
+    async def report(self, job: JobRecord, events: Sequence[Event], folder: Path | None) -> bytes:
+        """Return a job's report as HTML; `folder` is its embedding's, if that is still there."""
+        answer = await self._run(_report, job, tuple(events), folder)
+        assert isinstance(answer, bytes)
         return answer
 
     async def _latency_model(self, folder: Path) -> LatencyModel:
@@ -134,6 +141,23 @@ def _plan(
         return plan(request, embedding, max_candidates, latency_model=latency_model)
     except RequestError as error:
         return _Refusal(error.violations, error.metadata)
+
+
+def _report(job: JobRecord, events: tuple[Event, ...], folder: Path | None) -> bytes:
+    from archpress_server.report.facts import JobFacts
+    from archpress_server.report.page import render
+
+    labelled = () if folder is None else _labelled(folder)
+    return render(JobFacts(job, events, labelled)).encode()
+
+
+def _labelled(folder: Path) -> tuple[tuple[int, float], ...]:
+    """Return parameters and accuracy of an embedding's nets; none where it is gone or damaged."""
+    try:
+        exemplars = _embedding(folder, (folder / MANIFEST_FILE).stat().st_mtime_ns).exemplars
+    except (ArtifactError, OSError):
+        return ()
+    return tuple((exemplar.costs.params, exemplar.accuracy) for exemplar in exemplars)
 
 
 @lru_cache(maxsize=4)

@@ -334,6 +334,15 @@ class ScriptedServer(
         self._enter("GetJob", request, context)
         return final_job(self._job(request.name, context), self.script.final)
 
+    def GetReport(
+        self,
+        request: compression_service_pb2.GetReportRequest,
+        context: grpc.ServicerContext,
+    ) -> compression_service_pb2.GetReportResponse:
+        self._enter("GetReport", request, context)
+        name = self._job(request.name, context).name
+        return compression_service_pb2.GetReportResponse(html=f"<h1>{name}</h1>".encode())
+
     def ListJobs(
         self, request: compression_service_pb2.ListJobsRequest, context: grpc.ServicerContext
     ) -> compression_service_pb2.ListJobsResponse:

@@ -87,6 +87,7 @@ def test_json_is_one_object(run: Any, tmp_path: Path) -> None:
         (("cancel", "jobs/1"), "job"),
         (("download", "jobs/1", "--out", "x.onnx"), "result"),
         (("watch", "jobs/1"), "result"),
+        (("report", "jobs/1", "--out", "x.html"), "out"),
     ],
 )
 def test_every_command_speaks_json_and_text(

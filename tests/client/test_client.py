@@ -170,6 +170,12 @@ def test_a_job_is_found_again(client: Client) -> None:
     assert [event.seq for event in client.job(name).events(after_seq=10)] == [10]
 
 
+def test_a_report_is_a_page(client: Client) -> None:
+    assert client.compress("conv-7", dataset="fashion-mnist").report() == "<h1>jobs/1</h1>"
+    with pytest.raises(NotFoundError):
+        client.job("nowhere").report()
+
+
 def test_leaving_the_loop_ends_the_stream(client: Client, server: ScriptedServer) -> None:
     server.script.never_ends = True
     for event in client.compress("conv-7", dataset="fashion-mnist").events():

@@ -16,7 +16,7 @@ from archpress_client._types import Effort, JobState, Method, Result
 from archpress_client.cli import _options as options
 from archpress_client.cli import _tables
 from archpress_client.cli._errors import INTERRUPTED, reported
-from archpress_client.cli._files import save_all
+from archpress_client.cli._files import save_all, write_text
 from archpress_client.cli._json import to_plain
 from archpress_client.cli._live import Live
 from archpress_client.cli._network_argument import read_network
@@ -207,6 +207,26 @@ def download(
         if job.result is None:
             raise InvalidRequestError(f"{job.name} is {job.state.value} and has no network")
         _deliver(job.name, job.result, out, as_json)
+
+
+@app.command()
+def report(
+    name: options.JobName,
+    out: Annotated[Path, typer.Option(help="File to write the page to (HTML).")],
+    server: options.Server = options.DEFAULT_SERVER,
+    insecure: options.Insecure = False,
+    ca: options.Ca = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Draw a job: costs, candidates, descent, trainings, layers, certificate."""
+    with reported(server, as_json), options.connect(server, insecure, ca) as client:
+        options.check_out(out)
+        job = client.job(name)
+        write_text(job.report(), out)
+        if as_json:
+            _print_json({"job": job.name, "out": str(out)})
+        else:
+            typer.echo(f"wrote {out}")
 
 
 @app.command()

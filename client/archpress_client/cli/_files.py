@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from archpress_client._download import PartFile
 from archpress_client._types import Result
 
 
@@ -27,6 +28,17 @@ def save_all(result: Result, out: Path) -> list[Path]:
         result.int8.save(path)
         written.append(path)
     return written
+
+
+def write_text(text: str, out: Path) -> None:
+    """Write a text file, whole or not at all."""
+    part = PartFile(out)
+    try:
+        part.file.write(text.encode())
+        part.finish()
+    except BaseException:
+        part.abandon()
+        raise
 
 
 def _beside(out: Path, mark: str) -> Path:

@@ -27,7 +27,7 @@ from archpress_proto.v1 import jobs_pb2 as archpress__proto_dot_v1_dot_jobs__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,archpress_proto/v1/compression_service.proto\x12\x0c\x61rchpress.v1\x1a%archpress_proto/v1/architecture.proto\x1a\x1d\x61rchpress_proto/v1/jobs.proto\x1a\x1egoogle/protobuf/duration.proto\"\x81\x02\n\x0f\x43ompressRequest\x12#\n\x04spec\x18\x01 \x01(\x0b\x32\x15.archpress.v1.JobSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x35\n\ron_disconnect\x18\x04 \x01(\x0e\x32\x1e.archpress.v1.DisconnectPolicy\x12\x30\n\rabandon_grace\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12heartbeat_interval\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xcb\x01\n\x10\x43reateJobRequest\x12#\n\x04spec\x18\x01 \x01(\x0b\x32\x15.archpress.v1.JobSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x35\n\ron_disconnect\x18\x04 \x01(\x0e\x32\x1e.archpress.v1.DisconnectPolicy\x12\x30\n\rabandon_grace\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"i\n\x0fWatchJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\x04\x12\x35\n\x12heartbeat_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x1d\n\rGetJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xca\x01\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12&\n\x06states\x18\x03 \x03(\x0e\x32\x16.archpress.v1.JobState\x12\x39\n\x06labels\x18\x04 \x03(\x0b\x32).archpress.v1.ListJobsRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"L\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.archpress.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10\x43\x61ncelJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\" \n\x10\x44\x65leteJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x13\n\x11\x44\x65leteJobResponse\"J\n\x0bPlanRequest\x12#\n\x04spec\x18\x01 \x01(\x0b\x32\x15.archpress.v1.JobSpec\x12\x16\n\x0emax_candidates\x18\x02 \x01(\x05\"\xb0\x01\n\x04Plan\x12)\n\x0c\x63osts_before\x18\x01 \x01(\x0b\x32\x13.archpress.v1.Costs\x12+\n\ncandidates\x18\x02 \x03(\x0b\x32\x17.archpress.v1.Candidate\x12\x11\n\tembedding\x18\x03 \x01(\t\x12+\n\x08\x64uration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08warnings\x18\x05 \x03(\t*~\n\x10\x44isconnectPolicy\x12!\n\x1d\x44ISCONNECT_POLICY_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44ISCONNECT_POLICY_DETACH\x10\x01\x12)\n%DISCONNECT_POLICY_CANCEL_IF_ABANDONED\x10\x02\x32\xa8\x04\n\x12\x43ompressionService\x12\x43\n\x08\x43ompress\x12\x1d.archpress.v1.CompressRequest\x1a\x16.archpress.v1.JobEvent0\x01\x12>\n\tCreateJob\x12\x1e.archpress.v1.CreateJobRequest\x1a\x11.archpress.v1.Job\x12\x43\n\x08WatchJob\x12\x1d.archpress.v1.WatchJobRequest\x1a\x16.archpress.v1.JobEvent0\x01\x12\x38\n\x06GetJob\x12\x1b.archpress.v1.GetJobRequest\x1a\x11.archpress.v1.Job\x12I\n\x08ListJobs\x12\x1d.archpress.v1.ListJobsRequest\x1a\x1e.archpress.v1.ListJobsResponse\x12>\n\tCancelJob\x12\x1e.archpress.v1.CancelJobRequest\x1a\x11.archpress.v1.Job\x12L\n\tDeleteJob\x12\x1e.archpress.v1.DeleteJobRequest\x1a\x1f.archpress.v1.DeleteJobResponse\x12\x35\n\x04Plan\x12\x19.archpress.v1.PlanRequest\x1a\x12.archpress.v1.Planb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,archpress_proto/v1/compression_service.proto\x12\x0c\x61rchpress.v1\x1a%archpress_proto/v1/architecture.proto\x1a\x1d\x61rchpress_proto/v1/jobs.proto\x1a\x1egoogle/protobuf/duration.proto\"\x81\x02\n\x0f\x43ompressRequest\x12#\n\x04spec\x18\x01 \x01(\x0b\x32\x15.archpress.v1.JobSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x35\n\ron_disconnect\x18\x04 \x01(\x0e\x32\x1e.archpress.v1.DisconnectPolicy\x12\x30\n\rabandon_grace\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12heartbeat_interval\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xcb\x01\n\x10\x43reateJobRequest\x12#\n\x04spec\x18\x01 \x01(\x0b\x32\x15.archpress.v1.JobSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x35\n\ron_disconnect\x18\x04 \x01(\x0e\x32\x1e.archpress.v1.DisconnectPolicy\x12\x30\n\rabandon_grace\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"i\n\x0fWatchJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\x04\x12\x35\n\x12heartbeat_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x1d\n\rGetJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\" \n\x10GetReportRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"!\n\x11GetReportResponse\x12\x0c\n\x04html\x18\x01 \x01(\x0c\"\xca\x01\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12&\n\x06states\x18\x03 \x03(\x0e\x32\x16.archpress.v1.JobState\x12\x39\n\x06labels\x18\x04 \x03(\x0b\x32).archpress.v1.ListJobsRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"L\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.archpress.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10\x43\x61ncelJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\" \n\x10\x44\x65leteJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x13\n\x11\x44\x65leteJobResponse\"J\n\x0bPlanRequest\x12#\n\x04spec\x18\x01 \x01(\x0b\x32\x15.archpress.v1.JobSpec\x12\x16\n\x0emax_candidates\x18\x02 \x01(\x05\"\xb0\x01\n\x04Plan\x12)\n\x0c\x63osts_before\x18\x01 \x01(\x0b\x32\x13.archpress.v1.Costs\x12+\n\ncandidates\x18\x02 \x03(\x0b\x32\x17.archpress.v1.Candidate\x12\x11\n\tembedding\x18\x03 \x01(\t\x12+\n\x08\x64uration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08warnings\x18\x05 \x03(\t*~\n\x10\x44isconnectPolicy\x12!\n\x1d\x44ISCONNECT_POLICY_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44ISCONNECT_POLICY_DETACH\x10\x01\x12)\n%DISCONNECT_POLICY_CANCEL_IF_ABANDONED\x10\x02\x32\xf6\x04\n\x12\x43ompressionService\x12\x43\n\x08\x43ompress\x12\x1d.archpress.v1.CompressRequest\x1a\x16.archpress.v1.JobEvent0\x01\x12>\n\tCreateJob\x12\x1e.archpress.v1.CreateJobRequest\x1a\x11.archpress.v1.Job\x12\x43\n\x08WatchJob\x12\x1d.archpress.v1.WatchJobRequest\x1a\x16.archpress.v1.JobEvent0\x01\x12\x38\n\x06GetJob\x12\x1b.archpress.v1.GetJobRequest\x1a\x11.archpress.v1.Job\x12L\n\tGetReport\x12\x1e.archpress.v1.GetReportRequest\x1a\x1f.archpress.v1.GetReportResponse\x12I\n\x08ListJobs\x12\x1d.archpress.v1.ListJobsRequest\x1a\x1e.archpress.v1.ListJobsResponse\x12>\n\tCancelJob\x12\x1e.archpress.v1.CancelJobRequest\x1a\x11.archpress.v1.Job\x12L\n\tDeleteJob\x12\x1e.archpress.v1.DeleteJobRequest\x1a\x1f.archpress.v1.DeleteJobResponse\x12\x35\n\x04Plan\x12\x19.archpress.v1.PlanRequest\x1a\x12.archpress.v1.Planb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LISTJOBSREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_LISTJOBSREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_DISCONNECTPOLICY']._serialized_start=1395
-  _globals['_DISCONNECTPOLICY']._serialized_end=1521
+  _globals['_DISCONNECTPOLICY']._serialized_start=1464
+  _globals['_DISCONNECTPOLICY']._serialized_end=1590
   _globals['_COMPRESSREQUEST']._serialized_start=165
   _globals['_COMPRESSREQUEST']._serialized_end=422
   _globals['_CREATEJOBREQUEST']._serialized_start=425
@@ -46,22 +46,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHJOBREQUEST']._serialized_end=735
   _globals['_GETJOBREQUEST']._serialized_start=737
   _globals['_GETJOBREQUEST']._serialized_end=766
-  _globals['_LISTJOBSREQUEST']._serialized_start=769
-  _globals['_LISTJOBSREQUEST']._serialized_end=971
-  _globals['_LISTJOBSREQUEST_LABELSENTRY']._serialized_start=926
-  _globals['_LISTJOBSREQUEST_LABELSENTRY']._serialized_end=971
-  _globals['_LISTJOBSRESPONSE']._serialized_start=973
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1049
-  _globals['_CANCELJOBREQUEST']._serialized_start=1051
-  _globals['_CANCELJOBREQUEST']._serialized_end=1083
-  _globals['_DELETEJOBREQUEST']._serialized_start=1085
-  _globals['_DELETEJOBREQUEST']._serialized_end=1117
-  _globals['_DELETEJOBRESPONSE']._serialized_start=1119
-  _globals['_DELETEJOBRESPONSE']._serialized_end=1138
-  _globals['_PLANREQUEST']._serialized_start=1140
-  _globals['_PLANREQUEST']._serialized_end=1214
-  _globals['_PLAN']._serialized_start=1217
-  _globals['_PLAN']._serialized_end=1393
-  _globals['_COMPRESSIONSERVICE']._serialized_start=1524
-  _globals['_COMPRESSIONSERVICE']._serialized_end=2076
+  _globals['_GETREPORTREQUEST']._serialized_start=768
+  _globals['_GETREPORTREQUEST']._serialized_end=800
+  _globals['_GETREPORTRESPONSE']._serialized_start=802
+  _globals['_GETREPORTRESPONSE']._serialized_end=835
+  _globals['_LISTJOBSREQUEST']._serialized_start=838
+  _globals['_LISTJOBSREQUEST']._serialized_end=1040
+  _globals['_LISTJOBSREQUEST_LABELSENTRY']._serialized_start=995
+  _globals['_LISTJOBSREQUEST_LABELSENTRY']._serialized_end=1040
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1042
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1118
+  _globals['_CANCELJOBREQUEST']._serialized_start=1120
+  _globals['_CANCELJOBREQUEST']._serialized_end=1152
+  _globals['_DELETEJOBREQUEST']._serialized_start=1154
+  _globals['_DELETEJOBREQUEST']._serialized_end=1186
+  _globals['_DELETEJOBRESPONSE']._serialized_start=1188
+  _globals['_DELETEJOBRESPONSE']._serialized_end=1207
+  _globals['_PLANREQUEST']._serialized_start=1209
+  _globals['_PLANREQUEST']._serialized_end=1283
+  _globals['_PLAN']._serialized_start=1286
+  _globals['_PLAN']._serialized_end=1462
+  _globals['_COMPRESSIONSERVICE']._serialized_start=1593
+  _globals['_COMPRESSIONSERVICE']._serialized_end=2223
 # @@protoc_insertion_point(module_scope)

@@ -67,6 +67,11 @@ class CompressionServiceStub(object):
                 request_serializer=archpress__proto_dot_v1_dot_compression__service__pb2.GetJobRequest.SerializeToString,
                 response_deserializer=archpress__proto_dot_v1_dot_jobs__pb2.Job.FromString,
                 _registered_method=True)
+        self.GetReport = channel.unary_unary(
+                '/archpress.v1.CompressionService/GetReport',
+                request_serializer=archpress__proto_dot_v1_dot_compression__service__pb2.GetReportRequest.SerializeToString,
+                response_deserializer=archpress__proto_dot_v1_dot_compression__service__pb2.GetReportResponse.FromString,
+                _registered_method=True)
         self.ListJobs = channel.unary_unary(
                 '/archpress.v1.CompressionService/ListJobs',
                 request_serializer=archpress__proto_dot_v1_dot_compression__service__pb2.ListJobsRequest.SerializeToString,
@@ -141,6 +146,15 @@ class CompressionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetReport(self, request, context):
+        """Draws a job in any state for people: costs, candidates, descent, training, layers, certificate.
+
+        Errors: JOB_NOT_FOUND, RESOURCE_EXHAUSTED (quota) while too many plans and reports wait.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListJobs(self, request, context):
         """Lists the caller's jobs, newest first. Error: INVALID_FIELD.
         """
@@ -197,6 +211,11 @@ def add_CompressionServiceServicer_to_server(servicer, server):
                     servicer.GetJob,
                     request_deserializer=archpress__proto_dot_v1_dot_compression__service__pb2.GetJobRequest.FromString,
                     response_serializer=archpress__proto_dot_v1_dot_jobs__pb2.Job.SerializeToString,
+            ),
+            'GetReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReport,
+                    request_deserializer=archpress__proto_dot_v1_dot_compression__service__pb2.GetReportRequest.FromString,
+                    response_serializer=archpress__proto_dot_v1_dot_compression__service__pb2.GetReportResponse.SerializeToString,
             ),
             'ListJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListJobs,
@@ -339,6 +358,33 @@ class CompressionService(object):
             '/archpress.v1.CompressionService/GetJob',
             archpress__proto_dot_v1_dot_compression__service__pb2.GetJobRequest.SerializeToString,
             archpress__proto_dot_v1_dot_jobs__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/archpress.v1.CompressionService/GetReport',
+            archpress__proto_dot_v1_dot_compression__service__pb2.GetReportRequest.SerializeToString,
+            archpress__proto_dot_v1_dot_compression__service__pb2.GetReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -66,6 +66,11 @@ class CompressionServiceStub:
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_compression_service_pb2.GetJobRequest, _jobs_pb2.Job]
     """Returns a job. Error: JOB_NOT_FOUND."""
+    GetReport: _grpc.UnaryUnaryMultiCallable[_compression_service_pb2.GetReportRequest, _compression_service_pb2.GetReportResponse]
+    """Draws a job in any state for people: costs, candidates, descent, training, layers, certificate.
+
+    Errors: JOB_NOT_FOUND, RESOURCE_EXHAUSTED (quota) while too many plans and reports wait.
+    """
     ListJobs: _grpc.UnaryUnaryMultiCallable[_compression_service_pb2.ListJobsRequest, _compression_service_pb2.ListJobsResponse]
     """Lists the caller's jobs, newest first. Error: INVALID_FIELD."""
     CancelJob: _grpc.UnaryUnaryMultiCallable[_compression_service_pb2.CancelJobRequest, _jobs_pb2.Job]
@@ -121,6 +126,11 @@ class CompressionServiceAsyncStub(CompressionServiceStub):
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_compression_service_pb2.GetJobRequest, _jobs_pb2.Job]  # type: ignore[assignment]
     """Returns a job. Error: JOB_NOT_FOUND."""
+    GetReport: _aio.UnaryUnaryMultiCallable[_compression_service_pb2.GetReportRequest, _compression_service_pb2.GetReportResponse]  # type: ignore[assignment]
+    """Draws a job in any state for people: costs, candidates, descent, training, layers, certificate.
+
+    Errors: JOB_NOT_FOUND, RESOURCE_EXHAUSTED (quota) while too many plans and reports wait.
+    """
     ListJobs: _aio.UnaryUnaryMultiCallable[_compression_service_pb2.ListJobsRequest, _compression_service_pb2.ListJobsResponse]  # type: ignore[assignment]
     """Lists the caller's jobs, newest first. Error: INVALID_FIELD."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_compression_service_pb2.CancelJobRequest, _jobs_pb2.Job]  # type: ignore[assignment]
@@ -197,6 +207,17 @@ class CompressionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.Job, _abc.Awaitable[_jobs_pb2.Job]]:
         """Returns a job. Error: JOB_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def GetReport(
+        self,
+        request: _compression_service_pb2.GetReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_compression_service_pb2.GetReportResponse, _abc.Awaitable[_compression_service_pb2.GetReportResponse]]:
+        """Draws a job in any state for people: costs, candidates, descent, training, layers, certificate.
+
+        Errors: JOB_NOT_FOUND, RESOURCE_EXHAUSTED (quota) while too many plans and reports wait.
+        """
 
     @_abc_1.abstractmethod
     def ListJobs(

@@ -26,6 +26,7 @@ METHOD_SCOPES: Mapping[str, Scope] = {
     _COMPRESSION + "Plan": Scope.COMPRESS,
     _COMPRESSION + "WatchJob": Scope.READ,
     _COMPRESSION + "GetJob": Scope.READ,
+    _COMPRESSION + "GetReport": Scope.READ,
     _COMPRESSION + "ListJobs": Scope.READ,
     _ARTIFACTS + "UploadModel": Scope.COMPRESS,
     _ARTIFACTS + "DownloadArtifact": Scope.READ,

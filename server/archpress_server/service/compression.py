@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from google.protobuf.duration_pb2 import Duration
@@ -13,7 +14,7 @@ from archpress_proto.v1 import compression_service_pb2 as service_pb
 from archpress_proto.v1 import jobs_pb2 as pb
 from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceServicer
 from archpress_server.auth.callers import current_caller
-from archpress_server.jobs.model import ArtifactRecord, JobRecord, State, Submission
+from archpress_server.jobs.model import ArtifactRecord, Event, JobRecord, State, Submission
 from archpress_server.jobs.store import JobStore
 from archpress_server.metrics import Metrics
 from archpress_server.planner import Planner
@@ -38,6 +39,7 @@ from archpress_server.service.watch import Watches
 from archpress_server.traces import current_traceparent
 
 _WAITING_PLANS = 16
+_DRAWN_EVENTS = 20_000
 
 
 class CompressionServicer(CompressionServiceServicer):
@@ -159,16 +161,50 @@ class CompressionServicer(CompressionServiceServicer):
             raise field_error("max_candidates", text)
         upload = await self._upload(request.spec)
         spec, offered = await asyncio.to_thread(self._parser.spec, request.spec, upload)
-        if self._plans >= _WAITING_PLANS:
-            raise BusyError(f"{_WAITING_PLANS} plans are waiting, which is the most that may")
-        self._plans += 1
-        try:
+        with self._planning():
             plan = await self._planner.plan(
                 spec.request, offered.folder, request.max_candidates or 8
             )
+        return plan_to_proto(plan)
+
+    async def GetReport(
+        self, request: service_pb.GetReportRequest, context: Context
+    ) -> service_pb.GetReportResponse:
+        """Draw a job."""
+        job = await self._own(job_id(request.name))
+        with self._planning():
+            events = await asyncio.to_thread(self._log, job.id)
+            embedding = self._parser.catalog.embedding_named(job.spec.embedding)
+            folder = None if embedding is None else embedding.folder
+            return service_pb.GetReportResponse(
+                html=await self._planner.report(job, events, folder)
+            )
+
+    @contextmanager
+    def _planning(self) -> Iterator[None]:
+        """Count a call that waits for the planner.
+
+        Raises:
+            BusyError: too many wait already.
+        """
+        if self._plans >= _WAITING_PLANS:
+            raise BusyError(
+                f"{_WAITING_PLANS} plans and reports are waiting, which is the most that may"
+            )
+        self._plans += 1
+        try:
+            yield
         finally:
             self._plans -= 1
-        return plan_to_proto(plan)
+
+    def _log(self, job: str) -> list[Event]:
+        """Return a job's log, up to the most events that are drawn."""
+        found: list[Event] = []
+        while more := self._store.events_after(job, found[-1].seq if found else 0):
+            found += more
+            if len(found) >= _DRAWN_EVENTS:
+                break
+        return found
 
     async def _own(self, job: str) -> JobRecord:
         """Return a job of the caller."""

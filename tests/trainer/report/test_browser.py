@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from matplotlib.image import imread
 
 from archpress_trainer.report.page import write_report
 from tests.trainer.report.browser import Page, browser_page, find_browser
+from tests.trainer.report.looks import CUT_TEXTS, PANELS, TOUCHING_TEXTS, colours
 
 pytestmark = pytest.mark.skipif(
     find_browser() is None, reason="no Chromium is installed (make browser)"
@@ -34,34 +33,6 @@ NAMES = [
     "filters-decoder",
     "filters-decoder-last",
 ]
-PANELS = """
-[...document.querySelectorAll("svg.plot")].map(svg => {
-  const box = svg.getBoundingClientRect();
-  const marks = svg.querySelectorAll("path, use, image, text").length;
-  return {name: svg.id, x: box.x, y: box.y + scrollY, width: box.width, height: box.height, marks};
-})
-"""
-CUT_TEXTS = """
-[...document.querySelectorAll("svg.plot")].flatMap(svg => {
-  const frame = svg.getBoundingClientRect();
-  return [...svg.querySelectorAll("text")].filter(text => {
-    const box = text.getBoundingClientRect();
-    return box.left < frame.left - 2 || box.right > frame.right + 2
-      || box.top < frame.top - 2 || box.bottom > frame.bottom + 2;
-  }).map(text => `${svg.id}: ${text.textContent}`);
-})
-"""
-# Labels that are turned fill less than their boxes, so those of the filters are left out.
-TOUCHING_TEXTS = """
-[...document.querySelectorAll("svg.plot:not([id^=filters])")].flatMap(svg => {
-  const texts = [...svg.querySelectorAll("text")].map(
-    text => [text.textContent, text.getBoundingClientRect()]);
-  return texts.flatMap(([words, box], place) => texts.slice(place + 1).filter(([, other]) =>
-    Math.min(box.right, other.right) - Math.max(box.left, other.left) > 1
-    && Math.min(box.bottom, other.bottom) - Math.max(box.top, other.top) > 3
-  ).map(([others]) => `${svg.id}: ${words} / ${others}`));
-})
-"""
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +58,7 @@ def test_the_page_is_whole(browser: Page, report: Path, width: int, dark: bool) 
         assert panel["width"] > 200, panel
         assert panel["height"] > 100, panel
         assert panel["marks"] > 5, panel
-        assert _colours(browser, panel) > 20, panel
+        assert colours(browser, panel) > 20, panel
     assert browser.evaluate("document.documentElement.scrollWidth") == width
     assert browser.evaluate(CUT_TEXTS) == []
     assert browser.evaluate(TOUCHING_TEXTS) == []
@@ -118,9 +89,3 @@ def test_the_page_may_not_reach_the_network(browser: Page, report: Path) -> None
     )
     assert blocked == "http://127.0.0.1:9/x.png"
     browser.problems.clear()
-
-
-def _colours(browser: Page, panel: dict[str, Any]) -> int:
-    image = browser.screenshot(panel["x"], panel["y"], panel["width"], panel["height"])
-    pixels = imread(io.BytesIO(image), format="png")[..., :3]
-    return len(np.unique((pixels * 255).astype(np.uint8).reshape(-1, 3), axis=0))

@@ -13,7 +13,8 @@ from archpress_trainer.embedding.figures import FigureData, FitCurves, write_fig
 from archpress_trainer.embedding.manifest import ArtifactError
 from archpress_trainer.embedding.metrics import METRIC_MEANINGS
 from archpress_trainer.report.facts import read_facts
-from archpress_trainer.report.page import cards, render, sections, write_report
+from archpress_trainer.report.layout import cards
+from archpress_trainer.report.page import render, sections, write_report
 
 FROM_FIGURES_FILE = {"predictions", "calibration", "fit", "reconstruction", "rejections"}
 FROM_ARTIFACT = {"population", "latent", "descent", "filters"}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import PackageLoader
 
 from archpress_trainer.report.curves import fit_section
 from archpress_trainer.report.descent import descent_section
@@ -14,7 +12,7 @@ from archpress_trainer.report.drawing import Section
 from archpress_trainer.report.facts import ReportFacts, read_facts
 from archpress_trainer.report.filters import filters_section
 from archpress_trainer.report.latent import latent_section
-from archpress_trainer.report.palette import variables
+from archpress_trainer.report.layout import render_page
 from archpress_trainer.report.population import population_section
 from archpress_trainer.report.predictions import calibration_section, predictions_section
 from archpress_trainer.report.quality import provenance, quality_of
@@ -40,47 +38,14 @@ def write_report(folder: Path, output: Path) -> int:
 
 def render(facts: ReportFacts) -> str:
     """Return the page as HTML."""
-    environment = Environment(
-        loader=PackageLoader("archpress_trainer.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(_TEMPLATE).render(
+    return render_page(
+        PackageLoader("archpress_trainer.report", "templates"),
+        _TEMPLATE,
+        sections(facts),
         manifest=facts.manifest,
         provenance=provenance(facts.manifest),
         quality=quality_of(facts.manifest.metrics),
-        cards=cards(sections(facts)),
-        light=variables(dark=False),
-        dark=variables(dark=True),
     )
-
-
-@dataclass(frozen=True)
-class Card:
-    """A section with its place on a wide screen.
-
-    `half`: beside another one; `row`: text beside its figures; `stack`: text above them.
-    """
-
-    section: Section
-    layout: str
-
-
-def cards(shown: Sequence[Section]) -> list[Card]:
-    """Return the sections with their layouts: neighbours of one figure each share a row."""
-    result: list[Card] = []
-    waiting = list(shown)
-    while waiting:
-        pair = waiting[:2]
-        if [len(section.panels) for section in pair] == [1, 1]:
-            result += [Card(section, "half") for section in pair]
-            del waiting[:2]
-        else:
-            section = waiting.pop(0)
-            result.append(Card(section, "stack" if len(section.panels) > 2 else "row"))
-    return result
 
 
 def sections(facts: ReportFacts) -> list[Section]:
