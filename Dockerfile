@@ -16,7 +16,7 @@ COPY proto proto
 COPY trainer trainer
 COPY server server
 RUN /opt/archpress/bin/pip install -c constraints.txt \
-    ./proto './trainer[datasets]' './server[postgresql,s3,traces]'
+    ./proto './trainer[datasets,report]' './server[postgresql,s3,traces]'
 
 FROM python:3.12-slim
 RUN useradd --uid 10001 --create-home --home-dir /var/lib/archpress archpress

@@ -165,18 +165,19 @@ def page(rows: list[Row], record: dict[str, Any]) -> str:
         "# Networks of torchvision",
         "",
         f"Made by `{record['command']}` with torch {record['torch']} and torchvision "
-        f"{record['torchvision']}. Of {len(rows)} networks {len(imported)} are imported, {exact} "
-        "of them with exactly the parameters",
-        "that torch counts and the multiply-accumulates that its `FlopCounterMode` counts while "
-        "they run; the others are refused",
-        f"with the place and the reason. {len(files)} small ones were also written as ONNX and "
-        f"read by the server: {sum(row.onnx == 'same' for row in files)} with the same layers.",
+        f"{record['torchvision']}.",
+        f"Of {len(rows)} networks {len(imported)} are imported, {exact} of them with exactly the "
+        "parameters that torch counts",
+        "and the multiply-accumulates that its `FlopCounterMode` counts while they run; the others "
+        "are refused with the place and",
+        f"the reason. {len(files)} small ones were also written as ONNX and read by the server: "
+        f"{sum(row.onnx == 'same' for row in files)} with the same layers.",
         "",
         "| network | image | parameters | MACs | layers | ONNX |",
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row.name} | {row.side} | {row.imported_params:,} {_mark(row)} | "
+        f"| {row.name} | {row.side} | {row.imported_params:,}{_mark(row)} | "
         f"{row.imported_macs:,} | {row.layers} | {row.onnx} |"
         for row in imported
     ]
@@ -186,7 +187,7 @@ def page(rows: list[Row], record: dict[str, Any]) -> str:
 
 
 def _mark(row: Row) -> str:
-    return "" if row.exact else f"(counted: {row.params:,} and {row.macs:,})"
+    return "" if row.exact else f" (counted: {row.params:,} and {row.macs:,})"
 
 
 if __name__ == "__main__":
