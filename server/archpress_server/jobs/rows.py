@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -37,6 +37,14 @@ Row = Mapping[Any, Any]
 
 # Made once: SQLAlchemy takes longer to build it than SQLite to answer it.
 _JOB = sa.select(jobs).where(jobs.c.id == sa.bindparam("job"))
+
+
+_JOBS = sa.select(jobs).where(jobs.c.id.in_(sa.bindparam("wanted", expanding=True)))
+
+
+def select_jobs(connection: sa.Connection, wanted: Sequence[str]) -> Sequence[Row]:
+    """Return the rows of those of these jobs that there are, deleted ones too."""
+    return connection.execute(_JOBS, {"wanted": wanted}).mappings().all()
 
 
 def select_job(connection: sa.Connection, job: str, *, lock: bool = False) -> Row | None:

@@ -43,6 +43,7 @@ from archpress_server.jobs.rows import (
     queue_position,
     select_artifact,
     select_job,
+    select_jobs,
     to_artifact,
     to_event,
     to_record,
@@ -172,6 +173,14 @@ class JobStore:
         with self.database.read() as connection:
             row = _existing(select_job(connection, job), job)
             return to_record(row, queue_position(connection, row))
+
+    def get_all(self, wanted: Sequence[str]) -> dict[str, JobRecord]:
+        """Return those of these jobs that there are, at one moment."""
+        with self.database.read() as connection:
+            rows = [row for row in select_jobs(connection, wanted) if row["delete_time"] is None]
+            queued = [row["id"] for row in rows if row["state"] == State.QUEUED]
+            places = queue_positions(connection, queued) if queued else {}
+            return {row["id"]: to_record(row, places.get(row["id"], 0)) for row in rows}
 
     def traceparent(self, job: str) -> str:
         """Return the span that a job was created in; empty without one."""

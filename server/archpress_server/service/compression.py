@@ -28,6 +28,7 @@ from archpress_server.service.convert import (
 from archpress_server.service.errors import BusyError, field_error
 from archpress_server.service.gate import Gate
 from archpress_server.service.handlers import Context
+from archpress_server.service.job_reader import JobReader
 from archpress_server.service.parse import (
     MAX_CANDIDATES,
     Faults,
@@ -57,6 +58,7 @@ class CompressionServicer(CompressionServiceServicer):
     ) -> None:
         """Serve the jobs of a store; `wake` is called when a job was stored."""
         self._store = store
+        self._reader = JobReader(store)
         self._parser = parser
         self._planner = planner
         self._watches = watches
@@ -208,7 +210,7 @@ class CompressionServicer(CompressionServiceServicer):
 
     async def _own(self, job: str) -> JobRecord:
         """Return a job of the caller."""
-        record = await asyncio.to_thread(self._store.get, job)
+        record = await self._reader.get(job)
         current_caller().check_owner(f"jobs/{job}", record.principal)
         return record
 

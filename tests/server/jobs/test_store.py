@@ -50,6 +50,15 @@ def test_a_created_job_reads_back_as_it_was(store: JobStore, submission: Submiss
     assert created.spec.labels == {"team": "a"}
 
 
+def test_many_jobs_are_read_at_one_moment(store: JobStore, submission: Submission) -> None:
+    first, second, third = (store.create(submission) for _ in range(3))
+    store.delete(third.id)
+    found = store.get_all([second.id, third.id, first.id, "nowhere"])
+    assert found == {job: store.get(job) for job in (first.id, second.id)}
+    assert [found[job.id].queue_position for job in (first, second)] == [1, 2]
+    assert store.get_all([]) == {}
+
+
 def test_the_log_begins_with_the_queued_job(store: JobStore, submission: Submission) -> None:
     created = store.create(submission)
     (event,) = store.events_after(created.id, 0)

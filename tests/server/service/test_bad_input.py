@@ -413,7 +413,7 @@ async def test_a_bug_shows_an_id_and_no_details(
     def broken(self: object, job: str) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(type(server.leases.store), "get", broken)
+    monkeypatch.setattr(type(server.leases.store), "get_all", broken)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.GetJob(service_pb.GetJobRequest(name=f"jobs/{uuid.uuid4()}"))
     status, details = status_of(caught.value)
