@@ -11,7 +11,7 @@ FASHION_MNIST := /usr/share/datasets/fashion-mnist
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data browser prometheus demo test chaos fuzz image check stubs lint-proto format clean
+.PHONY: help setup data browser prometheus demo test chaos fuzz image check reference stubs lint-proto format clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ check: setup lint-proto ## Check format, style, types, imports, protos, stubs an
 	$(BIN)/python proto/generate.py --check
 	$(BIN)/hadolint Dockerfile
 
+reference: setup ## Write the API reference of the SDK, from its docstrings, to site/.
+	$(BIN)/pdoc archpress_client --docformat google --output-directory site
+
 stubs: ## Generate the Python stubs from the protos.
 	$(PYTHON) proto/generate.py
 
@@ -98,5 +101,5 @@ format: $(STAMP) ## Format the code and sort the imports.
 	$(BIN)/ruff check --fix .
 
 clean: ## Remove the environment and the tools' caches.
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

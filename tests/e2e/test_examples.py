@@ -1,0 +1,131 @@
+"""The example services, each a process of its own, in front of a real server."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archpress_client import Client
+from tests.e2e.networks import NETWORK
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+
+
+@contextmanager
+def running(command: Sequence[str], folder: Path) -> Iterator[str]:
+    """Start a service and give its address, which it prints first."""
+    with subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith("listening on "), line + process.stdout.read()
+            yield line.removeprefix("listening on ").strip()
+        finally:
+            process.terminate()
+
+
+def fetch(url: str, body: object = None) -> tuple[int, bytes]:
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data), timeout=240) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+@pytest.fixture(scope="module")
+def network(target: str) -> str:
+    """An uploaded network, since the tiny data set fits none of the named ones."""
+    import torch
+
+    from archpress_client._convert import network_to_proto
+    from archpress_server.compress.export import to_onnx
+    from archpress_server.service.convert import architecture_from_proto
+    from archpress_trainer.data.dataset import Normalisation
+    from archpress_trainer.space.build import build
+
+    architecture = architecture_from_proto(network_to_proto(NETWORK))
+    module = build(architecture, torch.Generator().manual_seed(0)).eval()
+    with Client(target) as client:
+        return client.upload(to_onnx(module, Normalisation((0.5,), (0.5,)))).artifact
+
+
+@pytest.mark.slow
+def test_the_python_service(target: str, network: str) -> None:
+    command = [sys.executable, "web_service.py", "--server", target, "--port", "0"]
+    with running(command, EXAMPLES / "python-service") as address:
+        arguments = {"network": network, "dataset": "tiny", "max_params": 1_500}
+        status, body = fetch(f"{address}/jobs", arguments)
+        assert status == 202
+        job = json.loads(body)["job"]
+        deadline = time.monotonic() + 240
+        while (shown := json.loads(fetch(f"{address}/{job}")[1]))["state"] in ("queued", "running"):
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        assert shown["state"] == "succeeded"
+        assert shown["params"] <= 1_500
+        status, model = fetch(f"{address}/{job}/model")
+        with Client(target) as client:
+            result = client.job(job).status().result
+        assert result is not None
+        assert hashlib.sha256(model).hexdigest() == result.sha256
+        wrong = fetch(f"{address}/jobs", {**arguments, "max_params": 0})
+        assert (wrong[0], json.loads(wrong[1])["reason"]) == (400, "INVALID_FIELD")
+        assert fetch(f"{address}/jobs", {"network": "conv-7"})[0] == 400
+        assert fetch(f"{address}/jobs/none")[0] == 404
+        assert fetch(f"{address}/other")[0] == 404
+
+
+@pytest.fixture(scope="module")
+def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Node example with its packages, outside the tree."""
+    if shutil.which("npm") is None:
+        pytest.skip("no Node is installed")
+    folder = tmp_path_factory.mktemp("node") / "node-service"
+    shutil.copytree(
+        EXAMPLES / "node-service", folder, ignore=shutil.ignore_patterns("node_modules")
+    )
+    command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"npm has no packages: {done.stderr[-200:]}")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_node_service(target: str, network: str, node_folder: Path) -> None:
+    command = ["node", "service.mjs", "--server", target, "--port", "0"]
+    command += ["--protos", str(ROOT / "proto")]
+    with running(command, node_folder) as address:
+        status, body = fetch(f"{address}/compress?network=nothing&dataset=tiny&max_params=1500")
+        assert status == 400
+        assert "nothing" in json.loads(body)["error"]
+        status, body = fetch(f"{address}/compress?network={network}&dataset=tiny&max_params=1500")
+        assert status == 200
+        events: list[dict[str, Any]] = [
+            json.loads(line.removeprefix(b"data: ")) for line in body.splitlines() if line
+        ]
+        assert [e["seq"] for e in events if e["seq"]] == sorted(
+            e["seq"] for e in events if e["seq"]
+        )
+        assert events[-1]["completed"] == "JOB_STATE_SUCCEEDED"
+        assert events[-1]["params"] <= 1_500
+        job = events[-1]["job"].removeprefix("jobs/")
+        status, model = fetch(f"{address}/models/{job}")
+        assert hashlib.sha256(model).hexdigest() == events[-1]["sha256"]
+        assert fetch(f"{address}/models/none")[0] == 400
