@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from archpress_server.compress.types import Candidate
 from archpress_server.report.facts import JobFacts
@@ -31,8 +32,8 @@ def candidates_section(facts: JobFacts) -> Section:
         title,
         see="Each candidate by its parameters. Ring: the accuracy that the embedding predicts "
         "after a short training, with its 90% interval; dot: what its last training measured on "
-        "validation images. Star: the delivered file on the test images. Grey: the networks "
-        "that the embedding learnt from.",
+        "validation images. Star: the delivered file on the test images. Grey: the better half "
+        "of the networks of such sizes that the embedding learnt from.",
         distrust="A dot far below its ring was predicted too high. Dots of short trainings and the "
         "star, which is a full training, are of two kinds.",
         notes=(
@@ -104,10 +105,14 @@ def _plane(facts: JobFacts) -> Panel:
 
 
 def _near(labelled: np.ndarray, params: np.ndarray) -> np.ndarray:
-    """Return the labelled nets around the candidates' sizes: others would shrink the picture."""
+    """Return the better labelled nets around the candidates' sizes."""
     inside = (labelled[:, 0] > params.min() / 4) & (labelled[:, 0] < params.max() * 4)
     found: np.ndarray = labelled[inside]
-    return found
+    if len(found) == 0:
+        return found
+    # The worse half would press the candidates together.
+    better: np.ndarray = found[found[:, 1] >= np.median(found[:, 1])]
+    return better
 
 
 def _measured(candidate: Candidate) -> float:
@@ -123,7 +128,8 @@ def descent_section(facts: JobFacts) -> Section:
 
     def plot(axes: Axes) -> None:
         steps, losses = zip(*facts.descent, strict=True)
-        axes.plot(steps, losses, color=BLUE)
+        axes.plot(steps, losses, "o-", color=BLUE, markersize=4)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("reported step")
         axes.set_ylabel("mean objective")
 
