@@ -202,6 +202,12 @@ def error_from_rpc(error: grpc.RpcError) -> ArchpressError:
     if details.reason == "LIMIT_EXCEEDED":
         kind = InvalidRequestError
     message = call.details() or f"the server answered {call.code().name}"
+    if call.code() is grpc.StatusCode.UNIMPLEMENTED and not details.reason:
+        # gRPC's own answer, where there is no such method.
+        message = (
+            "the server does not know this request: it is older or newer than this client, or no "
+            "archpress server"
+        )
     result = kind(
         message,
         reason=details.reason,

@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -37,6 +38,7 @@ from archpress_client import (
     ServerError,
     Timeouts,
     UnavailableError,
+    UnsupportedError,
 )
 from tests.client.driven import Connect
 from tests.client.scripted import MODEL, Cut, ScriptedServer, error_status
@@ -280,6 +282,18 @@ def test_nobody_there(connect: Connect) -> None:
     with connect("127.0.0.1:1", retry=SOON) as client, pytest.raises(UnavailableError):
         client.info()
     assert time.monotonic() - begin < 5
+
+
+def test_a_server_of_another_version_is_told(connect: Connect) -> None:
+    other = grpc.server(ThreadPoolExecutor(1))
+    port = other.add_insecure_port("127.0.0.1:0")
+    other.start()
+    with (
+        connect(f"127.0.0.1:{port}", retry=SOON) as client,
+        pytest.raises(UnsupportedError, match="older or newer than this client"),
+    ):
+        client.info()
+    other.stop(0).wait()
 
 
 def test_plain_text_is_not_understood_as_tls(connect: Connect, server: ScriptedServer) -> None:
