@@ -22,6 +22,7 @@ from archpress_server.compress.decode import (
 from archpress_server.compress.descent import DescentSettings, descend
 from archpress_server.compress.latency_budget import LatencyLimit
 from archpress_server.compress.latency_checks import fastest_networks
+from archpress_server.compress.outlying import nearest, outlying
 from archpress_server.compress.types import Method, Phase, Progress, Request
 from archpress_trainer.embedding.codec import OutsideSpaceError
 from archpress_trainer.embedding.interface import Embedding
@@ -108,6 +109,8 @@ class Search:
     def run(self) -> None:
         """Fill the pool; it holds at least one network afterwards where the budget is feasible."""
         points = self._descended()
+        far = outlying(self._request.architecture, self.costs_before, self._embedding)
+        self.warnings += [] if far is None else [far]
         self.warnings += _range_warnings(self._embedding, self._descended_to, self.costs_before)
         self._pool.add(self._embedding.decode(points))
         known = sorted(self._embedding.exemplars, key=lambda exemplar: -exemplar.accuracy)
@@ -205,6 +208,8 @@ def _starts(
         warnings.append(
             f"the input network cannot be encoded ({error}); descent starts from the population"
         )
+        if embedding.exemplars:
+            points.append(embedding.encode([nearest(request.architecture, embedding.exemplars)]))
     wanted = number - len(points)
     if wanted > 0 or not points:
         near = sorted(
