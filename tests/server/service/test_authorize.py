@@ -154,7 +154,7 @@ async def test_the_scope_of_the_method_is_needed(api: Api, server: Server, metho
     assert moved(server, before) == {"SCOPE_MISSING": 1}
 
 
-@pytest.mark.parametrize("method", ["GetJob", "WatchJob", "CancelJob", "DeleteJob"])
+@pytest.mark.parametrize("method", ["GetJob", "GetReport", "WatchJob", "CancelJob", "DeleteJob"])
 async def test_a_job_of_another_is_the_same_as_none(api: Api, server: Server, method: str) -> None:
     job = await api.create("alice")
     before = failures(server)
