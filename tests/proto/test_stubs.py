@@ -43,6 +43,7 @@ METHODS = {
     "/archpress.v1.CompressionService/CreateJob": "CreateJobRequest -> Job",
     "/archpress.v1.CompressionService/DeleteJob": "DeleteJobRequest -> DeleteJobResponse",
     "/archpress.v1.CompressionService/GetJob": "GetJobRequest -> Job",
+    "/archpress.v1.CompressionService/GetReport": "GetReportRequest -> GetReportResponse",
     "/archpress.v1.CompressionService/ListJobs": "ListJobsRequest -> ListJobsResponse",
     "/archpress.v1.CompressionService/Plan": "PlanRequest -> Plan",
     "/archpress.v1.CompressionService/WatchJob": "WatchJobRequest -> stream JobEvent",
