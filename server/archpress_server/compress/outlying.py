@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import log2
-from statistics import median, pstdev
+from statistics import pstdev
 
 from archpress_trainer.embedding.codec import OutsideSpaceError
 from archpress_trainer.embedding.interface import Embedding, Exemplar
 from archpress_trainer.space.costs import Costs, count
 from archpress_trainer.space.graph import Architecture
-
-_COMPARED = 24
-"""Labelled networks whose intervals say how wide one usually is."""
 
 
 def outlying(architecture: Architecture, costs: Costs, embedding: Embedding) -> str | None:
@@ -51,14 +48,8 @@ def _told(architecture: Architecture, embedding: Embedding) -> str:
         (own,) = embedding.predict([architecture])
     except OutsideSpaceError:
         return "nothing is predicted for itself"
-    step = max(1, len(embedding.exemplars) // _COMPARED)
-    usual = median(
-        prediction.upper - prediction.lower
-        for prediction in embedding.predict([e.architecture for e in embedding.exemplars[::step]])
-    )
     return (
-        f"its own accuracy is predicted within {50 * (own.upper - own.lower):.1f} points, that of "
-        f"labelled networks within {50 * usual:.1f}"
+        f"its own predicted accuracy, {own.accuracy:.1%}, is an extrapolation that no label backs"
     )
 
 

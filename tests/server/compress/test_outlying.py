@@ -44,7 +44,7 @@ def test_a_large_network_is_told_by_how_much(embedding: Embedding) -> None:
     assert text is not None
     most = max(exemplar.costs.params for exemplar in embedding.exemplars)
     assert f"{count(large).params / most:.1f} times the parameters of the largest" in text
-    assert "its own accuracy is predicted within" in text
+    assert "is an extrapolation that no label backs" in text
 
 
 def test_nothing_is_predicted_for_what_cannot_be_encoded(embedding: Embedding) -> None:
