@@ -44,7 +44,7 @@ class Operations:
 
     async def layers(self, module: nn.Module, dataset: str) -> Network:
         """Return the layers of a torch module for the images of a data set."""
-        return Network.from_torch(module, await self._input_shape(dataset))
+        return await self._traced(module, await self._input_shape(dataset))
 
     async def without_weights(self, network: Given, dataset: str) -> str | Network:
         """Return a network as the server takes it; of a torch module, its layers."""
@@ -56,10 +56,14 @@ class Operations:
             return network
         input_shape = await self._input_shape(dataset)
         # Refused here, if at all: before megabytes are sent.
-        Network.from_torch(network, input_shape)
+        await self._traced(network, input_shape)
         offload = self._transport.wire.offload
         content: bytes = await offload(torch_import().onnx_bytes, network, input_shape)
         return (await self.upload(content, type(network).__name__)).artifact
+
+    async def _traced(self, module: nn.Module, input_shape: tuple[int, int, int]) -> Network:
+        """Return the layers of a module, which takes seconds, while other tasks run."""
+        return await self._transport.wire.offload(Network.from_torch, module, input_shape)
 
     async def _input_shape(self, dataset: str) -> tuple[int, int, int]:
         """Return channels, height and width of a data set's images.
