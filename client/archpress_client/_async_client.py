@@ -15,7 +15,7 @@ from archpress_client._config import Retry, Timeouts, Tls
 from archpress_client._info import ServerInfo
 from archpress_client._network import Network
 from archpress_client._operations import Given, Operations
-from archpress_client._options import CompressOptions, PlanOptions, job_spec, with_options
+from archpress_client._options import CompressOptions, PlanOptions, with_options
 from archpress_client._transport import Transport
 from archpress_client._types import Job, JobState, Model, Plan, UploadedModel
 from archpress_client._wire import Address
@@ -99,9 +99,7 @@ class AsyncClient:
         **options: Unpack[CompressOptions],
     ) -> AsyncJobHandle:
         """Create a job and return its handle; the arguments are `Client.compress`'s."""
-        known = await self._operations.with_weights(network, dataset)
-        spec = job_spec(known, dataset, options)
-        operations = await self._operations.create(spec, request_id)
+        operations = await self._operations.create(network, dataset, options, request_id)
         return AsyncJobHandle(operations)
 
     @with_options(PlanOptions)
@@ -114,8 +112,7 @@ class AsyncClient:
         **options: Unpack[PlanOptions],
     ) -> Plan:
         """Return what a job would consider, without training; the arguments are `compress`'s."""
-        known = await self._operations.without_weights(network, dataset)
-        return await self._operations.plan(job_spec(known, dataset, options), max_candidates)
+        return await self._operations.plan(network, dataset, options, max_candidates)
 
     def job(self, name: str) -> AsyncJobHandle:
         """Return the handle of a job, by `jobs/{id}` or the id; nothing is asked yet."""

@@ -16,7 +16,7 @@ from archpress_client._info import ServerInfo
 from archpress_client._job import JobHandle
 from archpress_client._network import Network
 from archpress_client._operations import Given, Operations
-from archpress_client._options import CompressOptions, PlanOptions, job_spec, with_options
+from archpress_client._options import CompressOptions, PlanOptions, with_options
 from archpress_client._transport import Transport
 from archpress_client._types import Job, JobState, Model, Plan, UploadedModel
 from archpress_client._wire import Address
@@ -133,9 +133,7 @@ class Client:
         Raises:
             InvalidRequestError: the request cannot be met, with every violation found.
         """
-        known = run(self._operations.with_weights(network, dataset))
-        operations = run(self._operations.create(job_spec(known, dataset, options), request_id))
-        return JobHandle(operations)
+        return JobHandle(run(self._operations.create(network, dataset, options, request_id)))
 
     @with_options(PlanOptions)
     def plan(
@@ -147,8 +145,7 @@ class Client:
         **options: Unpack[PlanOptions],
     ) -> Plan:
         """Return what a job would consider, without training; the arguments are `compress`'s."""
-        known = run(self._operations.without_weights(network, dataset))
-        return run(self._operations.plan(job_spec(known, dataset, options), max_candidates))
+        return run(self._operations.plan(network, dataset, options, max_candidates))
 
     def job(self, name: str) -> JobHandle:
         """Return the handle of a job, by `jobs/{id}` or the id; nothing is asked yet."""

@@ -12,8 +12,9 @@ from archpress_client._info import ServerInfo
 from archpress_client._job_operations import JobOperations
 from archpress_client._methods import CREATE_JOB, GET_SERVER_INFO, LIST_JOBS, PLAN, UPLOAD_MODEL
 from archpress_client._network import Network, is_torch_module, torch_import
+from archpress_client._options import CompressOptions, PlanOptions, job_spec
 from archpress_client._transport import Transport
-from archpress_client._types import Job, JobSpec, JobState, ModelSource, Plan, UploadedModel
+from archpress_client._types import Job, JobState, ModelSource, Plan, UploadedModel
 from archpress_client._upload import model_content, upload_messages
 from archpress_proto.v1.info_service_pb2 import GetServerInfoRequest
 
@@ -46,21 +47,6 @@ class Operations:
         """Return the layers of a torch module for the images of a data set."""
         return await self._traced(module, await self._input_shape(dataset))
 
-    async def without_weights(self, network: Given, dataset: str) -> str | Network:
-        """Return a network as the server takes it; of a torch module, its layers."""
-        return await self.layers(network, dataset) if is_torch_module(network) else network
-
-    async def with_weights(self, network: Given, dataset: str) -> str | Network:
-        """Return a network as the server takes it; of a torch module, the name of its upload."""
-        if not is_torch_module(network):
-            return network
-        input_shape = await self._input_shape(dataset)
-        # Refused here, if at all: before megabytes are sent.
-        await self._traced(network, input_shape)
-        offload = self._transport.wire.offload
-        content: bytes = await offload(torch_import().onnx_bytes, network, input_shape)
-        return (await self.upload(content, type(network).__name__)).artifact
-
     async def _traced(self, module: nn.Module, input_shape: tuple[int, int, int]) -> Network:
         """Return the layers of a module, which takes seconds, while other tasks run."""
         return await self._transport.wire.offload(Network.from_torch, module, input_shape)
@@ -78,17 +64,32 @@ class Operations:
             raise InvalidRequestError.of(violations, reason="UNKNOWN_DATASET")
         return shapes[dataset]
 
-    async def create(self, spec: JobSpec, request_id: str | None) -> JobOperations:
-        """Create a job and return the operations on it."""
-        request = _request.create_job(spec, request_id)
+    async def create(
+        self, network: Given, dataset: str, options: CompressOptions, request_id: str | None
+    ) -> JobOperations:
+        """Create a job and return the operations on it; of a torch module the weights go along."""
+        layers = await self._without_weights(network, dataset)
+        # Refused here, if at all: before megabytes are sent.
+        request = _request.create_job(job_spec(layers, dataset, options), request_id)
+        if is_torch_module(network) and isinstance(layers, Network):
+            offload = self._transport.wire.offload
+            content = await offload(torch_import().onnx_bytes, network, layers.input_shape)
+            request.spec.artifact = (await self.upload(content, type(network).__name__)).artifact
         message = await self._transport.call(CREATE_JOB, request)
         return JobOperations(self._transport, self._source, message.name, request)
 
-    async def plan(self, spec: JobSpec, max_candidates: int) -> Plan:
+    async def plan(
+        self, network: Given, dataset: str, options: PlanOptions, max_candidates: int
+    ) -> Plan:
         """Return what a job would consider."""
-        request = _request.plan(spec, max_candidates)
+        layers = await self._without_weights(network, dataset)
+        request = _request.plan(job_spec(layers, dataset, options), max_candidates)
         seconds = self._transport.timeouts.plan_seconds
         return _convert.plan_from_proto(await self._transport.call(PLAN, request, seconds))
+
+    async def _without_weights(self, network: Given, dataset: str) -> str | Network:
+        """Return a network as the server takes it; of a torch module, its layers."""
+        return await self.layers(network, dataset) if is_torch_module(network) else network
 
     def job(self, name: str) -> JobOperations:
         """Return the operations on a job; nothing is asked yet."""

@@ -74,6 +74,8 @@ def test_nothing_is_sent_of_what_cannot_be_expressed(
         client.compress(module(), dataset="mnist")
     with pytest.raises(InvalidRequestError, match="must be a name or a Network"):
         client.compress(torch.zeros(2), dataset="fashion-mnist")  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequestError, match=r"max_params: is 0"):
+        client.compress(module(), dataset="fashion-mnist", max_params=0)
     assert server.asked("UploadModel") == server.asked("CreateJob") == []
 
 
