@@ -74,7 +74,7 @@ def measure(place: str, seeds: int) -> dict[str, Any]:
     nets = [exemplar.architecture for exemplar in embedding.exemplars]
     accuracy = np.array([exemplar.accuracy for exemplar in embedding.exemplars])
     params = np.array([count(net).params for net in nets], dtype=np.float64)
-    features = feature_matrix(nets)
+    features = feature_matrix(nets, embedding.manifest.space)
     points = embedding.encode(nets).numpy()
     data = DataSources().load(embedding.manifest.dataset).split().first(_BATCH)
     started = time.perf_counter()

@@ -34,7 +34,7 @@ from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.bundled import artifact_folder
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.processes import worker_pool
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.named import named
@@ -55,7 +55,7 @@ class Outcome:
     invalid: int
 
 
-def requests(space: ChainSpace, dataset: str, seed: int) -> Iterator[Request]:
+def requests(space: ArchitectureSpace, dataset: str, seed: int) -> Iterator[Request]:
     """Yield random feasible requests for ever."""
     rng = Random(seed)
     sampled = draw(PracticalSampler(space), rng)

@@ -201,7 +201,7 @@ def paper_embedding(folder: Path, place: str, iterations: int) -> None:
         ),
         nets,
         torch.tensor([exemplar.accuracy for exemplar in known.exemplars]),
-        feature_matrix(nets),
+        feature_matrix(nets, known.manifest.space),
         PaperSettings(iterations=iterations),
         known.manifest.space,
         seed=0,

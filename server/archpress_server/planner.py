@@ -18,7 +18,7 @@ from archpress_trainer.data.dataset import DatasetError
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.manifest import MANIFEST_FILE, ArtifactError, read_manifest
 from archpress_trainer.processes import worker_pool
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 
 if TYPE_CHECKING:
     from archpress_trainer.embedding.interface import Embedding
@@ -124,7 +124,7 @@ def _start_process(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _calibrate(space: ChainSpace) -> LatencyModel:
+def _calibrate(space: ArchitectureSpace) -> LatencyModel:
     from archpress_server.compress.latency_model import calibrate
 
     return calibrate(space)

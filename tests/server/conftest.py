@@ -30,7 +30,7 @@ from archpress_server.server import Server
 from archpress_server.state import open_leases, prepare_state
 from archpress_trainer.embedding.manifest import EmbeddingMethod, Manifest
 from archpress_trainer.embedding.prediction import Prediction
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.named import named
 from archpress_trainer.training.fidelity import Fidelity
@@ -74,7 +74,7 @@ def embedding_folder(tmp_path: Path) -> Path:
         method=EmbeddingMethod.DEFAULT,
         dataset="fashion-mnist",
         dataset_fingerprint="0" * 64,
-        space=ChainSpace((1, 28, 28), 10),
+        space=ArchitectureSpace((1, 28, 28), 10),
         fidelity=Fidelity(1000, 2, 1),
         population_size=300,
         population_digest="0" * 64,

@@ -6,7 +6,11 @@ from dataclasses import replace
 from itertools import islice
 from random import Random
 
-from archpress_trainer.space.chain import ChainSpace, paper_space
+from archpress_trainer.space.architecture_space import (
+    ArchitectureSpace,
+    paper_space,
+    residual_space,
+)
 from archpress_trainer.space.graph import INPUT, Architecture, Layer
 from archpress_trainer.space.layers import (
     add,
@@ -20,11 +24,13 @@ from archpress_trainer.space.layers import (
 )
 from archpress_trainer.space.paper_sampler import PaperSampler
 from archpress_trainer.space.practical_sampler import PracticalSampler
+from archpress_trainer.space.residual_sampler import ResidualSampler
 from archpress_trainer.space.sampling import Sample, Sampler, draw
 
 INPUT_SHAPE = (1, 12, 12)
 CLASSES = 4
-SPACE = ChainSpace(INPUT_SHAPE, CLASSES)
+SPACE = ArchitectureSpace(INPUT_SHAPE, CLASSES)
+RESIDUAL_SPACE = residual_space(INPUT_SHAPE, CLASSES)
 
 
 def small_net(width: int = 8, classes: int = CLASSES) -> Architecture:
@@ -44,9 +50,10 @@ def small_net(width: int = 8, classes: int = CLASSES) -> Architecture:
 
 
 def samplers(input_shape: tuple[int, int, int] = (3, 32, 32), classes: int = 10) -> list[Sampler]:
-    """Return the practical and the paper's sampler."""
+    """Return a sampler of each kind."""
     return [
-        PracticalSampler(ChainSpace(input_shape, classes)),
+        PracticalSampler(ArchitectureSpace(input_shape, classes)),
+        ResidualSampler(residual_space(input_shape, classes)),
         PaperSampler(paper_space(input_shape, classes)),
     ]
 
@@ -59,6 +66,25 @@ def sampled(sampler: Sampler, count: int, seed: int = 0) -> list[Sample]:
 def chains(count: int, seed: int = 0) -> list[Architecture]:
     """Return sampled chains of `SPACE`."""
     return [sample.architecture for sample in sampled(PracticalSampler(SPACE), count, seed)]
+
+
+def residual_nets(count: int, seed: int = 0) -> list[Architecture]:
+    """Return sampled nets of `RESIDUAL_SPACE`."""
+    drawn = sampled(ResidualSampler(RESIDUAL_SPACE), count, seed)
+    return [sample.architecture for sample in drawn]
+
+
+def residual_net(width: int = 8) -> Architecture:
+    """Return a net for 12x12 images with an identity skip, a projection and a depthwise block."""
+    layers = (
+        *(conv(width, 3), batch_norm(), relu()),
+        *(conv(width, 3), batch_norm(), relu(), conv(width, 3), batch_norm(), add(2, 7), relu()),
+        *(conv(2 * width, 3, stride=2), batch_norm()),
+        *(conv(2 * width, 1, stride=2, inputs=(9,)), batch_norm(), add(11, 13), relu()),
+        *(conv(2 * width, 3, groups=2 * width), batch_norm(), relu(), concat(15, 18)),
+        *(global_average_pool(), linear(CLASSES)),
+    )
+    return Architecture(INPUT_SHAPE, CLASSES, layers)
 
 
 def random_dag(rng: Random) -> Architecture:

@@ -13,7 +13,7 @@ from archpress_trainer.embedding.manifest import EmbeddingMethod
 from archpress_trainer.embedding.paper import PaperSettings
 from archpress_trainer.population.spec import PopulationError, RecipeName, SamplerName
 from archpress_trainer.presets import PRESETS, PresetName, population_of, settings_of
-from archpress_trainer.space.chain import ChainSpace, paper_space
+from archpress_trainer.space.architecture_space import ArchitectureSpace, paper_space
 from archpress_trainer.training.recipe import Optimizer, Schedule, paper_recipe, population_recipe
 
 
@@ -57,7 +57,7 @@ def test_the_standard_population(tiny: ImageDataset) -> None:
     spec = population_of(PRESETS[PresetName.STANDARD], "mine", tiny, seed=5)
     assert spec.dataset == "mine"
     assert spec.dataset_fingerprint == tiny.fingerprint
-    assert spec.space == ChainSpace((1, 12, 12), 4)
+    assert spec.space == ArchitectureSpace((1, 12, 12), 4)
     assert spec.recipe == population_recipe(3)
     assert spec.sampler == "practical"
     assert spec.seed == 5

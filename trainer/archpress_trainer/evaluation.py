@@ -31,6 +31,7 @@ from archpress_trainer.embedding.metrics import (
 from archpress_trainer.embedding.paper import PaperSettings
 from archpress_trainer.population.records import PopulationStore, Record
 from archpress_trainer.population.spec import PopulationError
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 
 Floats = NDArray[np.float64]
 _MIN_NETS = 20
@@ -143,7 +144,7 @@ def evaluate(
         raise PopulationError(
             f"{folder} has {len(records)} labelled nets, at least {_MIN_NETS} are needed"
         )
-    nets = _Nets(records)
+    nets = _Nets(records, embedding.manifest.space)
     rows = []
     if embedding.manifest.method is EmbeddingMethod.DEFAULT:
         tell("accuracy heads")
@@ -170,11 +171,11 @@ def evaluate(
 
 
 class _Nets:
-    def __init__(self, records: Sequence[Record]) -> None:
+    def __init__(self, records: Sequence[Record], space: ArchitectureSpace) -> None:
         self.architectures = [record.architecture for record in records]
         self.accuracy: Floats = np.array([record.accuracy for record in records])
         self.params: Floats = np.array([record.params for record in records], dtype=np.float64)
-        self.features = feature_matrix(self.architectures)
+        self.features = feature_matrix(self.architectures, space)
         self.by_index = {record.index: place for place, record in enumerate(records)}
 
     def row(self, name: str, predictions: Sequence[Floats], *, scaled: bool = True) -> Row:

@@ -13,6 +13,7 @@ from archpress_trainer.embedding.paper import PaperSettings
 from archpress_trainer.population.spec import (
     MAX_ACTIVATION_BYTES,
     MAX_MACS,
+    MIN_PARAMS,
     PopulationError,
     PopulationSpec,
     RecipeName,
@@ -28,6 +29,7 @@ class PresetName(StrEnum):
     QUICK = "quick"
     STANDARD = "standard"
     FULL = "full"
+    RESIDUAL = "residual"
     PAPER = "paper"
 
 
@@ -36,8 +38,8 @@ class Preset:
     """What decides an embedding beside data set and seed; each field is an option of `build`.
 
     `images` None is all that are for training. `start` names an embedding whose autoencoder the fit
-    goes on from. `paper_iterations` None is the paper's number for the data set. `max_macs` and
-    `max_activation_bytes` bound the nets that are trained.
+    goes on from. `paper_iterations` None is the paper's number for the data set. `min_params`,
+    `max_macs` and `max_activation_bytes` bound the nets that are trained.
     """
 
     nets: int
@@ -52,6 +54,7 @@ class Preset:
     autoencoder_iterations: int = 5_000
     start: str = ""
     paper_iterations: int | None = None
+    min_params: int = MIN_PARAMS
     max_macs: int = MAX_MACS
     max_activation_bytes: int = MAX_ACTIVATION_BYTES
 
@@ -67,6 +70,19 @@ PRESETS = {
     ),
     # What the bundled embedding was built with.
     PresetName.STANDARD: Preset(nets=1_000, images=12_000, epochs=3, repeats=60),
+    # What the bundled embedding of nets with skips was built with: they hold more layers and
+    # larger maps for the same parameters.
+    PresetName.RESIDUAL: Preset(
+        nets=600,
+        images=12_000,
+        epochs=3,
+        sampler=SamplerName.RESIDUAL,
+        autoencoder_nets=300_000,
+        autoencoder_iterations=3_000,
+        min_params=6_000,
+        max_macs=8_000_000,
+        max_activation_bytes=400_000,
+    ),
     # For a machine with a GPU.
     PresetName.FULL: Preset(nets=1_500, images=None, epochs=10, seeds=2, repeats=100),
     # The paper's sampler (section 9), its 1,500 nets of 5 epochs from 5 initialisations (section
@@ -98,6 +114,11 @@ def population_of(
             f"the paper's sampler needs the paper's method, not {choices.method}: its layers lie "
             "outside the default embedding's space; add --method paper or --sampler practical"
         )
+    if choices.sampler is SamplerName.RESIDUAL and choices.method is EmbeddingMethod.PAPER:
+        raise PopulationError(
+            "the paper's method reads chains, the residual sampler draws nets with joins: "
+            "add --method default or another --sampler"
+        )
     available = dataset.training_count
     images = available if choices.images is None else min(choices.images, available)
     return default_spec(
@@ -108,6 +129,7 @@ def population_of(
         Fidelity(images, choices.epochs, choices.seeds),
         sampler=choices.sampler,
         recipe=choices.recipe,
+        min_params=choices.min_params,
         max_macs=choices.max_macs,
         max_activation_bytes=choices.max_activation_bytes,
         seed=seed,

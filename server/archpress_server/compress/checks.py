@@ -7,7 +7,7 @@ import math
 from archpress_server.compress.latency_checks import latency_violations
 from archpress_server.compress.types import Budget, FieldViolation, Reason, Request, RequestError
 from archpress_trainer.embedding.manifest import Manifest
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.costs import Costs, count
 from archpress_trainer.space.graph import Architecture, Layer
 from archpress_trainer.space.layers import conv, global_average_pool, linear, max_pool
@@ -66,7 +66,7 @@ def size_budget(budget: Budget, before: Costs) -> SizeBudget:
     return SizeBudget(params, macs)
 
 
-def smallest_networks(space: ChainSpace) -> tuple[Architecture, ...]:
+def smallest_networks(space: ArchitectureSpace) -> tuple[Architecture, ...]:
     """Return the networks of the space with the fewest parameters and the fewest MACs.
 
     One pointwise convolution at the narrowest width, an average and the classifier; on the full
@@ -146,7 +146,9 @@ def _too_large(costs: Costs) -> tuple[list[FieldViolation], dict[str, str]]:
     return [], {}
 
 
-def _infeasible(request: Request, space: ChainSpace) -> tuple[list[FieldViolation], dict[str, str]]:
+def _infeasible(
+    request: Request, space: ArchitectureSpace
+) -> tuple[list[FieldViolation], dict[str, str]]:
     before = count(request.architecture)
     limits = size_budget(request.budget, before)
     least = [count(network) for network in smallest_networks(space)]

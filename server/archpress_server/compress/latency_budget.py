@@ -12,7 +12,7 @@ from archpress_server.compress.latency_model import calibrate
 from archpress_server.compress.latency_table import LatencyModel, WidthLatency, network_seconds
 from archpress_server.compress.types import Request, RequestError
 from archpress_trainer.embedding.interface import Exemplar
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.widths import SizeBudget, fit_widths
 
@@ -77,7 +77,7 @@ class LatencyLimit:
 
 
 def latency_limit(
-    request: Request, space: ChainSpace, measured: LatencyModel | None = None
+    request: Request, space: ArchitectureSpace, measured: LatencyModel | None = None
 ) -> LatencyLimit | None:
     """Return the request's limit on latency, None without one.
 

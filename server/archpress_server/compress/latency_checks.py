@@ -13,7 +13,7 @@ from archpress_server.compress.latency_table import (
     network_seconds,
 )
 from archpress_server.compress.types import FieldViolation, Reason, Request
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.graph import Architecture, Layer
 from archpress_trainer.space.layers import average_pool, conv, global_average_pool, linear, max_pool
 from archpress_trainer.space.shapes import window_output
@@ -24,7 +24,7 @@ _NUMBERS = ("fixed_seconds", "seconds_per_mac", "seconds_per_output")
 
 
 def latency_violations(
-    request: Request, space: ChainSpace
+    request: Request, space: ArchitectureSpace
 ) -> tuple[list[FieldViolation], dict[str, str]]:
     """Return what is wrong with a request's table, or with its limit by that table, and metadata.
 
@@ -72,7 +72,7 @@ def table_violations(
     return found
 
 
-def fastest_networks(space: ChainSpace, model: LatencyModel) -> list[Architecture]:
+def fastest_networks(space: ArchitectureSpace, model: LatencyModel) -> list[Architecture]:
     """Return small networks of the space, the fastest by a model first.
 
     They are one narrow convolution of any stride behind no, one or more pools, with a classifier
@@ -94,7 +94,7 @@ def infeasible_latency(most: float, nearest: float) -> tuple[FieldViolation, dic
     return violation, {"max_latency": text}
 
 
-def _missing(table: LatencyTable, space: ChainSpace) -> list[FieldViolation]:
+def _missing(table: LatencyTable, space: ArchitectureSpace) -> list[FieldViolation]:
     """Return a fault for each kind of the space, or kernel of a kind, that has no row."""
     found = []
     for kind in space.kinds:
@@ -110,7 +110,7 @@ def _missing(table: LatencyTable, space: ChainSpace) -> list[FieldViolation]:
     return found
 
 
-def _small_networks(space: ChainSpace) -> list[Architecture]:
+def _small_networks(space: ArchitectureSpace) -> list[Architecture]:
     width, classes, side = min(space.channels), space.classes, min(space.input_shape[1:])
     pools: list[tuple[tuple[Layer, ...], int]] = [((), side)]
     for kind, pool in (

@@ -17,7 +17,7 @@ from scipy.optimize import nnls
 
 from archpress_server.compress.latency import Timer
 from archpress_server.compress.latency_table import LayerWork, works
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.practical_sampler import PracticalSampler, Window
 from archpress_trainer.space.sampling import draw
@@ -57,7 +57,7 @@ class FittedLatency:
         return rates[0] + rates[1] * work.macs + rates[2] * work.outputs
 
 
-def calibrate(space: ChainSpace) -> FittedLatency:
+def calibrate(space: ArchitectureSpace) -> FittedLatency:
     """Return a latency model of this machine for the networks of a space, in about a second.
 
     Sampled networks are timed untrained in several passes, of which the fastest counts: other work
@@ -67,7 +67,7 @@ def calibrate(space: ChainSpace) -> FittedLatency:
 
 
 def measured_sample(
-    space: ChainSpace, number: int, seed: int
+    space: ArchitectureSpace, number: int, seed: int
 ) -> tuple[list[Architecture], list[float]]:
     """Return sampled networks and their measured seconds in ONNX Runtime, one thread."""
     sampler = PracticalSampler(space, Window(max_params=space.max_params // 4))

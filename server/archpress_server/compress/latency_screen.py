@@ -10,14 +10,14 @@ from archpress_server.compress.latency import Timer
 from archpress_server.compress.latency_budget import LatencyLimit
 from archpress_server.compress.latency_checks import fastest_networks
 from archpress_server.compress.search import Search
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 
 _MEASURED_PER_WANTED = 3
 _FALLBACK = 3
 
 
 def propose_within(
-    search: Search, number: int, limit: LatencyLimit | None, space: ChainSpace
+    search: Search, number: int, limit: LatencyLimit | None, space: ArchitectureSpace
 ) -> list[Scored]:
     """Return up to `number` proposals of a search that was run, best first, within a limit.
 

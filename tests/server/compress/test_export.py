@@ -14,8 +14,8 @@ from archpress_server.compress.export import INPUT_NAME, OPSET, to_onnx
 from archpress_server.compress.latency import session
 from archpress_server.compress.recount import recount
 from archpress_trainer.data.dataset import Normalisation
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.build import Network, build
-from archpress_trainer.space.chain import ChainSpace
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture, Layer
 from archpress_trainer.space.layers import (
@@ -109,7 +109,7 @@ def test_vocabulary_is_covered() -> None:
 
 
 def test_sampled_nets_agree_and_count_as_they_should() -> None:
-    space = ChainSpace((1, 28, 28), 10)
+    space = ArchitectureSpace((1, 28, 28), 10)
     normalisation = Normalisation((0.3,), (0.35,))
     for sample in islice(draw(PracticalSampler(space), Random(3)), 15):
         network = lively(sample.architecture)

@@ -24,7 +24,7 @@ from archpress_server.compress.types import Budget, Reason, Request, RequestErro
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.embedding.manifest import Manifest
-from archpress_trainer.space.chain import PRACTICAL_KINDS
+from archpress_trainer.space.architecture_space import PRACTICAL_KINDS
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layers import conv, global_average_pool, linear, relu
 from archpress_trainer.space.vocab import LayerKind

@@ -10,12 +10,12 @@ from scipy.stats import spearmanr
 
 from archpress_server.compress.latency_model import calibrate, fit_latency, measured_sample
 from archpress_server.compress.latency_table import LayerWork, network_seconds
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.practical_sampler import PracticalSampler
 from archpress_trainer.space.sampling import draw
 from archpress_trainer.space.vocab import LayerKind
 
-SPACE = ChainSpace((1, 12, 12), 4)
+SPACE = ArchitectureSpace((1, 12, 12), 4)
 
 
 class _Machine:

@@ -15,7 +15,7 @@ from archpress_server.compress.latency_table import (
     network_seconds,
     works,
 )
-from archpress_trainer.space.chain import PRACTICAL_KINDS, ChainSpace
+from archpress_trainer.space.architecture_space import PRACTICAL_KINDS, ArchitectureSpace
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layers import (
@@ -79,7 +79,7 @@ def test_a_layer_without_a_row_is_an_error() -> None:
 @settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(1, 64))
 def test_at_other_widths_seconds_are_those_of_the_network(seed: int, width: int) -> None:
-    sampler = PracticalSampler(ChainSpace((1, 28, 28), 10), Window(2_000, 500_000))
+    sampler = PracticalSampler(ArchitectureSpace((1, 28, 28), 10), Window(2_000, 500_000))
     network = next(iter(draw(sampler, Random(seed)))).architecture
     places = free_layers(network)
     widths = [width + place % 3 for place in range(len(places))]

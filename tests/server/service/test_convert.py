@@ -54,7 +54,7 @@ from archpress_server.service.convert import (
     timestamp,
 )
 from archpress_trainer.embedding.prediction import Prediction
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.named import NAMED, named
@@ -76,7 +76,7 @@ budgets = st.builds(
 
 
 def sampled(seed: int) -> Architecture:
-    sampler = PracticalSampler(ChainSpace((1, 28, 28), 10), Window(2_000, 500_000))
+    sampler = PracticalSampler(ArchitectureSpace((1, 28, 28), 10), Window(2_000, 500_000))
     return next(iter(draw(sampler, Random(seed)))).architecture
 
 

@@ -44,7 +44,7 @@ def paper_embedding(iterations: int = 60, nets: int = 40) -> PaperEmbedding:
         manifest,
         architectures,
         made_up_accuracy(architectures),
-        feature_matrix(architectures).astype(np.float32),
+        feature_matrix(architectures, SPACE).astype(np.float32),
         PaperSettings(iterations=iterations),
         SPACE,
         seed=0,

@@ -11,7 +11,8 @@ from archpress_trainer.embedding.autoencoder import (
     exactly_reconstructed,
     reconstruction_loss,
 )
-from archpress_trainer.embedding.codec import Codec
+from archpress_trainer.embedding.codec import FIELDS, Codec
+from archpress_trainer.embedding.features import FEATURES
 from archpress_trainer.embedding.fit_autoencoder import (
     AutoencoderSettings,
     FitStep,
@@ -33,7 +34,7 @@ def data() -> Encoded:
 def model() -> Autoencoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Autoencoder(CODEC.sizes, CODEC.length, dimensions=32)
+        return Autoencoder(CODEC.sizes, CODEC.length, len(FEATURES), dimensions=32)
 
 
 def fit(data: Encoded) -> tuple[Autoencoder, tuple[FitStep, ...]]:
@@ -98,7 +99,7 @@ def test_one_wrong_field_is_not_exact() -> None:
 
 
 def test_an_unfitted_model_reconstructs_nothing(data: Encoded) -> None:
-    shares = reconstruction_by_field(model(), data)
+    shares = reconstruction_by_field(model(), data, FIELDS)
     assert list(shares) == ["kind", "kernel", "channels", "stride", "padding", "exact"]
     assert shares["exact"] == 0.0
 

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from archpress_trainer.embedding.codec import DERIVED, FIELDS, Codec, OutsideSpaceError
+from archpress_trainer.embedding.codec import (
+    DERIVED,
+    FIELDS,
+    GRAPH_FIELDS,
+    Codec,
+    OutsideSpaceError,
+)
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture, Layer
 from archpress_trainer.space.layers import add, conv, global_average_pool, linear, relu
 from archpress_trainer.space.vocab import LayerKind
-from tests.trainer.nets import CLASSES, INPUT_SHAPE, SPACE, chains, small_net
+from tests.trainer.nets import (
+    CLASSES,
+    INPUT_SHAPE,
+    RESIDUAL_SPACE,
+    SPACE,
+    chains,
+    residual_net,
+    residual_nets,
+    small_net,
+)
 
 CODEC = Codec(SPACE)
+RESIDUAL = Codec(RESIDUAL_SPACE)
 TAIL = (global_average_pool(), linear(CLASSES))
 
 
@@ -24,6 +42,22 @@ def test_round_trip() -> None:
         assert (classes < np.array(CODEC.sizes)[:, None]).all()
         assert CODEC.decode(classes) == net
         assert CODEC.decode(CODEC.encode(net)) == net
+
+
+def test_round_trip_with_joins() -> None:
+    for net in [*residual_nets(80, seed=4), *chains(10), residual_net()]:
+        classes = RESIDUAL.encode(net)
+        assert classes.shape == (len(FIELDS) + len(GRAPH_FIELDS), 96)
+        assert (classes < np.array(RESIDUAL.sizes)[:, None]).all()
+        assert RESIDUAL.decode(classes) == net
+
+
+def test_the_order_of_a_joins_inputs_does_not_matter() -> None:
+    net = residual_net()
+    layers = [replace(layer, inputs=layer.inputs[::-1]) for layer in net.layers]
+    turned = Architecture(INPUT_SHAPE, CLASSES, tuple(layers))
+    assert turned != net
+    assert (RESIDUAL.encode(turned) == RESIDUAL.encode(net)).all()
 
 
 @pytest.mark.parametrize(
@@ -59,8 +93,22 @@ def test_derived_numbers_hold_the_costs() -> None:
         ((conv(8, 3), *[relu()] * 60, *TAIL), "63 layers, the embedding's space 48"),
         ((conv(8, 4, padding=1), *TAIL), r"layers\[0\] \(CONVOLUTION\) has a value 4"),
         ((conv(8, 3), Layer(LayerKind.GELU), *TAIL), r"layers\[1\] \(GELU\)"),
+        ((conv(8, 3), conv(8, 3, groups=8), *TAIL), r"layers\[1\] \(CONVOLUTION\) has a value 8"),
     ],
 )
 def test_refused(layers: tuple[Layer, ...], words: str) -> None:
     with pytest.raises(OutsideSpaceError, match=words):
         CODEC.encode(Architecture(INPUT_SHAPE, CLASSES, layers))
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        ((conv(8, 3), conv(8, 3), relu(), add(0, 1, 2), *TAIL), r"layers\[3\] \(ADD\)"),
+        ((conv(8, 3), *[relu()] * 12, add(0, 12), *TAIL), r"layers\[13\] \(ADD\) has a value 13"),
+        ((conv(8, 3), conv(8, 3, groups=4), *TAIL), r"layers\[1\] \(CONVOLUTION\) has a value 4"),
+    ],
+)
+def test_refused_with_joins(layers: tuple[Layer, ...], words: str) -> None:
+    with pytest.raises(OutsideSpaceError, match=words):
+        RESIDUAL.encode(Architecture(INPUT_SHAPE, CLASSES, layers))

@@ -7,14 +7,14 @@ from math import log2
 import numpy as np
 import pytest
 
-from archpress_trainer.embedding.features import FEATURES, feature_matrix, features
+from archpress_trainer.embedding.features import FEATURES, feature_matrix, feature_names, features
 from archpress_trainer.space.costs import count
-from tests.trainer.nets import chains, small_net
+from tests.trainer.nets import RESIDUAL_SPACE, SPACE, chains, residual_net, small_net
 
 
 def test_by_hand() -> None:
     net = small_net()
-    found = dict(zip(FEATURES, features(net).tolist(), strict=True))
+    found = dict(zip(FEATURES, features(net, SPACE).tolist(), strict=True))
     expected = {
         "log2 params": log2(count(net).params),
         "log2 macs": log2(count(net).macs),
@@ -44,9 +44,36 @@ def test_by_hand() -> None:
         assert found[name] == pytest.approx(value, rel=1e-5), name
 
 
+def test_joins_by_hand() -> None:
+    net = residual_net()
+    names = feature_names(RESIDUAL_SPACE)
+    found = dict(zip(names, features(net, RESIDUAL_SPACE).tolist(), strict=True))
+    expected = {
+        "sums": 2,
+        "concatenations": 1,
+        "projections": 1,
+        "depthwise convolutions": 1,
+        "share of depthwise convolutions": 1 / 6,
+        # The stem, the projection and the classifier; the skips lead round all others.
+        "weighted layers on the shortest path": 3,
+        "weighted layers on the longest path": 6,
+        # Two through the first sum, those or once more through the second, two at the end.
+        "log2 paths": log2(2 * 2 * 2),
+        "share of weighted layers off the shortest path": 1 - 3 / 7,
+        "mean reach of joins": (6 + 3 + 4) / 3,
+        "convolutions before the first join": 3,
+        "linear convolutions in front of a sum": 2,
+        "largest log2 growth of width": 1,
+        # 3, two of kernel 3, one that strides, one at twice the distance.
+        "log2 receptive field": log2(3 + 2 + 2 + 2 + 4),
+    }
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-5), name
+
+
 def test_a_matrix_is_rows_of_finite_numbers() -> None:
     nets = chains(50)
-    matrix = feature_matrix(nets)
+    matrix = feature_matrix(nets, SPACE)
     assert matrix.shape == (50, len(FEATURES))
     assert np.isfinite(matrix).all()
-    assert np.array_equal(matrix[7], features(nets[7]))
+    assert np.array_equal(matrix[7], features(nets[7], SPACE))

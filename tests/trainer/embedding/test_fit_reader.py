@@ -8,6 +8,7 @@ import torch
 
 from archpress_trainer.embedding.autoencoder import Autoencoder
 from archpress_trainer.embedding.codec import Codec
+from archpress_trainer.embedding.features import FEATURES
 from archpress_trainer.embedding.fit_autoencoder import AutoencoderSettings, fit_autoencoder
 from archpress_trainer.embedding.fit_reader import fit_reader
 from archpress_trainer.embedding.unlabelled import encode_points, sample_encoded
@@ -19,7 +20,7 @@ SETTINGS = AutoencoderSettings(nets=500, iterations=60, batch_size=64, dimension
 def test_the_reader_learns_the_features_and_leaves_the_rest() -> None:
     codec = Codec(SPACE)
     torch.manual_seed(0)
-    model = Autoencoder(codec.sizes, codec.length, dimensions=32)
+    model = Autoencoder(codec.sizes, codec.length, len(FEATURES), dimensions=32)
     data = sample_encoded(SPACE, SETTINGS.nets, 0)
     fit_autoencoder(model, data, SETTINGS, torch.Generator().manual_seed(0))
     before = {name: value.clone() for name, value in model.state_dict().items()}

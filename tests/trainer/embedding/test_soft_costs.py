@@ -20,22 +20,33 @@ from archpress_trainer.space.layers import (
     max_pool,
     relu,
 )
-from tests.trainer.nets import SPACE, chains
+from tests.trainer.nets import RESIDUAL_SPACE, SPACE, chains, residual_net, residual_nets
 
 CODEC = Codec(SPACE)
+RESIDUAL = Codec(RESIDUAL_SPACE)
 
 
-def logits_of(nets: list[Architecture], certainty: float) -> list[torch.Tensor]:
-    classes = torch.from_numpy(np.stack([CODEC.encode(net) for net in nets])).long()
+def logits_of(
+    nets: list[Architecture], certainty: float, codec: Codec = CODEC
+) -> list[torch.Tensor]:
+    classes = torch.from_numpy(np.stack([codec.encode(net) for net in nets])).long()
     return [
         certainty * functional.one_hot(classes[:, field], size).transpose(1, 2).float()
-        for field, size in enumerate(CODEC.sizes)
+        for field, size in enumerate(codec.sizes)
     ]
 
 
 def test_certain_logits_give_the_exact_costs() -> None:
     nets = chains(100, seed=8)
     found = soft_costs(CODEC, logits_of(nets, 200.0))
+    exact = [count(net) for net in nets]
+    assert found.params.tolist() == pytest.approx([c.params for c in exact], rel=1e-4)
+    assert found.macs.tolist() == pytest.approx([c.macs for c in exact], rel=1e-4)
+
+
+def test_certain_logits_give_the_exact_costs_with_joins() -> None:
+    nets = [*residual_nets(100, seed=8), residual_net(), *chains(20)]
+    found = soft_costs(RESIDUAL, logits_of(nets, 200.0, RESIDUAL))
     exact = [count(net) for net in nets]
     assert found.params.tolist() == pytest.approx([c.params for c in exact], rel=1e-4)
     assert found.macs.tolist() == pytest.approx([c.macs for c in exact], rel=1e-4)
@@ -56,9 +67,10 @@ def test_odd_nets() -> None:
     assert found.macs.tolist() == pytest.approx([count(n).macs for n in nets], rel=1e-5)
 
 
-def test_every_field_has_a_gradient() -> None:
-    logits = [values.requires_grad_() for values in logits_of(chains(8), 3.0)]
-    found = soft_costs(CODEC, logits)
+@pytest.mark.parametrize("codec", [CODEC, RESIDUAL], ids=["chains", "joins"])
+def test_every_field_has_a_gradient(codec: Codec) -> None:
+    logits = [values.requires_grad_() for values in logits_of(chains(8), 3.0, codec)]
+    found = soft_costs(codec, logits)
     assert found.params.shape == found.macs.shape == (8,)
     for output in (found.params, found.macs):
         gradients = torch.autograd.grad(output.sum(), logits, retain_graph=True)
@@ -76,10 +88,11 @@ def test_a_step_against_the_gradient_makes_the_net_smaller() -> None:
     assert (after < before).all()
 
 
-def test_random_logits_give_finite_costs() -> None:
+@pytest.mark.parametrize("codec", [CODEC, RESIDUAL], ids=["chains", "joins"])
+def test_random_logits_give_finite_costs(codec: Codec) -> None:
     generator = torch.Generator().manual_seed(0)
-    logits = [10 * torch.randn(50, size, 48, generator=generator) for size in CODEC.sizes]
-    found = soft_costs(CODEC, logits)
+    logits = [10 * torch.randn(50, s, codec.length, generator=generator) for s in codec.sizes]
+    found = soft_costs(codec, logits)
     for values in (found.params, found.macs):
         assert values.isfinite().all()
         assert (values >= 0).all()

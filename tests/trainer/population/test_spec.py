@@ -9,7 +9,7 @@ import pytest
 
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
-from archpress_trainer.space.chain import paper_space
+from archpress_trainer.space.architecture_space import paper_space
 from archpress_trainer.space.sampling import Rejections
 from tests.trainer.population.helpers import tiny_spec
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from archpress_trainer.space.chain import paper_space
+from archpress_trainer.space.architecture_space import paper_space
 from archpress_trainer.space.paper_sampler import PaperSampler
 from archpress_trainer.space.vocab import PAPER_KINDS, WEIGHTED, WINDOWED, LayerKind
 

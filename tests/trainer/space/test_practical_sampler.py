@@ -6,12 +6,12 @@ from math import log2
 
 import pytest
 
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.practical_sampler import PracticalSampler, Window
 from archpress_trainer.space.vocab import LayerKind
 from tests.trainer.nets import sampled
 
-SPACE = ChainSpace((1, 28, 28), 10)
+SPACE = ArchitectureSpace((1, 28, 28), 10)
 
 
 def test_widths_are_rungs_and_multiples_of_eight() -> None:

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Layer
 from archpress_trainer.space.layers import conv, global_average_pool, linear, relu
@@ -56,7 +56,7 @@ def test_rejections_add_up(sampler: Sampler) -> None:
 class _Fixed:
     """Proposes the same layers again and again."""
 
-    def __init__(self, space: ChainSpace, layers: list[Layer]) -> None:
+    def __init__(self, space: ArchitectureSpace, layers: list[Layer]) -> None:
         self.space = space
         self._layers = layers
 
@@ -91,7 +91,7 @@ def test_a_sampler_without_anything_new_is_exhausted() -> None:
     ],
 )
 def test_reasons(layers: list[Layer], reason: str) -> None:
-    space = ChainSpace(SPACE.input_shape, SPACE.classes, max_params=100_000)
+    space = ArchitectureSpace(SPACE.input_shape, SPACE.classes, max_params=100_000)
     assert examine(space, layers) == reason
 
 

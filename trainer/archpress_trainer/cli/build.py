@@ -66,7 +66,8 @@ def build(
         int | None, typer.Option(min=0, help="* Nets labelled twice, to tell a label's noise.")
     ] = None,
     sampler: Annotated[
-        SamplerName | None, typer.Option(help="* A prior over useful nets, or the paper's.")
+        SamplerName | None,
+        typer.Option(help="* A prior over useful chains or nets with skips, or the paper's."),
     ] = None,
     recipe: Annotated[
         RecipeName | None, typer.Option(help="* How nets are trained: briefly, or as the paper's.")
@@ -89,6 +90,9 @@ def build(
     ] = None,
     paper_iterations: Annotated[
         int | None, typer.Option(min=1, help="* Steps of the paper model's fit.")
+    ] = None,
+    min_params: Annotated[
+        int | None, typer.Option(min=1, help="* Fewest parameters that sampled nets aim at.")
     ] = None,
     max_macs: Annotated[
         int | None, typer.Option(min=1, help="* Most multiply-accumulates of a net to train.")
@@ -150,6 +154,7 @@ def build(
         "autoencoder_iterations": autoencoder_iterations,
         "start": start,
         "paper_iterations": paper_iterations,
+        "min_params": min_params,
         "max_macs": max_macs,
         "max_activation_bytes": max_activation_bytes,
     }

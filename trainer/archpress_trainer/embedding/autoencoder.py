@@ -15,7 +15,6 @@ from torch import nn
 from torch.nn import functional
 
 from archpress_trainer.embedding.codec import DERIVED
-from archpress_trainer.embedding.features import FEATURES
 
 _WIDTHS = (96, 128, 192)
 _READER_WIDTH = 512
@@ -27,12 +26,19 @@ class Autoencoder(nn.Module):
     Args:
         sizes: number of classes of each field.
         length: columns of a sequence, a multiple of 4.
+        features: how many the feature head and the reader say.
         dimensions: size of the embedding.
         blur: standard deviation of the noise on embeddings while training.
     """
 
     def __init__(
-        self, sizes: Sequence[int], length: int, *, dimensions: int = 128, blur: float = 0.1
+        self,
+        sizes: Sequence[int],
+        length: int,
+        features: int,
+        *,
+        dimensions: int = 128,
+        blur: float = 0.1,
     ) -> None:
         """Build encoder, decoder, feature head and reader.
 
@@ -72,14 +78,14 @@ class Autoencoder(nn.Module):
             nn.Conv1d(wide, sum(sizes), 3, padding=1),
         )
         self.feature_head = nn.Sequential(
-            nn.Linear(dimensions, 128), nn.ReLU(), nn.Linear(128, len(FEATURES))
+            nn.Linear(dimensions, 128), nn.ReLU(), nn.Linear(128, features)
         )
         self.reader = nn.Sequential(
             nn.Linear(dimensions, _READER_WIDTH),
             nn.SiLU(),
             nn.Linear(_READER_WIDTH, _READER_WIDTH),
             nn.SiLU(),
-            nn.Linear(_READER_WIDTH, len(FEATURES)),
+            nn.Linear(_READER_WIDTH, features),
         )
 
     def encode(self, classes: torch.Tensor, derived: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Chains <-> categorical fields: what the default autoencoder reads and writes."""
+"""Architectures <-> categorical fields: what the default autoencoder reads and writes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,22 @@ from math import log2
 import numpy as np
 from numpy.typing import NDArray
 
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.architecture_space import DEPTHWISE, ArchitectureSpace, is_depthwise
+from archpress_trainer.space.channel_flow import ChannelFlow
 from archpress_trainer.space.costs import layer_macs, layer_params
 from archpress_trainer.space.graph import Architecture, Layer
-from archpress_trainer.space.vocab import WEIGHTED, WINDOWED, LayerKind
+from archpress_trainer.space.vocab import JOINS, WEIGHTED, WINDOWED, LayerKind
 
 FIELDS = ("kind", "kernel", "channels", "stride", "padding")
+"""What each layer of a chain has."""
+
+GRAPH_FIELDS = ("groups", "source")
+"""What layers have beside that in a space with joins.
+
+`source` is how far back a layer reads: for a convolution instead of the layer before it, for a
+join beside it; its class 0 is the layer before it alone.
+"""
+
 DERIVED = ("log2 channels", "log2 side", "log2 params", "log2 macs")
 """Per-layer numbers that follow from the fields; the encoder reads them too."""
 
@@ -29,25 +39,31 @@ class OutsideSpaceError(ValueError):
 
 @dataclass(frozen=True)
 class Codec:
-    """Turns chains of a space into class numbers per layer and back.
+    """Turns architectures of a space into class numbers per layer and back.
 
     Class 0 of every field means "none": the end of the sequence for `kind`, no such attribute for
-    the others, and for the channels of a LINEAR the number of classes (it is the last layer).
-    Channel counts between the space's rungs are encoded as the nearest one.
+    the others, for the channels of a LINEAR the number of classes (it is the last layer), and for
+    those of a depthwise convolution as many as flow in. Channel counts between the space's rungs
+    are encoded as the nearest one.
     """
 
-    space: ChainSpace
+    space: ArchitectureSpace
 
     @property
     def length(self) -> int:
-        """Columns of a sequence: the longest chain, rounded up to a multiple of 4."""
+        """Columns of a sequence: the most layers, rounded up to a multiple of 4."""
         return -(-self.space.max_layers // 4) * 4
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the fields."""
+        return (*FIELDS, *GRAPH_FIELDS) if self.space.has_joins else FIELDS
 
     @cached_property
     def values(self) -> tuple[tuple[int, ...], ...]:
         """For each field the value of each class."""
         space = self.space
-        return (
+        values = (
             (0, *(int(kind) for kind in space.kinds)),
             (0, *space.kernels),
             (0, *space.channels),
@@ -55,6 +71,9 @@ class Codec:
             # "None" and a padding of 0 pixels differ.
             (-1, *space.paddings),
         )
+        if not space.has_joins:
+            return values
+        return (*values, (-1, *space.groups), (0, *range(2, space.max_reach + 1)))
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -77,43 +96,27 @@ class Codec:
         return place if channels * channels < below * above else place + 1
 
     def encode(self, architecture: Architecture) -> NDArray[np.uint8]:
-        """Return the classes of a chain, padded with zeros.
+        """Return the classes of an architecture, padded with zeros.
 
         Returns:
             Class numbers of shape `(fields, length)`.
 
         Raises:
-            OutsideSpaceError: the chain does not lie in the space.
+            OutsideSpaceError: the architecture does not lie in the space.
         """
-        if not architecture.is_chain:
-            raise OutsideSpaceError("the net is not a chain; this embedding covers chains only")
         layers = architecture.layers
+        if not self.space.has_joins and not architecture.is_chain:
+            raise OutsideSpaceError("the net is not a chain; this embedding covers chains only")
         if all(layer.kind is not LayerKind.CONVOLUTION for layer in layers):
             raise OutsideSpaceError("the net has no convolution; this embedding's nets have one")
         if len(layers) > self.space.max_layers:
             raise OutsideSpaceError(
                 f"the net has {len(layers)} layers, the embedding's space {self.space.max_layers}"
             )
-        kinds, kernels, _, strides, paddings = self._classes
-        columns = np.zeros((self.length, len(FIELDS)), dtype=np.uint8)
-        last = len(layers) - 1
+        columns = np.zeros((self.length, len(self.fields)), dtype=np.uint8)
         for index, layer in enumerate(layers):
             try:
-                kind = kinds[layer.kind]
-                if layer.kind in WINDOWED:
-                    columns[index] = (
-                        kind,
-                        kernels[layer.kernel],
-                        self.nearest_channels(layer.out_channels)
-                        if layer.kind is LayerKind.CONVOLUTION
-                        else 0,
-                        strides[layer.stride],
-                        paddings[layer.padding],
-                    )
-                else:
-                    hidden = layer.kind is LayerKind.LINEAR and index != last
-                    channels = self.nearest_channels(layer.out_channels) if hidden else 0
-                    columns[index] = (kind, 0, channels, 0, 0)
+                columns[index] = self._column(architecture, index, layer)
             except KeyError as error:
                 raise OutsideSpaceError(
                     f"layers[{index}] ({layer.kind.name}) has a value {error} "
@@ -121,31 +124,88 @@ class Codec:
                 ) from None
         return columns.T
 
+    def _column(self, architecture: Architecture, index: int, layer: Layer) -> tuple[int, ...]:
+        kinds, kernels, _, strides, paddings, *graph = self._classes
+        kind = kinds[layer.kind]
+        groups = 0
+        if layer.kind is LayerKind.CONVOLUTION:
+            before = architecture.input_shapes(index)[0][0]
+            depthwise = is_depthwise(layer, before)
+            if graph:
+                groups = graph[0][DEPTHWISE if depthwise else layer.groups]
+            elif layer.groups != 1:
+                raise KeyError(layer.groups)
+            channels = 0 if depthwise else self.nearest_channels(layer.out_channels)
+        else:
+            hidden = layer.kind is LayerKind.LINEAR and index != len(architecture.layers) - 1
+            channels = self.nearest_channels(layer.out_channels) if hidden else 0
+        if layer.kind in WINDOWED:
+            window = (kernels[layer.kernel], channels, strides[layer.stride])
+            column: tuple[int, ...] = (kind, *window, paddings[layer.padding])
+        else:
+            column = (kind, 0, channels, 0, 0)
+        if not graph:
+            return column
+        return (*column, groups, graph[1][self._source(index, layer)])
+
+    @staticmethod
+    def _source(index: int, layer: Layer) -> int:
+        """Return how far back a layer reads beside or instead of the one before it, else 0."""
+        if layer.kind in JOINS:
+            others = [source for source in layer.inputs if source != index - 1]
+            if len(layer.inputs) != 2 or len(others) != 1:
+                raise KeyError(layer.inputs)
+            return index - others[0]
+        reach = index - layer.inputs[0]
+        return 0 if reach == 1 else reach
+
     def layers(self, classes: NDArray[np.uint8]) -> list[Layer]:
         """Return the layers that class numbers `(fields, length)` name, up to the first end."""
-        layers = []
-        for column in classes.T.tolist():
+        layers: list[Layer] = []
+        flow = ChannelFlow(self.space.input_shape[0])
+        for index, column in enumerate(classes.T.tolist()):
             if column[0] == 0:
                 break
-            layers.append(self.layer(column))
+            layers.append(self.layer(column, index, flow.into(self._reading(column, index))))
+            flow.append(layers[-1])
         return layers
 
-    def layer(self, column: Sequence[int]) -> Layer:
-        """Return the layer that one column of class numbers names."""
-        kind_value, kernel, channels, stride, padding = (
+    def layer(self, column: Sequence[int], index: int = 0, in_channels: int = 0) -> Layer:
+        """Return the layer that one column of class numbers names.
+
+        Args:
+            column: a class number per field.
+            index: place of the layer; what it reads counts from there.
+            in_channels: channels that flow into it, which a depthwise convolution keeps.
+        """
+        kind_value, kernel, channels, stride, padding, *graph = (
             values[number] for values, number in zip(self.values, column, strict=True)
         )
         kind = LayerKind(kind_value)
         windowed = kind in WINDOWED
-        weighted = kind in WEIGHTED
+        depthwise = bool(graph) and kind is LayerKind.CONVOLUTION and graph[0] == DEPTHWISE
+        width = in_channels if depthwise else channels or self.space.classes
         return Layer(
             kind,
             kernel=kernel if windowed else 0,
-            out_channels=(channels or self.space.classes) if weighted else 0,
+            out_channels=width if kind in WEIGHTED else 0,
             stride=stride if windowed else 0,
             padding=max(padding, 0) if windowed else 0,
+            groups=in_channels if depthwise else 1,
             rate=self.space.dropout_rate if kind is LayerKind.DROPOUT else 0.0,
+            inputs=self._inputs(kind, index, graph[1] if graph else 0),
         )
+
+    @staticmethod
+    def _inputs(kind: LayerKind, index: int, reach: int) -> tuple[int, ...]:
+        if kind in JOINS:
+            return (index - reach, index - 1)
+        return (index - reach,) if reach else ()
+
+    def _reading(self, column: Sequence[int], index: int) -> int:
+        """Return the layer that a convolution with this column reads."""
+        reach = self.values[6][column[6]] if self.space.has_joins else 0
+        return index - (reach or 1)
 
     def decode(self, classes: NDArray[np.uint8]) -> Architecture:
         """Return the architecture that class numbers name.
@@ -163,10 +223,10 @@ class Codec:
             Numbers of shape `(4, length)`, zero behind the end.
         """
         rows = np.zeros((self.length, len(DERIVED)), dtype=np.float32)
-        shape = architecture.input_shape
         for index, (layer, out) in enumerate(
             zip(architecture.layers, architecture.shapes, strict=True)
         ):
+            shape = architecture.input_shapes(index)[0]
             side = out[1] if len(out) == 3 else 1
             rows[index] = (
                 log2(out[0]),
@@ -174,5 +234,4 @@ class Codec:
                 log2(1 + layer_params(layer, shape)),
                 log2(1 + layer_macs(layer, shape, out)),
             )
-            shape = out  # type: ignore[assignment]
         return (rows / _SCALES).T

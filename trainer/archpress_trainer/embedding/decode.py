@@ -1,54 +1,48 @@
-"""Masked decoding: field probabilities -> a chain that is valid by construction.
+"""Masked decoding: field probabilities -> a network that is valid by construction.
 
-Layers are chosen from the left, each the likeliest among those that fit the shape that the chosen
+Layers are chosen from the left, each the likeliest among those that fit the shapes that the chosen
 ones before it give; so every decode is a network, whatever the point in the embedding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archpress_trainer.embedding.codec import Codec
+from archpress_trainer.embedding.decode_state import DecodeState, Sides
+from archpress_trainer.space.architecture_space import DEPTHWISE
 from archpress_trainer.space.graph import Architecture, Layer
 from archpress_trainer.space.shapes import window_output
-from archpress_trainer.space.vocab import ACTIVATIONS, POOLS, WINDOWED, LayerKind
+from archpress_trainer.space.vocab import JOINS, POOLS, LayerKind
 
 LogProbabilities = Sequence[NDArray[np.float32]]
 """Per field an array `(classes, length)`."""
 
+Column = Sequence[NDArray[np.float32]]
+"""Per field the log-probabilities `(classes,)` at one place."""
 
-@dataclass
-class _State:
-    side: int | None
-    """Smaller side of the feature map; None behind the step to a vector."""
-    has_convolution: bool = False
-    previous: LayerKind | None = None
+Choice = tuple[float, tuple[int, ...]]
+"""A score and the class numbers that have it."""
 
 
 def decode_masked(codec: Codec, scores: LogProbabilities) -> Architecture:
-    """Return the likeliest valid chain.
+    """Return the likeliest valid network.
 
     Args:
         codec: names the classes.
         scores: log-probabilities of each field, `(classes, length)`.
     """
     space = codec.space
-    state = _State(side=min(space.input_shape[1:]))
-    layers: list[Layer] = []
-    for t in range(space.max_layers - 1):
-        column = _best_column(codec, scores, t, state)
-        layer = codec.layer(column)
-        layers.append(layer)
+    state = DecodeState(codec)
+    while state.place < space.max_layers - 1:
+        column = _best_column(codec, scores, state)
+        state.append(column)
         if _is_last(codec, column):
-            return Architecture(space.input_shape, space.classes, tuple(layers))
-        _advance(state, layer)
-    if not state.has_convolution:
-        layers[0] = _any_convolution(codec)
-        layers = layers[:1]
+            return Architecture(space.input_shape, space.classes, tuple(state.layers()))
+    layers = state.layers() if state.has_convolution else [_any_convolution(codec)]
     layers.append(Layer(LayerKind.LINEAR, out_channels=space.classes))
     return Architecture(space.input_shape, space.classes, tuple(layers))
 
@@ -57,89 +51,99 @@ def _is_last(codec: Codec, column: Sequence[int]) -> bool:
     return codec.values[0][column[0]] == LayerKind.LINEAR and column[2] == 0
 
 
-def _best_column(
-    codec: Codec, scores: LogProbabilities, t: int, state: _State
-) -> tuple[int, int, int, int, int]:
-    best: tuple[float, tuple[int, int, int, int, int]] | None = None
-    for number, value in enumerate(codec.values[0]):
-        if value == 0:
+def _best_column(codec: Codec, scores: LogProbabilities, state: DecodeState) -> tuple[int, ...]:
+    at = [field[:, state.place] for field in scores]
+    best: Choice | None = None
+    for number in sorted(range(1, len(at[0])), key=lambda number: -at[0][number]):
+        start = float(at[0][number])
+        if best is not None and start <= best[0]:
+            # Log-probabilities only lower a score, so no later kind can pass the best.
+            break
+        kind = LayerKind(codec.values[0][number])
+        if not state.allows(kind):
             continue
-        kind = LayerKind(value)
-        if not _kind_fits(kind, state):
-            continue
-        attributes = _best_attributes(codec, scores, t, kind, state)
-        if attributes is None:
-            continue
-        score, rest = attributes
-        score += float(scores[0][number, t])
-        if best is None or score > best[0]:
-            best = (score, (number, *rest))
+        for score, rest in _attributes(codec, scores, at, kind, state):
+            if best is None or start + score > best[0]:
+                best = (start + score, (number, *rest))
     if best is None:
-        raise RuntimeError("no layer fits, although a linear one always does")
+        raise RuntimeError("no layer fits, although a linear one or a join always does")
     return best[1]
 
 
-def _kind_fits(kind: LayerKind, state: _State) -> bool:
-    if kind in ACTIVATIONS and state.previous in ACTIVATIONS:
-        return False
-    if kind is LayerKind.BATCH_NORM and state.previous is LayerKind.BATCH_NORM:
-        return False
-    if state.side is None:
-        return kind not in WINDOWED and kind is not LayerKind.GLOBAL_AVERAGE_POOL
-    ends_map = kind in (LayerKind.LINEAR, LayerKind.GLOBAL_AVERAGE_POOL)
-    return state.has_convolution or not ends_map
-
-
-def _best_attributes(
-    codec: Codec, scores: LogProbabilities, t: int, kind: LayerKind, state: _State
-) -> tuple[float, tuple[int, int, int, int]] | None:
-    """Return the best score of a kind's attributes and their classes; None if none fits."""
-    _, kernels, channels, strides, paddings = scores
-    if kind is LayerKind.LINEAR:
-        width = int(channels[:, t].argmax())
-        return float(channels[width, t]), (0, width, 0, 0)
-    if kind not in WINDOWED:
-        return 0.0, (0, 0, 0, 0)
-    window = _best_window(codec, kernels[:, t], paddings[:, t], kind, state)
-    if window is None:
-        return None
-    score, kernel, padding = window
-    stride = 1 + int(strides[1:, t].argmax())
-    score += float(strides[stride, t])
+def _attributes(
+    codec: Codec,
+    scores: LogProbabilities,
+    at: Column,
+    kind: LayerKind,
+    state: DecodeState,
+) -> Iterator[Choice]:
+    """Yield the best scores of a kind's attributes with their classes, per way to read."""
+    if kind in JOINS:
+        for reach in state.joinable(kind):
+            score = float(at[6][reach - 1]) + state.tie_gain(kind, reach, scores[2])
+            yield score, (0, 0, 0, 0, 0, reach - 1)
+        return
+    if kind is LayerKind.CONVOLUTION:
+        yield from _convolutions(codec, at, state)
+        return
+    read, unread = (float(at[6][0]), (0, 0)) if codec.space.has_joins else (0.0, ())
     if kind in POOLS:
-        return score, (kernel, 0, stride, padding)
-    width = 1 + int(channels[1:, t].argmax())
-    return score + float(channels[width, t]), (kernel, width, stride, padding)
+        assert state.sides is not None
+        window = _best_window(codec, at, kind, state.sides, None)
+        if window is not None:
+            score, (kernel, stride, padding) = window
+            yield score + read, (kernel, 0, stride, padding, *unread)
+    elif kind is LayerKind.LINEAR:
+        width = int(at[2].argmax())
+        yield float(at[2][width]) + read, (0, width, 0, 0, *unread)
+    else:
+        yield read, (0, 0, 0, 0, *unread)
+
+
+def _convolutions(codec: Codec, at: Column, state: DecodeState) -> Iterator[Choice]:
+    """Yield the best convolution of the layer before it, and of each earlier one that fits."""
+    width = 1 + int(at[2][1:].argmax())
+    best = -np.inf
+    for reach, sides, target in state.readable():
+        read = float(at[6][reach - 1]) if codec.space.has_joins else 0.0
+        if read <= best:
+            continue
+        window = _best_window(codec, at, LayerKind.CONVOLUTION, sides, target)
+        if window is None:
+            continue
+        score, (kernel, stride, padding) = window
+        widths: list[tuple[float, int, tuple[int, ...]]] = [(float(at[2][width]), width, ())]
+        if codec.space.has_joins:
+            full = 1 + codec.space.groups.index(1)
+            widths = [(float(at[2][width] + at[5][full]), width, (full, reach - 1))]
+            if reach == 1 and state.channels > 1 and DEPTHWISE in codec.space.groups:
+                depthwise = 1 + codec.space.groups.index(DEPTHWISE)
+                widths.append((float(at[2][0] + at[5][depthwise]), 0, (depthwise, 0)))
+        for channels, number, graph in widths:
+            best = max(best, score + read + channels)
+            yield score + read + channels, (kernel, number, stride, padding, *graph)
 
 
 def _best_window(
-    codec: Codec,
-    kernels: NDArray[np.float32],
-    paddings: NDArray[np.float32],
-    kind: LayerKind,
-    state: _State,
-) -> tuple[float, int, int] | None:
-    if state.side is None:
-        return None
-    best: tuple[float, int, int] | None = None
+    codec: Codec, at: Column, kind: LayerKind, sides: Sides, target: Sides | None
+) -> Choice | None:
+    """Return the best kernel, stride and padding for a map, or those that make `target` of it."""
+    _, kernels, _, strides, paddings = at[:5]
+    steps = range(1, len(strides)) if target else (1 + int(strides[1:].argmax()),)
+    best: Choice | None = None
     for kernel in range(1, len(kernels)):
         for padding in range(1, len(paddings)):
             size, pad = codec.values[1][kernel], codec.values[4][padding]
-            if window_output(state.side, size, 1, pad) < 1 or (kind in POOLS and pad > size // 2):
+            if window_output(min(sides), size, 1, pad) < 1 or (kind in POOLS and pad > size // 2):
                 continue
-            score = float(kernels[kernel] + paddings[padding])
-            if best is None or score > best[0]:
-                best = (score, kernel, padding)
+            for stride in steps:
+                step = codec.values[3][stride]
+                if target and target != tuple(window_output(s, size, step, pad) for s in sides):
+                    continue
+                score = float(kernels[kernel] + paddings[padding] + strides[stride])
+                if best is None or score > best[0]:
+                    best = (score, (kernel, stride, padding))
     return best
-
-
-def _advance(state: _State, layer: Layer) -> None:
-    if layer.kind in WINDOWED and state.side is not None:
-        state.side = window_output(state.side, layer.kernel, layer.stride, layer.padding)
-    elif layer.kind in (LayerKind.LINEAR, LayerKind.GLOBAL_AVERAGE_POOL):
-        state.side = None
-    state.has_convolution |= layer.kind is LayerKind.CONVOLUTION
-    state.previous = layer.kind
 
 
 def _any_convolution(codec: Codec) -> Layer:

@@ -9,7 +9,7 @@ import torch
 from archpress_trainer.embedding.autoencoder import Autoencoder
 from archpress_trainer.embedding.codec import Codec
 from archpress_trainer.embedding.decode import decode_masked
-from archpress_trainer.embedding.features import FEATURES
+from archpress_trainer.embedding.features import feature_names
 from archpress_trainer.embedding.heads import AccuracyHeads, HeadSettings
 from archpress_trainer.embedding.interface import Draws, Exemplar, PointPrediction, predictions
 from archpress_trainer.embedding.manifest import Manifest
@@ -122,14 +122,14 @@ class DefaultEmbedding:
         autoencoder = Autoencoder(
             codec.sizes,
             codec.length,
+            len(feature_names(manifest.space)),
             dimensions=settings["autoencoder"]["dimensions"],
             blur=settings["autoencoder"]["blur"],
         )
         autoencoder.load_state_dict(_part(state, "autoencoder."))
         heads_state = _part(state, "heads.")
-        heads = AccuracyHeads(
-            len(heads_state["scores"]), len(FEATURES), HeadSettings(**settings["heads"])
-        )
+        nets, inputs = heads_state["seen"].shape
+        heads = AccuracyHeads(nets, inputs, HeadSettings(**settings["heads"]))
         heads.load_state_dict(heads_state)
         heads.condition()
         mean, std = state["feature_mean"], state["feature_std"]

@@ -1,7 +1,7 @@
 """Hand features of an architecture: cheap facts that say much about its accuracy.
 
 Three groups: the net as a whole, its profile over the resolutions that it passes through, and how
-well a signal gets through it.
+well a signal gets through it. Spaces with joins have a fourth, `join_features`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from math import log2
 import numpy as np
 from numpy.typing import NDArray
 
+from archpress_trainer.embedding.join_features import JOIN_FEATURES, join_features
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.costs import Costs, count, layer_macs, layer_params
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.shapes import Shape, elements
-from archpress_trainer.space.vocab import ACTIVATIONS, POOLS, WEIGHTED, LayerKind
+from archpress_trainer.space.vocab import ACTIVATIONS, POOLS, WEIGHTED, WINDOWED, LayerKind
 
 WHOLE = (
     "log2 params",
@@ -79,23 +81,34 @@ SIGNAL = (
 )
 
 FEATURES = (*WHOLE, *PROFILE, *SIGNAL)
+"""What every architecture has."""
 
 
-def features(architecture: Architecture, costs: Costs | None = None) -> NDArray[np.float32]:
-    """Return the `FEATURES` of a chain, shape `(features,)`."""
+def feature_names(space: ArchitectureSpace) -> tuple[str, ...]:
+    """Return what is told of a space's architectures."""
+    return (*FEATURES, *JOIN_FEATURES) if space.has_joins else FEATURES
+
+
+def features(
+    architecture: Architecture, space: ArchitectureSpace, costs: Costs | None = None
+) -> NDArray[np.float32]:
+    """Return the features of an architecture, shape `(features,)`."""
     costs = costs or count(architecture)
     blocks = _blocks(architecture)
     values = (
         *_whole(architecture, blocks, costs),
         *_profile(architecture, blocks),
         *_signal(architecture, blocks, costs),
+        *(join_features(architecture, costs) if space.has_joins else ()),
     )
     return np.array(values, dtype=np.float32)
 
 
-def feature_matrix(architectures: Iterable[Architecture]) -> NDArray[np.float32]:
-    """Return the features of several chains, shape `(count, features)`."""
-    return np.stack([features(architecture) for architecture in architectures])
+def feature_matrix(
+    architectures: Iterable[Architecture], space: ArchitectureSpace
+) -> NDArray[np.float32]:
+    """Return the features of several architectures, shape `(count, features)`."""
+    return np.stack([features(architecture, space) for architecture in architectures])
 
 
 class _Block:
@@ -230,9 +243,10 @@ def _maps(architecture: Architecture) -> list[Shape]:
 
 
 def _receptive_field(architecture: Architecture) -> int:
-    field, jump = 1, 1
+    fields, jumps = [1], [1]
     for layer in architecture.layers:
-        if layer.kind is LayerKind.CONVOLUTION or layer.kind in POOLS:
-            field += (layer.kernel - 1) * jump
-            jump *= layer.stride
-    return field
+        source = max(layer.inputs, key=lambda index: fields[index + 1]) + 1
+        windowed = layer.kind in WINDOWED
+        fields.append(fields[source] + ((layer.kernel - 1) * jumps[source] if windowed else 0))
+        jumps.append(jumps[source] * (layer.stride if windowed else 1))
+    return fields[-1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -15,7 +15,6 @@ from archpress_trainer.embedding.autoencoder import (
     fields_reconstructed,
     reconstruction_loss,
 )
-from archpress_trainer.embedding.codec import FIELDS
 from archpress_trainer.embedding.unlabelled import Encoded
 
 
@@ -106,18 +105,19 @@ def fit_autoencoder(
 
 @torch.no_grad()
 def reconstruction_by_field(
-    model: Autoencoder, data: Encoded, *, batch_size: int = 1024
+    model: Autoencoder, data: Encoded, fields: Sequence[str], *, batch_size: int = 1024
 ) -> dict[str, float]:
     """Return the share of nets that come back right from their embedding, by field.
 
-    Beside the fields there is "exact", the share of nets of which every field does.
+    The fields are named in the codec's order; beside them there is "exact", the share of nets of
+    which every field does.
     """
     model.eval()
-    right = torch.zeros(len(FIELDS) + 1)
+    right = torch.zeros(len(fields) + 1)
     for start in range(0, len(data), batch_size):
         classes = data.classes[start : start + batch_size]
         embedding = model.encode(classes, data.derived[start : start + batch_size].float())
-        fields = fields_reconstructed(model.decode(embedding), classes)
-        right += torch.cat([fields, fields.all(dim=0, keepdim=True)]).sum(dim=1)
+        found = fields_reconstructed(model.decode(embedding), classes)
+        right += torch.cat([found, found.all(dim=0, keepdim=True)]).sum(dim=1)
     shares = (right / len(data)).tolist()
-    return dict(zip((*FIELDS, "exact"), shares, strict=True))
+    return dict(zip((*fields, "exact"), shares, strict=True))

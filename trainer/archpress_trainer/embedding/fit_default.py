@@ -9,12 +9,13 @@ import numpy as np
 import torch
 
 from archpress_trainer.embedding.autoencoder import Autoencoder
+from archpress_trainer.embedding.codec import Codec
 from archpress_trainer.embedding.features import feature_matrix
 from archpress_trainer.embedding.fit_autoencoder import FitStep, reconstruction_by_field
 from archpress_trainer.embedding.heads import AccuracyHeads, HeadSettings, HeldOut, fit_heads
 from archpress_trainer.embedding.metrics import baseline_predictions, quality
 from archpress_trainer.embedding.unlabelled import sample_encoded
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 
@@ -47,7 +48,7 @@ class FittedHeads:
 
 def fit_accuracy(
     autoencoder: FittedAutoencoder,
-    space: ChainSpace,
+    space: ArchitectureSpace,
     architectures: Sequence[Architecture],
     accuracy: torch.Tensor,
     settings: HeadSettings,
@@ -66,13 +67,13 @@ def fit_accuracy(
         seed: of folds, weights and the nets that reconstruction is measured on.
         unseen_nets: how many of those to sample.
     """
-    facts = feature_matrix(architectures)
+    facts = feature_matrix(architectures, space)
     inputs = (torch.from_numpy(facts) - autoencoder.feature_mean) / autoencoder.feature_std
     generator = torch.Generator().manual_seed(seed)
     heads, held_out = fit_heads(inputs, accuracy, settings, generator)
     params = np.array([count(a).params for a in architectures], dtype=np.float64)
     unseen = sample_encoded(space, unseen_nets, _UNSEEN_SEED + seed)
-    reconstruction = reconstruction_by_field(autoencoder.model, unseen)
+    reconstruction = reconstruction_by_field(autoencoder.model, unseen, Codec(space).fields)
     exact = reconstruction.pop("exact")
     metrics = quality(
         held_out.accuracy,

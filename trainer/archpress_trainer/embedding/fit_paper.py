@@ -19,7 +19,7 @@ from archpress_trainer.embedding.paper import (
     fit_paper_model,
     sequences,
 )
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 
@@ -33,7 +33,7 @@ def fit_paper(
     accuracy: torch.Tensor,
     features: NDArray[np.float32],
     settings: PaperSettings,
-    space: ChainSpace,
+    space: ArchitectureSpace,
     *,
     seed: int,
     on_step: Callable[[int, float], None] | None = None,
@@ -75,7 +75,7 @@ def paper_predictions(
     architectures: Sequence[Architecture],
     accuracy: torch.Tensor,
     settings: PaperSettings,
-    space: ChainSpace,
+    space: ArchitectureSpace,
     *,
     seed: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -95,7 +95,7 @@ def _fit_and_hold_out(
     architectures: Sequence[Architecture],
     accuracy: torch.Tensor,
     settings: PaperSettings,
-    space: ChainSpace,
+    space: ArchitectureSpace,
     seed: int,
     on_step: Callable[[int, float], None] | None,
 ) -> _Fitted:

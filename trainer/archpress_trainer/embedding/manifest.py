@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.training.fidelity import Fidelity
 
 FORMAT_VERSION = 1
@@ -40,7 +40,7 @@ class Manifest:
     method: EmbeddingMethod
     dataset: str
     dataset_fingerprint: str
-    space: ChainSpace
+    space: ArchitectureSpace
     fidelity: Fidelity
     population_size: int
     population_digest: str
@@ -83,7 +83,7 @@ def read_manifest(folder: Path) -> Manifest:
         )
     try:
         digest = record.pop("space_digest")
-        space = ChainSpace.from_json(record.pop("space"))
+        space = ArchitectureSpace.from_json(record.pop("space"))
         fidelity = Fidelity(**record.pop("fidelity"))
         method = EmbeddingMethod(record.pop("method"))
         manifest = Manifest(space=space, fidelity=fidelity, method=method, **record)

@@ -14,9 +14,9 @@ from archpress_trainer.embedding.autoencoder import Autoencoder
 from archpress_trainer.embedding.codec import Codec
 from archpress_trainer.embedding.features import features
 from archpress_trainer.processes import worker_pool
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.graph import Architecture
-from archpress_trainer.space.practical_sampler import PracticalSampler
+from archpress_trainer.space.prior import prior
 from archpress_trainer.space.sampling import draw
 
 _BATCH = 512
@@ -48,7 +48,7 @@ def encode_all(codec: Codec, architectures: Sequence[Architecture]) -> Encoded:
     return Encoded(
         torch.from_numpy(np.stack([codec.encode(a) for a in architectures])),
         torch.from_numpy(np.stack([codec.derived(a).astype(np.float16) for a in architectures])),
-        torch.from_numpy(np.stack([features(a) for a in architectures])),
+        torch.from_numpy(np.stack([features(a, codec.space) for a in architectures])),
     )
 
 
@@ -65,7 +65,7 @@ def encode_points(autoencoder: Autoencoder, encoded: Encoded) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def sample_encoded(space: ChainSpace, count: int, seed: int, *, workers: int = 1) -> Encoded:
+def sample_encoded(space: ArchitectureSpace, count: int, seed: int, *, workers: int = 1) -> Encoded:
     """Return `count` sampled nets of a space; the same for the same seed and worker count.
 
     The nets are distinct within a worker's share, so nearly so on the whole.
@@ -81,11 +81,13 @@ def sample_encoded(space: ChainSpace, count: int, seed: int, *, workers: int = 1
     return Encoded(*tensors)
 
 
-def _sample(space: ChainSpace, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _sample(
+    space: ArchitectureSpace, count: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     codec = Codec(space)
     classes, derived, facts = [], [], []
-    for sample in islice(draw(PracticalSampler(space), Random(seed)), count):
+    for sample in islice(draw(prior(space), Random(seed)), count):
         classes.append(codec.encode(sample.architecture))
         derived.append(codec.derived(sample.architecture).astype(np.float16))
-        facts.append(features(sample.architecture, sample.costs))
+        facts.append(features(sample.architecture, space, sample.costs))
     return np.stack(classes), np.stack(derived), np.stack(facts)

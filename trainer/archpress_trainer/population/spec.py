@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
 from typing import Any
 
-from archpress_trainer.space.chain import ChainSpace, paper_space
+from archpress_trainer.space.architecture_space import (
+    ArchitectureSpace,
+    paper_space,
+    residual_space,
+)
 from archpress_trainer.space.paper_sampler import PaperSampler
-from archpress_trainer.space.practical_sampler import PracticalSampler, Window
+from archpress_trainer.space.practical_sampler import Window
+from archpress_trainer.space.prior import prior
 from archpress_trainer.space.sampling import Rejections, Sample, Sampler, draw
 from archpress_trainer.space.wellformed import header_violations
 from archpress_trainer.training.fidelity import Fidelity
@@ -19,6 +24,7 @@ from archpress_trainer.training.recipe import Recipe, paper_recipe, population_r
 MIN_IMAGE_SIDE = 8
 """Smallest image that nets are sampled for: they halve it up to four times."""
 
+MIN_PARAMS = 2_000
 MAX_MACS = 12_000_000
 MAX_ACTIVATION_BYTES = 500_000
 
@@ -33,10 +39,18 @@ class PopulationError(ValueError):
 
 
 class SamplerName(StrEnum):
-    """Where nets come from: a prior over useful ones, or the paper's section 9."""
+    """Where nets come from: a prior over useful chains or nets with skips, or the paper's."""
 
     PRACTICAL = "practical"
+    RESIDUAL = "residual"
     PAPER = "paper"
+
+
+_SPACES: Mapping[SamplerName, Callable[[tuple[int, int, int], int], ArchitectureSpace]] = {
+    SamplerName.PRACTICAL: ArchitectureSpace,
+    SamplerName.RESIDUAL: residual_space,
+    SamplerName.PAPER: paper_space,
+}
 
 
 class RecipeName(StrEnum):
@@ -56,11 +70,11 @@ class PopulationSpec:
 
     dataset: str
     dataset_fingerprint: str
-    space: ChainSpace
+    space: ArchitectureSpace
     fidelity: Fidelity
     recipe: Recipe
     sampler: str = "practical"
-    min_params: int = 2_000
+    min_params: int = MIN_PARAMS
     max_params: int = 1_000_000
     max_macs: int = MAX_MACS
     max_activation_bytes: int = MAX_ACTIVATION_BYTES
@@ -68,8 +82,8 @@ class PopulationSpec:
 
     def make_sampler(self) -> Sampler:
         """Return the sampler that the spec names."""
-        if self.sampler == SamplerName.PRACTICAL:
-            return PracticalSampler(self.space, Window(self.min_params, self.max_params))
+        if self.sampler in (SamplerName.PRACTICAL, SamplerName.RESIDUAL):
+            return prior(self.space, Window(self.min_params, self.max_params))
         if self.sampler == SamplerName.PAPER:
             return PaperSampler(self.space)
         known = ", ".join(SamplerName)
@@ -131,7 +145,7 @@ class PopulationSpec:
         """Inverse of `to_json`."""
         values = dict(record)
         values.pop("space_digest", None)
-        values["space"] = ChainSpace.from_json(values["space"])
+        values["space"] = ArchitectureSpace.from_json(values["space"])
         values["fidelity"] = Fidelity(**values["fidelity"])
         values["recipe"] = Recipe.from_json(values["recipe"])
         return cls(**values)
@@ -146,6 +160,7 @@ def default_spec(
     *,
     sampler: SamplerName = SamplerName.PRACTICAL,
     recipe: RecipeName = RecipeName.POPULATION,
+    min_params: int = MIN_PARAMS,
     max_macs: int = MAX_MACS,
     max_activation_bytes: int = MAX_ACTIVATION_BYTES,
     seed: int = 0,
@@ -160,12 +175,11 @@ def default_spec(
         PopulationError: the images or classes are none that nets can be sampled for.
     """
     _check_data(input_shape, classes, max_activation_bytes)
-    literal = sampler is SamplerName.PAPER
     crop = 4 if input_shape[1] >= 32 else 0
     return PopulationSpec(
         dataset=dataset,
         dataset_fingerprint=fingerprint,
-        space=(paper_space if literal else ChainSpace)(input_shape, classes),
+        space=_SPACES[sampler](input_shape, classes),
         fidelity=fidelity,
         recipe=(
             replace(paper_recipe(dataset), epochs=fidelity.epochs)
@@ -173,6 +187,7 @@ def default_spec(
             else population_recipe(fidelity.epochs, crop_padding=crop)
         ),
         sampler=sampler.value,
+        min_params=min_params,
         max_macs=max_macs,
         max_activation_bytes=max_activation_bytes,
         seed=seed,

@@ -65,7 +65,7 @@ def filter_banks(embedding: Embedding) -> list[FilterBank]:
     """Return the encoder's first, the decoder's first and the decoder's last convolution."""
     if isinstance(embedding, DefaultEmbedding):
         encoder, decoder = embedding.autoencoder.encoder, embedding.autoencoder.decoder
-        fields = list(zip(FIELDS, embedding.codec.sizes, strict=True))
+        fields = list(zip(embedding.codec.fields, embedding.codec.sizes, strict=True))
         reads = [*fields, ("costs", len(DERIVED))]
     elif isinstance(embedding, PaperEmbedding):
         encoder, decoder = embedding.model.encoder, embedding.model.decoder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.errors import ArchitectureError
 from archpress_trainer.space.graph import Architecture, Layer
 from archpress_trainer.space.vocab import ACTIVATIONS, POOLS, WEIGHTED, LayerKind
@@ -13,7 +13,9 @@ from archpress_trainer.space.vocab import ACTIVATIONS, POOLS, WEIGHTED, LayerKin
 _HEAD_KINDS = frozenset({LayerKind.BATCH_NORM, *ACTIVATIONS})
 
 
-def neighbour(architecture: Architecture, space: ChainSpace, rng: Random) -> Architecture | None:
+def neighbour(
+    architecture: Architecture, space: ArchitectureSpace, rng: Random
+) -> Architecture | None:
     """Return a chain of the space that differs in one place, or None if the draw gives none.
 
     The changes: another width, kernel or activation, a block more or less, a pool moved or
@@ -51,7 +53,7 @@ def _places(layers: list[Layer], *kinds: LayerKind) -> list[int]:
     return [index for index, layer in enumerate(layers) if layer.kind in kinds]
 
 
-def _width(layers: list[Layer], space: ChainSpace, rng: Random) -> list[Layer] | None:
+def _width(layers: list[Layer], space: ArchitectureSpace, rng: Random) -> list[Layer] | None:
     places = [i for i in _places(layers, *WEIGHTED) if i != len(layers) - 1]
     place = rng.choice(places)
     width = layers[place].out_channels
@@ -63,7 +65,7 @@ def _width(layers: list[Layer], space: ChainSpace, rng: Random) -> list[Layer] |
     return layers
 
 
-def _kernel(layers: list[Layer], space: ChainSpace, rng: Random) -> list[Layer] | None:
+def _kernel(layers: list[Layer], space: ArchitectureSpace, rng: Random) -> list[Layer] | None:
     place = rng.choice(_places(layers, LayerKind.CONVOLUTION))
     odd = [k for k in space.kernels if k % 2 and k // 2 in space.paddings]
     kernel = rng.choice(odd)
@@ -78,7 +80,7 @@ def _block_end(layers: list[Layer], start: int) -> int:
     return end
 
 
-def _insert(layers: list[Layer], space: ChainSpace, rng: Random) -> list[Layer] | None:
+def _insert(layers: list[Layer], space: ArchitectureSpace, rng: Random) -> list[Layer] | None:
     start = rng.choice(_places(layers, LayerKind.CONVOLUTION))
     end = _block_end(layers, start)
     block = layers[start:end]
@@ -86,7 +88,7 @@ def _insert(layers: list[Layer], space: ChainSpace, rng: Random) -> list[Layer] 
     return [*layers[:end], *block, *layers[end:]]
 
 
-def _remove(layers: list[Layer], space: ChainSpace, rng: Random) -> list[Layer] | None:
+def _remove(layers: list[Layer], space: ArchitectureSpace, rng: Random) -> list[Layer] | None:
     places = _places(layers, LayerKind.CONVOLUTION)
     if len(places) < 2:
         return None
@@ -94,7 +96,7 @@ def _remove(layers: list[Layer], space: ChainSpace, rng: Random) -> list[Layer] 
     return [*layers[:start], *layers[_block_end(layers, start) :]]
 
 
-def _move_pool(layers: list[Layer], space: ChainSpace, rng: Random) -> list[Layer] | None:
+def _move_pool(layers: list[Layer], space: ArchitectureSpace, rng: Random) -> list[Layer] | None:
     places = _places(layers, *POOLS)
     if not places:
         return None
@@ -106,7 +108,7 @@ def _move_pool(layers: list[Layer], space: ChainSpace, rng: Random) -> list[Laye
     return layers
 
 
-def _swap_pool(layers: list[Layer], space: ChainSpace, rng: Random) -> list[Layer] | None:
+def _swap_pool(layers: list[Layer], space: ArchitectureSpace, rng: Random) -> list[Layer] | None:
     places = _places(layers, *POOLS)
     strided = [i for i in _places(layers, LayerKind.CONVOLUTION) if layers[i].stride > 1]
     if strided and (not places or rng.random() < 0.5):
@@ -130,13 +132,13 @@ def _swap_pool(layers: list[Layer], space: ChainSpace, rng: Random) -> list[Laye
     return layers
 
 
-def _activation(layers: list[Layer], space: ChainSpace, rng: Random) -> list[Layer] | None:
+def _activation(layers: list[Layer], space: ArchitectureSpace, rng: Random) -> list[Layer] | None:
     kinds = sorted(ACTIVATIONS & set(space.kinds))
     kind = rng.choice(kinds)
     return [replace(layer, kind=kind) if layer.kind in ACTIVATIONS else layer for layer in layers]
 
 
-def _dropout(layers: list[Layer], space: ChainSpace, rng: Random) -> list[Layer] | None:
+def _dropout(layers: list[Layer], space: ArchitectureSpace, rng: Random) -> list[Layer] | None:
     places = _places(layers, LayerKind.DROPOUT)
     if places:
         del layers[rng.choice(places)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.graph import Layer
 from archpress_trainer.space.vocab import PAPER_KINDS, WEIGHTED, WINDOWED, LayerKind
 
@@ -16,8 +16,8 @@ class PaperSampler:
     dropped. Nearly all proposals are invalid; count the reasons with `sampling.Rejections`.
     """
 
-    def __init__(self, space: ChainSpace) -> None:
-        """Sample for `space`, usually `chain.paper_space`."""
+    def __init__(self, space: ArchitectureSpace) -> None:
+        """Sample for `space`, usually `architecture_space.paper_space`."""
         self.space = space
 
     def propose(self, rng: Random) -> list[Layer]:

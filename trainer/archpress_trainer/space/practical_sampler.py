@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import exp, log
 from random import Random
 
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.graph import Layer
 from archpress_trainer.space.vocab import LayerKind
 
@@ -36,7 +36,7 @@ class _Block:
 class PracticalSampler:
     """Chains of convolution blocks with pools or strides between stages and a short head."""
 
-    def __init__(self, space: ChainSpace, window: Window | None = None) -> None:
+    def __init__(self, space: ArchitectureSpace, window: Window | None = None) -> None:
         """Sample for `space`; sizes are log-uniform in `window`."""
         self.space = space
         self._window = window or Window()

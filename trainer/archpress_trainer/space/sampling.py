@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.costs import Costs, count
 from archpress_trainer.space.errors import ArchitectureError
 from archpress_trainer.space.graph import Architecture, Layer
@@ -23,7 +23,7 @@ class Sampler(Protocol):
     """Proposes layer lists for a space; a proposal may be invalid."""
 
     @property
-    def space(self) -> ChainSpace:
+    def space(self) -> ArchitectureSpace:
         """The space that the proposals are meant for."""
         ...
 
@@ -82,7 +82,7 @@ def draw(
     )
 
 
-def examine(space: ChainSpace, layers: list[Layer]) -> Sample | str:
+def examine(space: ArchitectureSpace, layers: list[Layer]) -> Sample | str:
     """Return the sample that a proposal makes, or the reason why it is refused."""
     if not any(layer.kind is LayerKind.CONVOLUTION for layer in layers):
         return "no convolution"

@@ -17,7 +17,7 @@ from archpress_trainer.embedding.autoencoder import Autoencoder
 from archpress_trainer.embedding.bundled import artifact_folder
 from archpress_trainer.embedding.codec import Codec
 from archpress_trainer.embedding.default import DefaultEmbedding, as_stored
-from archpress_trainer.embedding.features import FEATURES
+from archpress_trainer.embedding.features import feature_names
 from archpress_trainer.embedding.fit_autoencoder import FitStep, fit_autoencoder
 from archpress_trainer.embedding.fit_default import FittedAutoencoder
 from archpress_trainer.embedding.fit_reader import fit_reader
@@ -25,7 +25,7 @@ from archpress_trainer.embedding.manifest import ArtifactError
 from archpress_trainer.embedding.unlabelled import sample_encoded
 from archpress_trainer.population.records import write_atomically
 from archpress_trainer.population.spec import PopulationSpec
-from archpress_trainer.space.chain import ChainSpace
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.stages.settings import BuildObserver, BuildSettings
 from archpress_trainer.training.device import Compute
 
@@ -50,13 +50,17 @@ def fitted_autoencoder(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
         model = Autoencoder(
-            codec.sizes, codec.length, dimensions=chosen.dimensions, blur=chosen.blur
+            codec.sizes,
+            codec.length,
+            len(feature_names(spec.space)),
+            dimensions=chosen.dimensions,
+            blur=chosen.blur,
         )
     weights, facts_path = work / _AUTOENCODER_FILE, work / _AUTOENCODER_FACTS
     identity = {
         "settings": asdict(chosen),
         "space_digest": spec.space.digest,
-        "features": list(FEATURES),
+        "features": list(feature_names(spec.space)),
     }
     if weights.exists() and facts_path.exists():
         facts = _facts(facts_path)
@@ -93,7 +97,7 @@ def fitted_autoencoder(
     return FittedAutoencoder(as_stored(model), mean, std, curve)
 
 
-def starting_weights(place: str, space: ChainSpace) -> dict[str, torch.Tensor]:
+def starting_weights(place: str, space: ArchitectureSpace) -> dict[str, torch.Tensor]:
     """Return the autoencoder's weights of another embedding, which must read the same sequences.
 
     Raises:

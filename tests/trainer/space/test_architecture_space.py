@@ -1,4 +1,4 @@
-"""`ChainSpace`: its digest, its JSON, and why an architecture lies outside."""
+"""`ArchitectureSpace`: its digest, its JSON, and why an architecture lies outside."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from archpress_trainer.space.chain import CHANNEL_RUNGS, ChainSpace, paper_space
+from archpress_trainer.space.architecture_space import (
+    CHANNEL_RUNGS,
+    DEPTHWISE,
+    ArchitectureSpace,
+    paper_space,
+    residual_space,
+)
 from archpress_trainer.space.graph import Architecture, Layer
 from archpress_trainer.space.layers import (
     add,
@@ -18,8 +24,9 @@ from archpress_trainer.space.layers import (
     linear,
     relu,
 )
+from archpress_trainer.space.named import named
 from archpress_trainer.space.vocab import PAPER_KINDS, LayerKind
-from tests.trainer.nets import SPACE, small_net
+from tests.trainer.nets import RESIDUAL_SPACE, SPACE, residual_net, small_net
 
 OTHER: dict[str, Any] = {
     "input_shape": (3, 12, 12),
@@ -33,25 +40,27 @@ OTHER: dict[str, Any] = {
     "max_layers": 49,
     "max_params": 1_500_001,
     "max_macs": 80_000_001,
+    "groups": (1, DEPTHWISE),
+    "max_reach": 5,
 }
 
 
 def test_every_field_changes_the_digest() -> None:
-    assert set(OTHER) == {field.name for field in fields(ChainSpace)}
+    assert set(OTHER) == {field.name for field in fields(ArchitectureSpace)}
     digests = {replace(SPACE, **{name: value}).digest for name, value in OTHER.items()}
     assert len(digests) == len(OTHER)
     assert SPACE.digest not in digests
 
 
-@pytest.mark.parametrize("space", [SPACE, ChainSpace(**OTHER), paper_space((1, 28, 28), 10)])
-def test_json_round_trip(space: ChainSpace) -> None:
-    again = ChainSpace.from_json(json.loads(json.dumps(space.to_json())))
+@pytest.mark.parametrize("space", [SPACE, ArchitectureSpace(**OTHER), paper_space((1, 28, 28), 10)])
+def test_json_round_trip(space: ArchitectureSpace) -> None:
+    again = ArchitectureSpace.from_json(json.loads(json.dumps(space.to_json())))
     assert again == space
     assert again.digest == space.digest
 
 
 def test_a_digest_is_the_same_in_every_release() -> None:
-    assert ChainSpace((1, 28, 28), 10).digest.startswith("48698b9f21fe6862")
+    assert ArchitectureSpace((1, 28, 28), 10).digest.startswith("48698b9f21fe6862")
 
 
 def test_the_rungs() -> None:
@@ -88,6 +97,29 @@ def test_joins_are_outside() -> None:
     net = Architecture(SPACE.input_shape, SPACE.classes, (conv(1, 3), add(0, -1), *TAIL))
     faults = [str(violation) for violation in SPACE.violations(net)]
     assert faults == ["layers: is not a chain", "layers[1].kind (ADD): is not in the space"]
+
+
+def test_the_residual_space_holds_joins_and_depthwise_convolutions() -> None:
+    assert RESIDUAL_SPACE.contains(residual_net())
+    assert RESIDUAL_SPACE.contains(small_net())
+    resnet = named("resnet-20", (3, 32, 32), 10)
+    assert residual_space((3, 32, 32), 10).contains(resnet)
+
+
+@pytest.mark.parametrize(
+    ("layers", "fault"),
+    [
+        ((conv(8, 3), conv(8, 3, groups=2)), "layers[1].groups (CONVOLUTION): is 2, the space has"),
+        ((conv(8, 3), conv(8, 3), conv(8, 3), add(0, 1, 2)), "layers[3].inputs (ADD): must be the"),
+        ((conv(8, 3), conv(8, 3), relu(), add(0, 1), add(2, 3)), "layers[3].inputs (ADD): must"),
+        ((conv(8, 3), *[relu()] * 12, add(0, 12)), "layers[13].inputs (ADD): reaches 13 layers"),
+        ((conv(8, 3), *[relu()] * 95), "layers: there are 98, the space allows 96"),
+    ],
+)
+def test_outside_the_residual_space(layers: tuple[Layer, ...], fault: str) -> None:
+    net = Architecture(SPACE.input_shape, SPACE.classes, (*layers, *TAIL))
+    (violation,) = RESIDUAL_SPACE.violations(net)
+    assert str(violation).startswith(fault)
 
 
 def test_costs_bound_the_space() -> None:

@@ -1,4 +1,4 @@
-"""`ChainSpace`: which chains of layers an embedding covers, versioned and hashed."""
+"""`ArchitectureSpace`: which architectures an embedding covers, versioned and hashed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from archpress_trainer.space.costs import Costs, count
 from archpress_trainer.space.errors import Violation
 from archpress_trainer.space.graph import Architecture, Layer
-from archpress_trainer.space.vocab import WINDOWED, LayerKind
+from archpress_trainer.space.vocab import JOINS, WINDOWED, LayerKind
 
 CHANNEL_RUNGS = (
     *range(8, 64, 8),
@@ -37,13 +37,30 @@ PRACTICAL_KINDS = (
     LayerKind.SILU,
 )
 
+RESIDUAL_KINDS = (
+    *PRACTICAL_KINDS,
+    LayerKind.ADD,
+    LayerKind.CONCAT,
+    LayerKind.RELU6,
+    LayerKind.HARD_SWISH,
+)
+
+DEPTHWISE = 0
+"""Stands in `ArchitectureSpace.groups` for one group per channel."""
+
+_LATER_FIELDS: Mapping[str, Any] = {"groups": [1], "max_reach": 1}
+"""Fields younger than the first artifacts, whose digests must not change: left out if default."""
+
 
 @dataclass(frozen=True)
-class ChainSpace:
-    """The chains that an embedding covers, for one input shape and class count.
+class ArchitectureSpace:
+    """The architectures that an embedding covers, for one input shape and class count.
 
     `kernels`, `strides` and `paddings` list what windowed layers may have, `channels` what
-    convolutions and hidden linear layers may have, and `max_params`, `max_macs` bound the whole.
+    convolutions and hidden linear layers may have, `groups` what convolutions may have (1 and
+    `DEPTHWISE`), and `max_params`, `max_macs` bound the whole. A layer may read one up to
+    `max_reach` places before it; at 1 the space holds chains only. A join reads the layer before
+    it and one other.
     """
 
     input_shape: tuple[int, int, int]
@@ -57,6 +74,13 @@ class ChainSpace:
     max_layers: int = 48
     max_params: int = 1_500_000
     max_macs: int = 80_000_000
+    groups: tuple[int, ...] = (1,)
+    max_reach: int = 1
+
+    @property
+    def has_joins(self) -> bool:
+        """Whether some of the architectures are no chains."""
+        return self.max_reach > 1
 
     @property
     def digest(self) -> str:
@@ -67,10 +91,11 @@ class ChainSpace:
         """Return plain JSON data."""
         record = asdict(self)
         record["kinds"] = [kind.name for kind in self.kinds]
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in record.items()}
+        plain = {key: list(v) if isinstance(v, tuple) else v for key, v in record.items()}
+        return {key: v for key, v in plain.items() if _LATER_FIELDS.get(key) != v}
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> ChainSpace:
+    def from_json(cls, record: Mapping[str, Any]) -> ArchitectureSpace:
         """Inverse of `to_json`."""
         values: dict[str, Any] = {
             key: tuple(v) if isinstance(v, list) else v for key, v in record.items()
@@ -93,7 +118,7 @@ class ChainSpace:
             found.append(
                 Violation("classes", f"is {architecture.classes}, the space has {self.classes}")
             )
-        if not architecture.is_chain:
+        if not self.has_joins and not architecture.is_chain:
             found.append(Violation("layers", "is not a chain"))
         if all(layer.kind is not LayerKind.CONVOLUTION for layer in architecture.layers):
             found.append(Violation("layers", "there is no convolution"))
@@ -109,17 +134,18 @@ class ChainSpace:
         ]
         for index, layer in enumerate(architecture.layers):
             last = index == len(architecture.layers) - 1
-            found += [
-                Violation(name, reason, index, layer.kind)
-                for name, reason in self._layer_faults(layer, last=last)
-            ]
+            before = architecture.input_shapes(index)[0][0]
+            faults = self._layer_faults(layer, before, last=last)
+            if self.has_joins:
+                faults += self._reach_faults(index, layer)
+            found += [Violation(name, reason, index, layer.kind) for name, reason in faults]
         return found
 
     def contains(self, architecture: Architecture) -> bool:
         """Return whether an architecture lies inside this space."""
         return not self.violations(architecture)
 
-    def _layer_faults(self, layer: Layer, *, last: bool) -> list[tuple[str, str]]:
+    def _layer_faults(self, layer: Layer, before: int, *, last: bool) -> list[tuple[str, str]]:
         if layer.kind not in self.kinds:
             return [("kind", "is not in the space")]
         faults = []
@@ -131,8 +157,10 @@ class ChainSpace:
             ):
                 if value not in allowed:
                     faults.append((name, f"is {value}, the space has {list(allowed)}"))
-        if layer.groups != 1:
-            faults.append(("groups", f"is {layer.groups}, the space has 1"))
+        depthwise = is_depthwise(layer, before)
+        if (DEPTHWISE if depthwise else layer.groups) not in self.groups:
+            known = "1 or one per channel" if DEPTHWISE in self.groups else "1"
+            faults.append(("groups", f"is {layer.groups}, the space has {known}"))
         chooses = layer.kind in (LayerKind.CONVOLUTION, LayerKind.LINEAR) and not last
         if chooses and layer.out_channels > max(self.channels):
             faults.append(
@@ -140,14 +168,44 @@ class ChainSpace:
             )
         return faults
 
+    def _reach_faults(self, index: int, layer: Layer) -> list[tuple[str, str]]:
+        if layer.kind in JOINS and (len(layer.inputs) != 2 or index - 1 not in layer.inputs):
+            return [("inputs", "must be the layer before it and one other")]
+        reach = index - min(layer.inputs)
+        if reach > self.max_reach:
+            return [
+                ("inputs", f"reaches {reach} layers back, the space allows {self.max_reach}"),
+            ]
+        return []
 
-def paper_space(input_shape: tuple[int, int, int], classes: int) -> ChainSpace:
+
+def is_depthwise(layer: Layer, in_channels: int) -> bool:
+    """Return whether a layer is a convolution of each channel by itself."""
+    return layer.groups > 1 and layer.groups == in_channels == layer.out_channels
+
+
+def residual_space(input_shape: tuple[int, int, int], classes: int) -> ArchitectureSpace:
+    """Return the space of nets with skips, dense connections and depthwise convolutions.
+
+    The reach spans a bottleneck block with its projection, and its length a ResNet-20.
+    """
+    return ArchitectureSpace(
+        input_shape,
+        classes,
+        kinds=RESIDUAL_KINDS,
+        max_layers=96,
+        groups=(1, DEPTHWISE),
+        max_reach=12,
+    )
+
+
+def paper_space(input_shape: tuple[int, int, int], classes: int) -> ArchitectureSpace:
     """Return the space that the paper samples from (section 9), bounded in cost.
 
     The paper filters nets that are "too large to be practical" without a number; the bounds are
     ours.
     """
-    return ChainSpace(
+    return ArchitectureSpace(
         input_shape,
         classes,
         kinds=tuple(LayerKind(number) for number in range(1, 9)),
