@@ -13,7 +13,7 @@ from torch import nn
 
 from archpress_trainer.space.build import Network, build, count_params
 from archpress_trainer.space.graph import Architecture
-from archpress_trainer.space.widths import free_layers, with_widths
+from archpress_trainer.space.width_groups import WidthGroups
 
 _BISECTIONS = 12
 _MOST_OF_A_LAYER = 0.95
@@ -78,13 +78,13 @@ def _pruned_by(network: Network, ratio: float, *, everywhere: bool) -> Network:
 
 
 def _architecture(pruned_network: Network, before: Architecture) -> Architecture:
-    places = free_layers(before)
+    groups = WidthGroups(before)
     widths = []
-    for place in places:
+    for place, *_ in groups.places:
         weighted = [
             m
             for m in pruned_network.layers[place].modules()
             if isinstance(m, nn.Conv2d | nn.Linear)
         ]
         widths.append(weighted[0].weight.shape[0])
-    return with_widths(before, places, widths)
+    return groups.with_widths(widths)

@@ -24,7 +24,8 @@ from archpress_trainer.space.costs import count
 from archpress_trainer.space.errors import ArchitectureError
 from archpress_trainer.space.graph import Architecture, Layer
 from archpress_trainer.space.vocab import POOLS, WEIGHTED, LayerKind
-from archpress_trainer.space.widths import SizeBudget, fit_widths, free_layers, with_widths
+from archpress_trainer.space.width_groups import WidthGroups
+from archpress_trainer.space.widths import SizeBudget, fit_widths
 
 FACTORS = tuple(step / 10 for step in range(1, 11))
 """What share of a width may stay."""
@@ -123,18 +124,17 @@ class RemovalSearch:
             lambda kept: without_units(self._input, units, [bool(keep) for keep in kept]),
             self._reward,
         )
-        places = free_layers(removed.architecture)
-        widths = [removed.architecture.layers[place].out_channels for place in places]
+        groups = WidthGroups(removed.architecture)
 
         def shrunk(choices: Sequence[int]) -> Architecture:
             chosen = [
                 max(1, round(width * FACTORS[choice]))
-                for width, choice in zip(widths, choices, strict=True)
+                for width, choice in zip(groups.widths, choices, strict=True)
             ]
-            return with_widths(removed.architecture, places, chosen)
+            return groups.with_widths(chosen)
 
         best = self._search(
-            [removed.architecture.layers[place] for place in places],
+            [removed.architecture.layers[places[0]] for places in groups.places],
             len(FACTORS),
             settings.shrinkage_rate,
             self._work,

@@ -14,6 +14,7 @@ from archpress_server.compress.types import Request, RequestError
 from archpress_trainer.embedding.interface import Exemplar
 from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.width_groups import WidthGroups
 from archpress_trainer.space.widths import SizeBudget, fit_widths
 
 _NEAR = 2.0
@@ -47,12 +48,8 @@ class LatencyLimit:
         return self.seconds(architecture) / self.limit_seconds
 
     def fit_widths(self, architecture: Architecture, budget: SizeBudget) -> Architecture | None:
-        """Return the chain with its widths scaled to use the limit and a budget, None if none do.
-
-        Raises:
-            ValueError: the architecture is no chain.
-        """
-        seconds_at = WidthLatency(architecture, self.model)
+        """Return the network with its widths scaled to use the limit and a budget, if they can."""
+        seconds_at = WidthLatency(WidthGroups(architecture), self.model)
         return fit_widths(
             architecture, budget, also=lambda widths: seconds_at(widths) <= self.limit_seconds
         )

@@ -19,7 +19,8 @@ from archpress_server.compress.latency import Timer
 from archpress_server.compress.latency_table import LayerWork, works
 from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.graph import Architecture
-from archpress_trainer.space.practical_sampler import PracticalSampler, Window
+from archpress_trainer.space.practical_sampler import Window
+from archpress_trainer.space.prior import prior
 from archpress_trainer.space.sampling import draw
 from archpress_trainer.space.vocab import LayerKind
 
@@ -70,7 +71,7 @@ def measured_sample(
     space: ArchitectureSpace, number: int, seed: int
 ) -> tuple[list[Architecture], list[float]]:
     """Return sampled networks and their measured seconds in ONNX Runtime, one thread."""
-    sampler = PracticalSampler(space, Window(max_params=space.max_params // 4))
+    sampler = prior(space, Window(max_params=space.max_params // 4))
     source = draw(sampler, Random(seed))
     networks = [next(source).architecture for _ in range(number)]
     timers = [Timer.untrained(network) for network in networks]
@@ -133,4 +134,6 @@ def _features(layers: Sequence[LayerWork], classes: Sequence[Hashable], block: i
 def _class(work: LayerWork, block: int) -> Hashable:
     if work.kind is not LayerKind.CONVOLUTION:
         return work.kind
+    if work.is_depthwise:
+        return work.kind, "depthwise", work.out_channels % block == 0
     return work.kind, work.out_channels % block == 0, work.in_channels < block

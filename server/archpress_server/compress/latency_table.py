@@ -14,7 +14,8 @@ from typing import Protocol
 from archpress_trainer.space.costs import folds_into_input, layer_macs
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.shapes import elements
-from archpress_trainer.space.vocab import WEIGHTED, WINDOWED, LayerKind
+from archpress_trainer.space.vocab import WINDOWED, LayerKind
+from archpress_trainer.space.width_groups import WidthGroups
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,11 @@ class LayerWork:
     out_channels: int
     macs: int
     outputs: int
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether it is a convolution of each channel by itself."""
+        return self.in_channels > 1 and 0 < self.macs == self.outputs * self.kernel**2
 
 
 class LatencyModel(Protocol):
@@ -74,32 +80,38 @@ def layer_work(architecture: Architecture, index: int) -> LayerWork:
 
 
 class WidthLatency:
-    """Seconds of a chain as a function of the widths of its free layers, as `WidthCosts` is."""
+    """Seconds of a network as a function of its free widths, as `WidthCosts` is."""
 
-    def __init__(self, architecture: Architecture, model: LatencyModel) -> None:
-        """Work out each timed layer's work per channel; the architecture must be a chain."""
+    def __init__(self, groups: WidthGroups, model: LatencyModel) -> None:
+        """Work out each timed layer's work per channel."""
         self._model = model
-        self._first = architecture.input_shape[0]
-        self._last = architecture.classes
-        self._layers: list[tuple[LayerKind, int, int, float, int]] = []
-        timed = set(timed_layers(architecture))
-        place = 0
-        for index, layer in enumerate(architecture.layers):
-            if index in timed:
-                work = layer_work(architecture, index)
-                per_pair = work.macs / (work.in_channels * work.out_channels)
-                positions = work.outputs // work.out_channels
-                self._layers.append((work.kind, work.kernel, place, per_pair, positions))
-            place += layer.kind in WEIGHTED
+        self._groups = groups
+        self._layers: list[tuple[LayerKind, int, int, int, float, int, bool]] = []
+        architecture = groups.architecture
+        for index in timed_layers(architecture):
+            work = layer_work(architecture, index)
+            into = groups.slots[architecture.layers[index].inputs[0] + 1]
+            pairs = work.out_channels * (1 if work.is_depthwise else work.in_channels)
+            positions = work.outputs // work.out_channels
+            self._layers.append(
+                (
+                    work.kind,
+                    work.kernel,
+                    into,
+                    groups.slots[index + 1],
+                    work.macs / pairs,
+                    positions,
+                    work.is_depthwise,
+                )
+            )
 
     def __call__(self, widths: Sequence[int]) -> float:
-        """Return the seconds at these output channels of all weighted layers but the last."""
-        channels = [self._first, *widths, self._last]
+        """Return the seconds at these widths of the free groups."""
+        channels = self._groups.channels(widths)
         total = self._model.fixed_seconds
-        for kind, kernel, place, per_pair, positions in self._layers:
-            before = channels[place]
-            after = channels[place + 1] if kind in WEIGHTED else before
-            macs = round(per_pair * before * after)
+        for kind, kernel, into, out, per_pair, positions, is_depthwise in self._layers:
+            before, after = channels[into], channels[out]
+            macs = round(per_pair * after * (1 if is_depthwise else before))
             work = LayerWork(kind, kernel, before, after, macs, positions * after)
             total += self._model.layer_seconds(work)
         return total

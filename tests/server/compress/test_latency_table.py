@@ -15,7 +15,11 @@ from archpress_server.compress.latency_table import (
     network_seconds,
     works,
 )
-from archpress_trainer.space.architecture_space import PRACTICAL_KINDS, ArchitectureSpace
+from archpress_trainer.space.architecture_space import (
+    RESIDUAL_KINDS,
+    ArchitectureSpace,
+    residual_space,
+)
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layers import (
@@ -27,10 +31,11 @@ from archpress_trainer.space.layers import (
     max_pool,
     relu,
 )
-from archpress_trainer.space.practical_sampler import PracticalSampler, Window
+from archpress_trainer.space.practical_sampler import Window
+from archpress_trainer.space.prior import prior
 from archpress_trainer.space.sampling import draw
 from archpress_trainer.space.vocab import LayerKind
-from archpress_trainer.space.widths import free_layers, with_widths
+from archpress_trainer.space.width_groups import WidthGroups
 
 NET = Architecture(
     (1, 12, 12),
@@ -41,10 +46,12 @@ NET = Architecture(
         *(global_average_pool(), linear(4)),
     ),
 )
+CHAINS = ArchitectureSpace((1, 28, 28), 10)
+RESIDUAL = residual_space((1, 28, 28), 10)
 TABLE = LatencyTable(
     tuple(
         LayerLatency(kind, None, 1e-6 * kind, 1e-11 * kind, 1e-9 * kind)
-        for kind in PRACTICAL_KINDS
+        for kind in RESIDUAL_KINDS
         if kind is not LayerKind.DROPOUT
     ),
     fixed_seconds=5e-6,
@@ -64,7 +71,7 @@ def test_a_networks_seconds_are_the_sum_of_the_rows() -> None:
     rows = (
         LayerLatency(LayerKind.CONVOLUTION, None, 1.0, 0.01, 0.001),
         LayerLatency(LayerKind.CONVOLUTION, 1, 2.0),
-        *(LayerLatency(kind) for kind in PRACTICAL_KINDS if kind is not LayerKind.CONVOLUTION),
+        *(LayerLatency(kind) for kind in RESIDUAL_KINDS if kind is not LayerKind.CONVOLUTION),
     )
     outputs = 8 * 12 * 12
     expected = 0.5 + (1 + 0.01 * 9 * outputs + 0.001 * outputs) + 2
@@ -76,12 +83,20 @@ def test_a_layer_without_a_row_is_an_error() -> None:
         network_seconds(LatencyTable((LayerLatency(LayerKind.CONVOLUTION, 1),)), NET)
 
 
+@pytest.mark.parametrize("space", [CHAINS, RESIDUAL], ids=["chains", "joins"])
 @settings(max_examples=40)
-@given(st.integers(0, 10**6), st.integers(1, 64))
-def test_at_other_widths_seconds_are_those_of_the_network(seed: int, width: int) -> None:
-    sampler = PracticalSampler(ArchitectureSpace((1, 28, 28), 10), Window(2_000, 500_000))
-    network = next(iter(draw(sampler, Random(seed)))).architecture
-    places = free_layers(network)
-    widths = [width + place % 3 for place in range(len(places))]
-    other = with_widths(network, places, widths)
-    assert WidthLatency(network, TABLE)(widths) == pytest.approx(network_seconds(TABLE, other))
+@given(st.integers(0, 10**6), st.integers(2, 64))
+def test_at_other_widths_seconds_are_those_of_the_network(
+    space: ArchitectureSpace, seed: int, width: int
+) -> None:
+    network = next(draw(prior(space, Window(2_000, 500_000)), Random(seed))).architecture
+    groups = WidthGroups(network)
+    widths = [width + place % 3 for place in range(len(groups.places))]
+    other = groups.with_widths(widths)
+    assert WidthLatency(groups, TABLE)(widths) == pytest.approx(network_seconds(TABLE, other))
+
+
+def test_depthwise_convolutions_are_told_apart() -> None:
+    layers = (conv(8, 3), conv(8, 3, groups=8), conv(8, 3), global_average_pool(), linear(4))
+    found = works(Architecture((1, 12, 12), 4, layers))
+    assert [work.is_depthwise for work in found] == [False, True, False, False, False]

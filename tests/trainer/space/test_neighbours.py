@@ -1,37 +1,60 @@
-"""Neighbours are other chains of the space, one change away."""
+"""Neighbours are other networks of the space, one change away."""
 
 from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from archpress_trainer.embedding.codec import Codec
+from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.neighbours import neighbour
-from archpress_trainer.space.practical_sampler import PracticalSampler
+from archpress_trainer.space.prior import prior
 from archpress_trainer.space.sampling import draw
-from archpress_trainer.space.vocab import ACTIVATIONS
-from tests.trainer.nets import SPACE, chains, small_net
+from archpress_trainer.space.vocab import ACTIVATIONS, LayerKind
+from tests.trainer.nets import RESIDUAL_SPACE, SPACE, chains, residual_net, residual_nets, small_net
 
 
+@pytest.mark.parametrize("space", [SPACE, RESIDUAL_SPACE], ids=["chains", "joins"])
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=60)
-def test_a_neighbour_is_another_net_of_the_space(seed: int) -> None:
+def test_a_neighbour_is_another_net_of_the_space(space: ArchitectureSpace, seed: int) -> None:
     rng = Random(seed)
-    net = next(draw(PracticalSampler(SPACE), rng)).architecture
+    net = next(draw(prior(space), rng)).architecture
     for _ in range(10):
-        other = neighbour(net, SPACE, rng)
+        other = neighbour(net, space, rng)
         if other is not None:
             assert other != net
             assert other.digest != net.digest
-            assert SPACE.contains(other)
-            assert abs(len(other.layers) - len(net.layers)) <= 6
+            assert space.contains(other)
+            assert abs(len(other.layers) - len(net.layers)) <= 13
+            assert Codec(space).encode(other).any()
 
 
 def test_most_draws_give_a_neighbour() -> None:
     rng = Random(0)
     found = [neighbour(net, SPACE, rng) for net in chains(20) for _ in range(20)]
     assert sum(other is not None for other in found) > 200
+
+
+def test_most_draws_give_a_neighbour_with_joins() -> None:
+    rng = Random(0)
+    found = [neighbour(net, RESIDUAL_SPACE, rng) for net in residual_nets(20) for _ in range(20)]
+    assert sum(other is not None for other in found) > 200
+
+
+def test_the_walk_changes_skips_and_depthwise_convolutions() -> None:
+    rng = Random(1)
+    net = residual_net()
+    others = [o for _ in range(400) if (o := neighbour(net, RESIDUAL_SPACE, rng)) is not None]
+    sums = {sum(layer.kind is LayerKind.ADD for layer in o.layers) for o in others}
+    assert sums >= {1, 2, 3}
+    depthwise = {sum(layer.groups > 1 for layer in o.layers) for o in others}
+    assert depthwise >= {0, 1, 2}
+    # A block more is the whole block, with its skip; one less takes the skip along.
+    assert {len(o.layers) for o in others} >= {len(net.layers) + 7, len(net.layers) - 7}
 
 
 def test_the_walk_reaches_other_depths_widths_kernels_and_activations() -> None:

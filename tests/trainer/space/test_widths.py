@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from random import Random
 
 import pytest
@@ -10,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archpress_trainer.space.costs import Costs, count
-from archpress_trainer.space.errors import ArchitectureError
 from archpress_trainer.space.graph import Architecture
-from archpress_trainer.space.layers import conv, linear
 from archpress_trainer.space.named import named
 from archpress_trainer.space.practical_sampler import PracticalSampler
-from archpress_trainer.space.sampling import draw
-from archpress_trainer.space.widths import SizeBudget, fit_widths, free_layers, with_widths
-from tests.trainer.nets import SPACE
+from archpress_trainer.space.residual_sampler import ResidualSampler
+from archpress_trainer.space.sampling import Sampler, draw
+from archpress_trainer.space.width_groups import WidthGroups
+from archpress_trainer.space.widths import SizeBudget, fit_widths
+from tests.trainer.nets import RESIDUAL_SPACE, SPACE
 
 
 def widths_of(architecture: Architecture) -> list[int]:
-    return [architecture.layers[i].out_channels for i in free_layers(architecture)]
+    return WidthGroups(architecture).widths
 
 
 def used(costs: Costs, budget: SizeBudget) -> float:
@@ -34,6 +33,7 @@ def used(costs: Costs, budget: SizeBudget) -> float:
     return max(shares)
 
 
+@pytest.mark.parametrize("sampler", [PracticalSampler(SPACE), ResidualSampler(RESIDUAL_SPACE)])
 @given(
     seed=st.integers(0, 10_000),
     max_params=st.one_of(st.none(), st.integers(100, 400_000)),
@@ -41,13 +41,13 @@ def used(costs: Costs, budget: SizeBudget) -> float:
 )
 @settings(max_examples=40)
 def test_never_over_the_budget_and_no_layer_can_grow(
-    seed: int, max_params: int | None, max_macs: int | None
+    sampler: Sampler, seed: int, max_params: int | None, max_macs: int | None
 ) -> None:
-    net = next(draw(PracticalSampler(SPACE), Random(seed))).architecture
+    net = next(draw(sampler, Random(seed))).architecture
     budget = SizeBudget(max_params, max_macs)
     fitted = fit_widths(net, budget)
-    places = free_layers(net)
-    narrowest = count(with_widths(net, places, [8] * len(places)))
+    groups = WidthGroups(net)
+    narrowest = count(groups.with_widths([8] * len(groups.places)))
     if max_params is None and max_macs is None:
         assert fitted == net
         return
@@ -62,7 +62,7 @@ def test_never_over_the_budget_and_no_layer_can_grow(
         if width + 8 <= 4 * original:
             wider = [*widths]
             wider[at] += 8
-            assert not budget.holds(count(with_widths(net, places, wider)))
+            assert not budget.holds(count(groups.with_widths(wider)))
 
 
 @pytest.mark.parametrize("max_params", [30_000, 60_000, 100_000, 300_000, 700_000, 2_000_000])
@@ -85,7 +85,7 @@ def test_sampled_nets_use_what_they_can() -> None:
     for seed in range(30):
         net = next(draw(PracticalSampler(SPACE), Random(seed))).architecture
         fitted = fit_widths(net, budget)
-        grown = with_widths(net, free_layers(net), [4 * width for width in widths_of(net)])
+        grown = WidthGroups(net).with_widths([4 * width for width in widths_of(net)])
         if fitted is not None and not budget.holds(count(grown)):
             shares.append(used(count(fitted), budget))
     assert len(shares) > 10
@@ -111,15 +111,11 @@ def test_other_multiples() -> None:
     assert any(width % 8 for width in widths_of(fitted))
 
 
-def test_with_widths_leaves_the_last_layer_and_checks_groups() -> None:
-    net = Architecture((4, 8, 8), 3, (conv(8, 3, groups=4), conv(8, 3), linear(3)))
-    assert free_layers(net) == (0, 1)
-    changed = with_widths(net, (1,), (24,))
-    assert widths_of(changed) == [8, 24]
-    assert changed.layers[0] == net.layers[0]
-    assert changed.layers[1] == replace(net.layers[1], out_channels=24)
-    with pytest.raises(ArchitectureError, match=r"groups 4 must divide"):
-        with_widths(net, (0,), (6,))
+def test_a_residual_net_uses_its_budget() -> None:
+    net = named("resnet-20", (3, 32, 32), 10)
+    fitted = fit_widths(net, SizeBudget(max_params=60_000))
+    assert fitted is not None
+    assert 0.8 * 60_000 <= count(fitted).params <= 60_000
 
 
 def test_a_budget_holds_up_to_its_limit() -> None:

@@ -37,8 +37,8 @@ class Layer:
     rate: float = 0.0
     inputs: tuple[int, ...] = ()
 
-    def with_width(self, out_channels: int) -> Layer:
-        """Return the layer with other output channels."""
+    def with_width(self, out_channels: int, groups: int | None = None) -> Layer:
+        """Return the layer with other output channels, and with other groups if they are given."""
         # Searches make many of these, and `dataclasses.replace` takes three times as long.
         return Layer(
             self.kind,
@@ -46,7 +46,7 @@ class Layer:
             out_channels,
             self.stride,
             self.padding,
-            self.groups,
+            self.groups if groups is None else groups,
             self.bias,
             self.rate,
             self.inputs,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from archpress_trainer.space.costs import Costs
 from archpress_trainer.space.graph import Architecture
-from archpress_trainer.space.vocab import WEIGHTED
 from archpress_trainer.space.width_costs import WidthCosts
+from archpress_trainer.space.width_groups import WidthGroups
 
 _BISECTIONS = 9
 
@@ -40,28 +40,6 @@ class SizeBudget:
         )
 
 
-def free_layers(architecture: Architecture) -> tuple[int, ...]:
-    """Return the layers whose width may change: all weighted ones but the last of them."""
-    weighted = [i for i, layer in enumerate(architecture.layers) if layer.kind in WEIGHTED]
-    return tuple(weighted[:-1])
-
-
-def with_widths(
-    architecture: Architecture, places: Sequence[int], widths: Sequence[int]
-) -> Architecture:
-    """Return the chain with other widths at these layers.
-
-    Raises:
-        ArchitectureError: the widths do not fit the graph.
-    """
-    chosen = dict(zip(places, widths, strict=True))
-    layers = tuple(
-        layer.with_width(chosen.get(index, layer.out_channels if layer.kind in WEIGHTED else 0))
-        for index, layer in enumerate(architecture.layers)
-    )
-    return Architecture(architecture.input_shape, architecture.classes, layers)
-
-
 def fit_widths(
     architecture: Architecture,
     budget: SizeBudget,
@@ -71,28 +49,25 @@ def fit_widths(
     max_scale: float = 4.0,
     also: Callable[[Sequence[int]], bool] | None = None,
 ) -> Architecture | None:
-    """Return the chain with its widths scaled to use the budget, or None if it cannot.
+    """Return the network with its widths scaled to use the budget, or None if it cannot.
 
     All widths are scaled alike as far as the budget allows and rounded down to multiples; then
-    single layers are widened, the one furthest below its share first, while that still fits.
+    single groups are widened, the one furthest below its share first, while that still fits.
 
     Args:
-        architecture: a chain.
-        budget: what must hold; without it and `also` the chain is returned as it is.
+        architecture: the network.
+        budget: what must hold; without it and `also` the network is returned as it is.
         multiple: widths of the result are multiples of this.
         smallest: narrowest width.
         max_scale: most by which a width may grow.
-        also: a further limit, told the output channels of `free_layers`; it should hold at less if
+        also: a further limit, told the widths of the free `WidthGroups`; it should hold at less if
             it holds at more.
-
-    Raises:
-        ValueError: the architecture is no chain.
     """
     if budget == SizeBudget() and also is None:
         return architecture
-    places = free_layers(architecture)
-    original = [architecture.layers[i].out_channels for i in places]
-    costs_at = WidthCosts(architecture)
+    groups = WidthGroups(architecture)
+    original = groups.widths
+    costs_at = WidthCosts(groups)
 
     def scaled(scale: float) -> list[int]:
         return [max(smallest, int(w * scale + 1e-9) // multiple * multiple) for w in original]
@@ -113,7 +88,7 @@ def fit_widths(
         else:
             high = middle
     widths = _filled(fits, scaled(low), original, multiple, max_scale)
-    return with_widths(architecture, places, widths)
+    return groups.with_widths(widths)
 
 
 def _filled(
