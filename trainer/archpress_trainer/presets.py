@@ -52,6 +52,8 @@ class Preset:
     method: EmbeddingMethod = EmbeddingMethod.DEFAULT
     autoencoder_nets: int = 1_000_000
     autoencoder_iterations: int = 5_000
+    autoencoder_batch: int = 512
+    dimensions: int = 128
     start: str = ""
     paper_iterations: int | None = None
     min_params: int = MIN_PARAMS
@@ -77,8 +79,10 @@ PRESETS = {
         images=12_000,
         epochs=3,
         sampler=SamplerName.RESIDUAL,
-        autoencoder_nets=300_000,
+        autoencoder_nets=150_000,
         autoencoder_iterations=3_000,
+        autoencoder_batch=256,
+        dimensions=192,
         min_params=6_000,
         max_macs=8_000_000,
         max_activation_bytes=400_000,
@@ -145,6 +149,8 @@ def settings_of(choices: Preset, name: str) -> BuildSettings:
         autoencoder=AutoencoderSettings(
             nets=choices.autoencoder_nets,
             iterations=choices.autoencoder_iterations,
+            batch_size=choices.autoencoder_batch,
+            dimensions=choices.dimensions,
             start=choices.start,
         ),
         paper=replace(

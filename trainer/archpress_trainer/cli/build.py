@@ -81,6 +81,12 @@ def build(
     autoencoder_iterations: Annotated[
         int | None, typer.Option(min=1, help="* Steps of the autoencoder's fit.")
     ] = None,
+    autoencoder_batch: Annotated[
+        int | None, typer.Option(min=2, help="* Nets per step of the autoencoder's fit.")
+    ] = None,
+    dimensions: Annotated[
+        int | None, typer.Option(min=1, help="* Dimensions of the embedding.")
+    ] = None,
     start: Annotated[
         str | None,
         typer.Option(
@@ -152,6 +158,8 @@ def build(
         "method": method,
         "autoencoder_nets": autoencoder_nets,
         "autoencoder_iterations": autoencoder_iterations,
+        "autoencoder_batch": autoencoder_batch,
+        "dimensions": dimensions,
         "start": start,
         "paper_iterations": paper_iterations,
         "min_params": min_params,

@@ -17,6 +17,8 @@ from torch.nn import functional
 from archpress_trainer.embedding.codec import DERIVED
 
 _WIDTHS = (96, 128, 192)
+_LONGEST_WHOLE = 64
+"""Longest sequence that is read column by column; longer ones are read by pairs of columns."""
 _READER_WIDTH = 512
 
 
@@ -25,7 +27,7 @@ class Autoencoder(nn.Module):
 
     Args:
         sizes: number of classes of each field.
-        length: columns of a sequence, a multiple of 4.
+        length: columns of a sequence, a multiple of 8.
         features: how many the feature head and the reader say.
         dimensions: size of the embedding.
         blur: standard deviation of the noise on embeddings while training.
@@ -52,8 +54,16 @@ class Autoencoder(nn.Module):
         self.blur = blur
         wide, middle, deep = _WIDTHS
         inputs = sum(sizes) + len(DERIVED)
+        read: nn.Module = nn.Conv1d(inputs, wide, 3, padding=1)
+        write: list[nn.Module] = [nn.Conv1d(wide, sum(sizes), 3, padding=1)]
+        inner = length
+        if length > _LONGEST_WHOLE:
+            read = nn.Conv1d(inputs, wide, 4, stride=2, padding=1)
+            unpair = nn.ConvTranspose1d(wide, wide, 4, stride=2, padding=1)
+            write = [unpair, _Residual(wide), *write]
+            inner = length // 2
         self.encoder = nn.Sequential(
-            nn.Conv1d(inputs, wide, 3, padding=1),
+            read,
             _Residual(wide),
             nn.Conv1d(wide, middle, 4, stride=2, padding=1),
             _Residual(middle),
@@ -62,12 +72,12 @@ class Autoencoder(nn.Module):
             _Residual(deep),
             _Residual(deep),
             nn.Flatten(),
-            nn.Linear(deep * length // 4, dimensions),
+            nn.Linear(deep * inner // 4, dimensions),
             nn.BatchNorm1d(dimensions, affine=False),
         )
         self.decoder = nn.Sequential(
-            nn.Linear(dimensions, deep * length // 4),
-            nn.Unflatten(1, (deep, length // 4)),
+            nn.Linear(dimensions, deep * inner // 4),
+            nn.Unflatten(1, (deep, inner // 4)),
             _Residual(deep),
             _Residual(deep),
             nn.ConvTranspose1d(deep, middle, 4, stride=2, padding=1),
@@ -75,7 +85,7 @@ class Autoencoder(nn.Module):
             _Residual(middle),
             nn.ConvTranspose1d(middle, wide, 4, stride=2, padding=1),
             _Residual(wide),
-            nn.Conv1d(wide, sum(sizes), 3, padding=1),
+            *write,
         )
         self.feature_head = nn.Sequential(
             nn.Linear(dimensions, 128), nn.ReLU(), nn.Linear(128, features)

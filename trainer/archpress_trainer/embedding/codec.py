@@ -51,8 +51,8 @@ class Codec:
 
     @property
     def length(self) -> int:
-        """Columns of a sequence: the most layers, rounded up to a multiple of 4."""
-        return -(-self.space.max_layers // 4) * 4
+        """Columns of a sequence: the most layers, rounded up to a multiple of 8."""
+        return -(-self.space.max_layers // 8) * 8
 
     @property
     def fields(self) -> tuple[str, ...]:

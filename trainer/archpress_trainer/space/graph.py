@@ -187,7 +187,7 @@ class Architecture:
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the canonical form: equal for reorderings of the same network."""
-        source = self if self.is_chain else self.canonical()
+        source = self if self.has_unique_order else self.canonical()
         text = json.dumps(source.to_json(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
