@@ -480,6 +480,7 @@ def _embedding(message: info_service_pb2.EmbeddingInfo) -> _info.EmbeddingInfo:
         fidelity_epochs=message.fidelity.epochs,
         fidelity_seeds=message.fidelity.seeds,
         population_size=message.population_size,
+        covers_joins=message.covers_joins,
         quality=quality,
     )
 

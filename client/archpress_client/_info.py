@@ -65,6 +65,8 @@ class EmbeddingInfo:
     fidelity_epochs: int
     fidelity_seeds: int
     population_size: int
+    covers_joins: bool
+    """Whether it serves networks with skips, concatenations and depthwise convolutions."""
     quality: EmbeddingQuality | None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from archpress_server.config import ServerConfig
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.bundled import bundled_folders
 from archpress_trainer.embedding.manifest import Manifest, read_manifest
+from archpress_trainer.space.graph import Architecture
 
 DEFAULT_DATASETS = ("fashion-mnist",)
 
@@ -24,20 +25,19 @@ class OfferedEmbedding:
 
 @dataclass(frozen=True)
 class Catalog:
-    """What jobs may name; of two embeddings for the same use the later one is taken."""
+    """What jobs may name."""
 
     sources: DataSources
     datasets: tuple[str, ...]
     embeddings: tuple[OfferedEmbedding, ...]
 
-    def embedding_for(self, dataset: str, method: str) -> OfferedEmbedding | None:
-        """Return the embedding that new jobs use, if there is one."""
-        fitting = [
+    def embeddings_for(self, dataset: str, method: str) -> list[OfferedEmbedding]:
+        """Return the embeddings that jobs on a data set may use."""
+        return [
             offered
             for offered in self.embeddings
             if offered.manifest.dataset == dataset and offered.manifest.method == method
         ]
-        return fitting[-1] if fitting else None
 
     def embedding_named(self, name: str) -> OfferedEmbedding | None:
         """Return the embedding of this name, if it is still there."""
@@ -51,6 +51,23 @@ class Catalog:
                 space = offered.manifest.space
                 return space.input_shape, space.classes
         return None
+
+
+def suitable(
+    offers: Sequence[OfferedEmbedding], architecture: Architecture
+) -> OfferedEmbedding | None:
+    """Return the embedding that a network's jobs use, None if there is none.
+
+    A network with joins or grouped convolutions takes one whose space has them, any other one whose
+    space has none, which knows chains better; where there is no such embedding, what there is. Of
+    two that suit alike the later one is taken.
+    """
+    needs = not architecture.is_chain or any(layer.groups > 1 for layer in architecture.layers)
+    return max(
+        offers,
+        key=lambda offered: (offered.manifest.space.has_joins == needs, offers.index(offered)),
+        default=None,
+    )
 
 
 def load_catalog(config: ServerConfig) -> Catalog:

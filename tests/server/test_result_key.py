@@ -24,9 +24,7 @@ def catalog(config: ServerConfig) -> Catalog:
 
 @pytest.fixture
 def offered(catalog: Catalog) -> OfferedEmbedding:
-    found = catalog.embedding_for("fashion-mnist", "default")
-    assert found is not None
-    return found
+    return catalog.embeddings_for("fashion-mnist", "default")[0]
 
 
 @pytest.fixture

@@ -271,6 +271,7 @@ class EmbeddingInfo(_message.Message):
     FIDELITY_FIELD_NUMBER: _builtins.int
     POPULATION_SIZE_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
+    COVERS_JOINS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, such as "fashion-mnist-default-3"; never reused for other weights."""
     dataset: _builtins.str
@@ -281,6 +282,10 @@ class EmbeddingInfo(_message.Message):
     """Hash of the architecture space it was fitted on, hexadecimal."""
     population_size: _builtins.int
     """Labelled networks it was fitted on."""
+    covers_joins: _builtins.bool
+    """Whether its networks may have skips, concatenations and depthwise convolutions. Of a data
+    set's embeddings, jobs whose network has some use one that does, all others one that does not.
+    """
     @_builtins.property
     def fidelity(self) -> Global___Fidelity:
         """How its population was labelled."""
@@ -299,10 +304,11 @@ class EmbeddingInfo(_message.Message):
         fidelity: Global___Fidelity | None = ...,
         population_size: _builtins.int = ...,
         quality: Global___EmbeddingQuality | None = ...,
+        covers_joins: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fidelity", b"fidelity", "quality", b"quality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "fidelity", b"fidelity", "method", b"method", "name", b"name", "population_size", b"population_size", "quality", b"quality", "space_hash", b"space_hash"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["covers_joins", b"covers_joins", "dataset", b"dataset", "fidelity", b"fidelity", "method", b"method", "name", b"name", "population_size", b"population_size", "quality", b"quality", "space_hash", b"space_hash"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -103,6 +103,7 @@ def _embedding(manifest: Manifest) -> pb.EmbeddingInfo:
             seeds=manifest.fidelity.seeds,
         ),
         population_size=manifest.population_size,
+        covers_joins=manifest.space.has_joins,
     )
     metrics = dict(manifest.metrics)
     names = [field.name for field in pb.EmbeddingQuality.DESCRIPTOR.fields]

@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from archpress_proto.v1 import architecture_pb2 as arch_pb
 from archpress_proto.v1 import compression_service_pb2 as service_pb
 from archpress_proto.v1 import jobs_pb2 as pb
-from archpress_server.catalog import Catalog, OfferedEmbedding
+from archpress_server.catalog import Catalog, OfferedEmbedding, suitable
 from archpress_server.compress.checks import budget_violations, check_request
 from archpress_server.compress.latency_checks import table_violations
 from archpress_server.compress.latency_table import LatencyTable
@@ -175,8 +175,8 @@ class RequestParser:
         method = _method(faults, message.method)
         self._check_dataset(faults, message.dataset)
         known = message.dataset in self.catalog.datasets
-        offered = self.catalog.embedding_for(message.dataset, method) if known else None
-        if known and offered is None:
+        offers = self.catalog.embeddings_for(message.dataset, method) if known else []
+        if known and not offers:
             text = f"there is no {method} embedding for {message.dataset}"
             faults.add(
                 "spec.dataset", text, Reason.NO_EMBEDDING, dataset=message.dataset, method=method
@@ -188,6 +188,7 @@ class RequestParser:
         spec_limits = self._limits(faults, message)
         _check_labels(faults, message)
         request = None
+        offered = None if architecture is None else suitable(offers, architecture)
         if architecture is not None and offered is not None:
             request = Request(
                 architecture,

@@ -8,7 +8,7 @@ from functools import partial
 
 import structlog
 
-from archpress_server.catalog import load_catalog
+from archpress_server.catalog import load_catalog, suitable
 from archpress_server.compress.checkpoints import CheckpointStore
 from archpress_server.compress.types import (
     Compression,
@@ -129,8 +129,8 @@ def _compress(
 
     torch.set_num_threads(config.threads_per_worker)
     request, catalog = spec.request, load_catalog(config)
-    offered = catalog.embedding_named(spec.embedding) or catalog.embedding_for(
-        request.dataset, request.method
+    offered = catalog.embedding_named(spec.embedding) or suitable(
+        catalog.embeddings_for(request.dataset, request.method), request.architecture
     )
     if offered is None:
         raise CompressionError(
