@@ -16,7 +16,7 @@ from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.fit_autoencoder import AutoencoderSettings
 from archpress_trainer.embedding.heads import HeadSettings
 from archpress_trainer.population.local_executor import LocalExecutor
-from archpress_trainer.population.spec import default_spec
+from archpress_trainer.population.spec import SamplerName, default_spec
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.fidelity import Fidelity
 from tests.client.driven import Connect, Kind, LoopThread
@@ -74,20 +74,51 @@ def tiny_embedding(
     tiny_sources: DataSources, cpu: Compute, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The folder of an embedding of the tiny data set, built for real with small settings."""
-    folder = tmp_path_factory.mktemp("embedding")
-    dataset = tiny_sources.load("tiny")
+    return _built(tiny_sources, cpu, tmp_path_factory.mktemp("embedding") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_residual_embedding(
+    tiny_embedding: Path,
+    tiny_sources: DataSources,
+    cpu: Compute,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The folder of one of nets with joins, which has learned from the labels of `tiny_embedding`
+    too."""
+    folder = tmp_path_factory.mktemp("embedding") / "tiny-residual"
+    return _built(
+        tiny_sources, cpu, folder, sampler=SamplerName.RESIDUAL, also=(str(tiny_embedding),)
+    )
+
+
+def _built(
+    sources: DataSources,
+    cpu: Compute,
+    output: Path,
+    *,
+    sampler: SamplerName = SamplerName.PRACTICAL,
+    also: tuple[str, ...] = (),
+) -> Path:
+    dataset = sources.load("tiny")
     spec = default_spec(
-        "tiny", dataset.fingerprint, dataset.input_shape, dataset.classes, Fidelity(256, 1)
+        "tiny",
+        dataset.fingerprint,
+        dataset.input_shape,
+        dataset.classes,
+        Fidelity(256, 1),
+        sampler=sampler,
     )
     settings = BuildSettings(
         nets=24,
         autoencoder=AutoencoderSettings(nets=800, iterations=40, batch_size=64),
         heads=HeadSettings(iterations=30, folds=3),
+        also=also,
         sampling_workers=1,
         unseen_nets=200,
     )
-    output = folder / "tiny"
-    build_embedding(spec, settings, LocalExecutor(tiny_sources, 2), folder / "work", output, cpu)
+    work = output.with_name("work")
+    build_embedding(spec, settings, LocalExecutor(sources, 2), work, output, cpu)
     return output
 
 

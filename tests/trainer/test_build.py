@@ -13,6 +13,7 @@ import pytest
 from archpress_trainer.build import BuildObserver, BuildSettings, build_embedding
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.artifact import load
+from archpress_trainer.embedding.default import DefaultEmbedding
 from archpress_trainer.embedding.fit_autoencoder import AutoencoderSettings, FitStep
 from archpress_trainer.embedding.heads import HeadSettings
 from archpress_trainer.embedding.manifest import ArtifactError, EmbeddingMethod
@@ -67,6 +68,31 @@ def test_the_artifact_holds_the_population(built: Path, spec: PopulationSpec) ->
     for name in ("population.json", "population.jsonl"):
         shipped = (built / "output" / name).read_bytes()
         assert shipped == (built / "work" / "population" / name).read_bytes()
+
+
+def test_labels_are_borrowed_from_another_embedding(
+    tiny_embedding: Path, tiny_residual_embedding: Path
+) -> None:
+    embedding, lender = load(tiny_residual_embedding), load(tiny_embedding)
+    assert embedding.manifest.population_size == 24
+    assert embedding.manifest.settings["also"] == [str(tiny_embedding)]
+    borrowed = {exemplar.architecture.digest: exemplar for exemplar in embedding.exemplars[24:]}
+    assert borrowed == {exemplar.architecture.digest: exemplar for exemplar in lender.exemplars}
+    assert any(not exemplar.architecture.is_chain for exemplar in embedding.exemplars[:24])
+    assert isinstance(embedding, DefaultEmbedding)
+    assert len(embedding.heads.scores) == 48
+    # Quality is that of its own nets.
+    assert embedding.manifest.metrics["held_out_networks"] == 24
+
+
+def test_labels_that_were_made_otherwise_are_not_borrowed(
+    spec: PopulationSpec, tiny_embedding: Path, cpu: Compute, tmp_path: Path
+) -> None:
+    settings = replace(SETTINGS, also=(str(tiny_embedding),))
+    executor = CountingExecutor()
+    with pytest.raises(PopulationError, match=r"made otherwise \(they differ in fidelity\)"):
+        build_embedding(spec, settings, executor, tmp_path / "w", tmp_path / "o", cpu)
+    assert executor.given == []
 
 
 def test_a_second_build_does_nothing_again(

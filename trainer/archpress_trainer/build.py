@@ -19,6 +19,7 @@ from archpress_trainer.population.run import collect
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
 from archpress_trainer.space.sampling import Rejections
 from archpress_trainer.stages.autoencoder import starting_weights
+from archpress_trainer.stages.borrowing import borrowed_records, write_borrowed
 from archpress_trainer.stages.embedding import fit_default_embedding, fit_paper_embedding
 from archpress_trainer.stages.settings import BuildObserver, BuildSettings
 from archpress_trainer.training.device import Compute
@@ -43,12 +44,13 @@ def build_embedding(
     Raises:
         PopulationError: the work folder holds another population, or too few nets have a label.
         ArtifactError: the work folder's autoencoder, or the one to start from, is damaged or
-            foreign.
+            foreign, or an embedding to borrow from is missing.
     """
     observer = observer or BuildObserver()
     if settings.autoencoder.start:
         # Before the labels, which may take hours, rather than after them.
         starting_weights(settings.autoencoder.start, spec.space)
+    borrowed = borrowed_records(settings.also, spec)
     store = PopulationStore(work / "population")
     rejections = Rejections()
     records = collect(
@@ -69,10 +71,12 @@ def build_embedding(
         embedding, figures = fit_paper_embedding(spec, settings, labelled, observer)
     else:
         embedding, figures = fit_default_embedding(
-            spec, settings, labelled, work, compute, observer
+            spec, settings, labelled, borrowed, work, compute, observer
         )
     figures = replace(figures, rejections=dict(rejections.reasons))
     companions = [store.folder / SPEC_FILE, store.records_path, write_figures(work, figures)]
+    if borrowed:
+        companions.append(write_borrowed(work, borrowed))
     if settings.repeats:
         repeats = PopulationStore(store.folder, repeat=1)
         collect(spec, settings.repeats, repeats, executor, on_record=observer.on_repeat)

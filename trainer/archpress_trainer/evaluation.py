@@ -32,6 +32,7 @@ from archpress_trainer.embedding.paper import PaperSettings
 from archpress_trainer.population.records import PopulationStore, Record
 from archpress_trainer.population.spec import PopulationError
 from archpress_trainer.space.architecture_space import ArchitectureSpace
+from archpress_trainer.stages.borrowing import read_borrowed
 
 Floats = NDArray[np.float64]
 _MIN_NETS = 20
@@ -144,7 +145,7 @@ def evaluate(
         raise PopulationError(
             f"{folder} has {len(records)} labelled nets, at least {_MIN_NETS} are needed"
         )
-    nets = _Nets(records, embedding.manifest.space)
+    nets = _Nets(records, read_borrowed(folder), embedding.manifest.space)
     rows = []
     if embedding.manifest.method is EmbeddingMethod.DEFAULT:
         tell("accuracy heads")
@@ -171,11 +172,17 @@ def evaluate(
 
 
 class _Nets:
-    def __init__(self, records: Sequence[Record], space: ArchitectureSpace) -> None:
+    """An embedding's own nets, which predictors are measured on, and those that it borrowed."""
+
+    def __init__(
+        self, records: Sequence[Record], borrowed: Sequence[Record], space: ArchitectureSpace
+    ) -> None:
         self.architectures = [record.architecture for record in records]
         self.accuracy: Floats = np.array([record.accuracy for record in records])
         self.params: Floats = np.array([record.params for record in records], dtype=np.float64)
-        self.features = feature_matrix(self.architectures, space)
+        seen = [*records, *borrowed]
+        self.seen_features = feature_matrix([record.architecture for record in seen], space)
+        self.seen_accuracy: Floats = np.array([record.accuracy for record in seen])
         self.by_index = {record.index: place for place, record in enumerate(records)}
 
     def row(self, name: str, predictions: Sequence[Floats], *, scaled: bool = True) -> Row:
@@ -191,19 +198,26 @@ class _Nets:
 
 
 def _heads(nets: _Nets, settings: HeadSettings, seeds: int) -> Row:
-    inputs = torch.from_numpy(nets.features)
-    accuracy = torch.from_numpy(nets.accuracy).float()
+    inputs = torch.from_numpy(nets.seen_features)
+    accuracy = torch.from_numpy(nets.seen_accuracy).float()
+    own = len(nets.accuracy)
     predictions = [
-        fit_heads(inputs, accuracy, settings, torch.Generator().manual_seed(seed))[1].predicted
+        fit_heads(inputs, accuracy, settings, torch.Generator().manual_seed(seed), own=own)[
+            1
+        ].predicted
         for seed in range(seeds)
     ]
     return nets.row(HEADS, predictions)
 
 
 def _baselines(nets: _Nets, seeds: int) -> list[Row]:
-    found = [baseline_predictions(nets.features, nets.accuracy, seed=seed) for seed in range(seeds)]
+    own = len(nets.accuracy)
+    found = [
+        baseline_predictions(nets.seen_features, nets.seen_accuracy, seed=seed)
+        for seed in range(seeds)
+    ]
     return [
-        nets.row(meaning, [one[name] for one in found], scaled=name != "log_params")
+        nets.row(meaning, [one[name][:own] for one in found], scaled=name != "log_params")
         for name, meaning in _BASELINES.items()
     ]
 

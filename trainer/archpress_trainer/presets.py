@@ -47,6 +47,7 @@ class Preset:
     epochs: int
     seeds: int = 1
     repeats: int = 0
+    also: tuple[str, ...] = ()
     sampler: SamplerName = SamplerName.PRACTICAL
     recipe: RecipeName = RecipeName.POPULATION
     method: EmbeddingMethod = EmbeddingMethod.DEFAULT
@@ -145,6 +146,7 @@ def settings_of(choices: Preset, name: str) -> BuildSettings:
     return BuildSettings(
         nets=choices.nets,
         repeats=choices.repeats,
+        also=choices.also,
         method=choices.method,
         autoencoder=AutoencoderSettings(
             nets=choices.autoencoder_nets,

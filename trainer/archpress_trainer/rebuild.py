@@ -112,7 +112,9 @@ def read_origin(place: str) -> Origin:
 
 
 def _settings(folder: Path, manifest: Manifest) -> BuildSettings:
-    values = {key: value for key, value in manifest.settings.items() if key != "seed"}
+    derived = ("seed", "borrowed_digest")
+    values = {key: value for key, value in manifest.settings.items() if key not in derived}
+    values["also"] = tuple(values.get("also", ()))
     try:
         values |= {key: part(**values[key]) for key, part in _PARTS.items() if key in values}
         return BuildSettings(method=manifest.method, **values)

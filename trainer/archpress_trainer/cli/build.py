@@ -65,6 +65,14 @@ def build(
     repeats: Annotated[
         int | None, typer.Option(min=0, help="* Nets labelled twice, to tell a label's noise.")
     ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="EMBEDDING",
+            help="* Learn from the labelled nets of this embedding of the same data too; may be "
+            "given several times.",
+        ),
+    ] = None,
     sampler: Annotated[
         SamplerName | None,
         typer.Option(help="* A prior over useful chains or nets with skips, or the paper's."),
@@ -153,6 +161,7 @@ def build(
         "epochs": epochs,
         "seeds": seeds,
         "repeats": repeats,
+        "also": tuple(also) if also else None,
         "sampler": sampler,
         "recipe": recipe,
         "method": method,

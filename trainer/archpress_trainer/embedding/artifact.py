@@ -31,6 +31,8 @@ from archpress_trainer.space.graph import Architecture
 
 WEIGHTS_FILE = "weights.safetensors"
 POPULATION_FILE = "population.jsonl"
+BORROWED_FILE = "borrowed.jsonl"
+"""Labelled nets of other embeddings that this one has learned from too."""
 
 __all__ = ["ArtifactError", "Manifest", "load", "read_manifest", "save", "versions"]
 
@@ -87,7 +89,7 @@ def load(folder: Path) -> Embedding:
     try:
         state = load_file(path)
         _check_finite(path, state)
-        exemplars = _exemplars(folder / POPULATION_FILE)
+        exemplars = _exemplars(folder / POPULATION_FILE) + _exemplars(folder / BORROWED_FILE)
         if manifest.method is EmbeddingMethod.PAPER:
             return PaperEmbedding.from_state(manifest, state, exemplars)
         return DefaultEmbedding.from_state(manifest, state, exemplars)

@@ -55,6 +55,7 @@ def fit_accuracy(
     *,
     seed: int,
     unseen_nets: int,
+    own: int | None = None,
 ) -> FittedHeads:
     """Return accuracy heads fitted on labelled nets, with the embedding's quality.
 
@@ -66,12 +67,14 @@ def fit_accuracy(
         settings: how to fit the heads.
         seed: of folds, weights and the nets that reconstruction is measured on.
         unseen_nets: how many of those to sample.
+        own: the first so many nets are of the embedding's own population, which quality is
+            measured on; unset is all.
     """
     facts = feature_matrix(architectures, space)
     inputs = (torch.from_numpy(facts) - autoencoder.feature_mean) / autoencoder.feature_std
     generator = torch.Generator().manual_seed(seed)
-    heads, held_out = fit_heads(inputs, accuracy, settings, generator)
-    params = np.array([count(a).params for a in architectures], dtype=np.float64)
+    heads, held_out = fit_heads(inputs, accuracy, settings, generator, own=own)
+    params = np.array([count(a).params for a in architectures[:own]], dtype=np.float64)
     unseen = sample_encoded(space, unseen_nets, _UNSEEN_SEED + seed)
     reconstruction = reconstruction_by_field(autoencoder.model, unseen, Codec(space).fields)
     exact = reconstruction.pop("exact")
@@ -79,7 +82,12 @@ def fit_accuracy(
         held_out.accuracy,
         held_out.predicted,
         params,
-        baseline_predictions(facts, held_out.accuracy, seed=seed),
+        {
+            name: predicted[:own]
+            for name, predicted in baseline_predictions(
+                facts, accuracy.double().numpy(), seed=seed
+            ).items()
+        },
         covered=held_out.covered,
         exact_reconstruction=exact,
     )

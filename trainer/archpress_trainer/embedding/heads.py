@@ -168,6 +168,8 @@ def fit_heads(
     accuracy: torch.Tensor,
     settings: HeadSettings,
     generator: torch.Generator,
+    *,
+    own: int | None = None,
 ) -> tuple[AccuracyHeads, HeldOut]:
     """Fit heads on all nets; their intervals come from fits that each leave a fold out.
 
@@ -176,6 +178,8 @@ def fit_heads(
         accuracy: measured accuracies `(nets,)` in [0, 1].
         settings: how to fit.
         generator: draws the folds and the nets that the kernel is chosen on.
+        own: the first so many nets are what the heads are for: intervals are calibrated on them,
+            and they alone come back as held out. Unset is all.
     """
     target = accuracy_logit(accuracy)
     count = len(inputs)
@@ -187,15 +191,19 @@ def fit_heads(
         with torch.no_grad():
             mean[held], half[held] = heads(inputs[held])
     heads = _fit(inputs, target, settings, generator)
+    target, mean, half = target[:own], mean[:own], half[:own]
     ratio = (target - mean).abs() / half.clamp_min(1e-6)
     heads.width.copy_(conformal_quantile(ratio, settings.coverage))
-    either = torch.randperm(count, generator=generator) % 2 == 0
+    either = torch.randperm(len(ratio), generator=generator) % 2 == 0
     covered = [
-        (ratio[own] <= conformal_quantile(ratio[~own], settings.coverage)).float().mean().item()
-        for own in (either, ~either)
+        (ratio[half_of_them] <= conformal_quantile(ratio[~half_of_them], settings.coverage))
+        .float()
+        .mean()
+        .item()
+        for half_of_them in (either, ~either)
     ]
     held_out = HeldOut(
-        accuracy.double().numpy(),
+        accuracy[:own].double().numpy(),
         mean.sigmoid().double().numpy(),
         (heads.width * half).double().numpy(),
         float(np.mean(covered)),

@@ -31,24 +31,29 @@ def fit_default_embedding(
     spec: PopulationSpec,
     settings: BuildSettings,
     labelled: list[Record],
+    borrowed: list[Record],
     work: Path,
     compute: Compute,
     observer: BuildObserver,
 ) -> tuple[Embedding, FigureData]:
     """Return the default embedding of a population's labelled nets.
 
+    Its heads learn from `borrowed` nets too; its quality is measured on its own.
+
     Raises:
         ArtifactError: the work folder's autoencoder is damaged.
     """
     autoencoder = fitted_autoencoder(spec, settings, work, compute, observer)
+    seen = [*labelled, *borrowed]
     fitted = fit_accuracy(
         autoencoder,
         spec.space,
-        [record.architecture for record in labelled],
-        torch.tensor([record.accuracy for record in labelled]),
+        [record.architecture for record in seen],
+        torch.tensor([record.accuracy for record in seen]),
         settings.heads,
         seed=spec.seed,
         unseen_nets=settings.unseen_nets,
+        own=len(labelled),
     )
     parts = {
         "autoencoder": asdict(settings.autoencoder),
@@ -56,6 +61,8 @@ def fit_default_embedding(
         "sampling_workers": settings.sampling_workers,
         "unseen_nets": settings.unseen_nets,
     }
+    if borrowed:
+        parts |= {"also": list(settings.also), "borrowed_digest": population_digest(borrowed)}
     embedding = DefaultEmbedding(
         _manifest(spec, settings, labelled, fitted.metrics, parts),
         autoencoder.model,

@@ -16,7 +16,8 @@ from archpress_trainer.population.run import Tally
 class BuildSettings:
     """What to build: the number of nets and how each part is fitted.
 
-    `repeats` nets are trained a second time, which tells how much noise is in a label.
+    `repeats` nets are trained a second time, which tells how much noise is in a label. `also` names
+    embeddings of the same data and labels, whose labelled nets the heads learn from too.
     """
 
     nets: int
@@ -25,6 +26,7 @@ class BuildSettings:
     heads: HeadSettings = field(default_factory=HeadSettings)
     paper: PaperSettings = field(default_factory=PaperSettings)
     repeats: int = 0
+    also: tuple[str, ...] = ()
     sampling_workers: int = 2
     unseen_nets: int = 4_000
 

@@ -1,0 +1,70 @@
+"""Labelled nets of other embeddings that a build learns from too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from archpress_trainer.embedding.artifact import BORROWED_FILE
+from archpress_trainer.embedding.bundled import artifact_folder
+from archpress_trainer.population.records import PopulationStore, Record, write_atomically
+from archpress_trainer.population.spec import PopulationError, PopulationSpec
+
+
+def borrowed_records(places: Sequence[str], spec: PopulationSpec) -> list[Record]:
+    """Return the labelled nets of embeddings that lie in a population's space.
+
+    Args:
+        places: names of embeddings that come with archpress, or folders.
+        spec: whose data, fidelity and recipe the labels must share.
+
+    Raises:
+        ArtifactError: there is no such embedding.
+        PopulationError: its labels cannot be read, or were made otherwise.
+    """
+    found: list[Record] = []
+    for place in places:
+        store = PopulationStore(artifact_folder(place))
+        _check_alike(place, store.spec(), spec)
+        found += [
+            record
+            for record in store.records()
+            if record.is_labelled and spec.space.contains(record.architecture)
+        ]
+    return found
+
+
+def _check_alike(place: str, theirs: PopulationSpec, ours: PopulationSpec) -> None:
+    names = ("dataset_fingerprint", "fidelity", "recipe")
+    differing = [name for name in names if getattr(theirs, name) != getattr(ours, name)]
+    if differing:
+        raise PopulationError(
+            f"the labels of {place} were made otherwise (they differ in {', '.join(differing)}): "
+            "borrow from an embedding of the same data, images, epochs and recipe"
+        )
+
+
+def read_borrowed(folder: Path) -> list[Record]:
+    """Return the records that an artifact has borrowed, none if it has not.
+
+    Raises:
+        PopulationError: a line is damaged.
+    """
+    path = folder / BORROWED_FILE
+    if not path.exists():
+        return []
+    records = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        try:
+            records.append(Record.from_json(json.loads(line)))
+        except (ValueError, TypeError, KeyError) as error:
+            raise PopulationError(f"{path} line {number} is damaged: {error}") from error
+    return records
+
+
+def write_borrowed(work: Path, records: Sequence[Record]) -> Path:
+    """Write borrowed records to the work folder, for the artifact, and return the file."""
+    path = work / BORROWED_FILE
+    write_atomically(path, "".join(record.to_line() for record in records).encode())
+    return path
