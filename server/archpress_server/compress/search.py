@@ -126,6 +126,8 @@ class Search:
             self._pool.add(smallest_networks(space))
             if self._latency is not None:
                 self._pool.of(fastest_networks(space, self._latency.model))
+        if self._unbounded and not self._smaller():
+            self._pool.add(smallest_networks(self._embedding.manifest.space))
         search_nearby(
             self._embedding,
             self._pool,
@@ -182,6 +184,11 @@ class Search:
     @property
     def _unbounded(self) -> bool:
         return self._budget == SizeBudget() and self._latency is None
+
+    def _smaller(self) -> bool:
+        """Return whether some network found is no larger than the input."""
+        most = self.costs_before.params
+        return any(scored.costs.params <= most for scored in self._pool.all())
 
     def _ranked(self) -> list[Scored]:
         if self._unbounded:

@@ -46,6 +46,7 @@ from archpress_trainer.space.layers import (
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.fidelity import Fidelity
 from archpress_trainer.training.recipe import Recipe, Schedule, population_recipe
+from tests.trainer.nets import residual_net
 
 NET = Architecture(
     (1, 12, 12),
@@ -127,6 +128,20 @@ def test_a_request_becomes_a_small_certified_model(
     chosen = [candidate for candidate in recorder.candidates if candidate.chosen]
     assert [candidate.architecture for candidate in chosen] == [result.architecture]
     assert chosen[0].validation_accuracy == result.validation_accuracy
+
+
+def test_a_network_with_skips_becomes_one_of_its_space(
+    tiny_residual_embedding: Path, tiny_sources: DataSources, cpu: Compute
+) -> None:
+    recorder = Recorder()
+    request = Request(residual_net(24), "tiny", Budget(max_params=4_000))
+    result = run(request, tiny_residual_embedding, tiny_sources, cpu, recorder)
+    assert result.budget_met
+    assert result.certificate.params_on_bytes <= result.costs_after.params <= 4_000
+    assert result.certificate.accuracy > 0.5
+    assert result.certificate.argmax_agreement > 0.99
+    candidates = [candidate.architecture for candidate in recorder.candidates]
+    assert any(not candidate.is_chain for candidate in candidates)
 
 
 def test_the_best_of_several_seeds_is_delivered(

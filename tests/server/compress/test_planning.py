@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -54,9 +53,9 @@ QUICK = PlanSettings(
 )
 
 
-@pytest.fixture(scope="module")
-def embedding(tiny_embedding: Path) -> Embedding:
-    return load(tiny_embedding)
+@pytest.fixture(scope="module", params=["tiny_embedding", "tiny_residual_embedding"])
+def embedding(request: pytest.FixtureRequest) -> Embedding:
+    return load(request.getfixturevalue(request.param))
 
 
 @settings(max_examples=15)
@@ -126,7 +125,8 @@ def test_the_populations_best_join_the_search(embedding: Embedding) -> None:
     assert best.architecture.digest in [c.architecture.digest for c in found.candidates]
 
 
-def test_a_net_with_skips_is_planned_with_a_warning(embedding: Embedding) -> None:
+def test_a_net_with_skips_is_planned_with_a_warning_among_chains(tiny_embedding: Path) -> None:
+    embedding = load(tiny_embedding)
     residual = Architecture(
         (1, 12, 12),
         4,
