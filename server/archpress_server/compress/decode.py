@@ -186,16 +186,19 @@ def search_nearby(
 def diverse(ranked: list[Scored], count: int) -> list[Scored]:
     """Return `count` of the ranked architectures, at most one per outline while others remain.
 
-    The outline is the list of layer kinds, kernels and strides: nets that differ in widths only
-    would waste the trainings that tell candidates apart.
+    The outline is the list of layer kinds, kernels, strides and inputs: nets that differ in widths
+    only would waste the trainings that tell candidates apart.
     """
     chosen: list[Scored] = []
     rest: list[Scored] = []
-    seen: set[tuple[tuple[int, int, int], ...]] = set()
+    seen: set[tuple[tuple[int, int, int, bool, tuple[int, ...]], ...]] = set()
     for scored in ranked:
         if len(chosen) == count:
             break
-        outline = tuple((la.kind, la.kernel, la.stride) for la in scored.architecture.layers)
+        outline = tuple(
+            (la.kind, la.kernel, la.stride, la.groups > 1, la.inputs)
+            for la in scored.architecture.layers
+        )
         (rest if outline in seen else chosen).append(scored)
         seen.add(outline)
     return (chosen + rest)[:count]

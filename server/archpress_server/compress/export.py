@@ -146,7 +146,7 @@ class _Writer:
     def _linear(self, index: int, inputs: list[str], name: str) -> str:
         tensors = self._parameters(index, name)
         source = inputs[0]
-        if len(self.network.architecture.input_shapes(index)[0]) == 3:
+        if len(self.network.architecture.in_shape(index)) == 3:
             source = self._node("Flatten", f"{name}.flat", [source], axis=1)
         return self._node("Gemm", name, [source, *tensors], transB=1)
 

@@ -73,7 +73,7 @@ def timed_layers(architecture: Architecture) -> list[int]:
 def layer_work(architecture: Architecture, index: int) -> LayerWork:
     """Return what one layer does."""
     layer = architecture.layers[index]
-    before, after = architecture.input_shapes(index)[0], architecture.shapes[index]
+    before, after = architecture.in_shape(index), architecture.shapes[index]
     kernel = layer.kernel if layer.kind in WINDOWED else 0
     macs = layer_macs(layer, before, after)
     return LayerWork(layer.kind, kernel, before[0], after[0], macs, elements(after))

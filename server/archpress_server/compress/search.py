@@ -28,6 +28,7 @@ from archpress_trainer.embedding.codec import OutsideSpaceError
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.space.costs import Costs, count
 from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.reading_form import reading_form
 from archpress_trainer.space.widths import SizeBudget
 
 _TOLERATED_LOSS = 0.002
@@ -89,6 +90,7 @@ class Search:
         by_method = PAPER_SETTINGS if request.method is Method.PAPER else PlanSettings()
         self.settings = settings or by_method
         self.costs_before = count(request.architecture)
+        self._input = reading_form(request.architecture)
         self.warnings: list[str] = []
         self._request = request
         self._embedding = embedding
@@ -109,7 +111,7 @@ class Search:
     def run(self) -> None:
         """Fill the pool; it holds at least one network afterwards where the budget is feasible."""
         points = self._descended()
-        far = outlying(self._request.architecture, self.costs_before, self._embedding)
+        far = outlying(self._input, self.costs_before, self._embedding)
         self.warnings += [] if far is None else [far]
         self.warnings += _range_warnings(self._embedding, self._descended_to, self.costs_before)
         self._pool.add(self._embedding.decode(points))
@@ -159,7 +161,7 @@ class Search:
         settings = self.settings
         generator = torch.Generator().manual_seed(self._request.seed % 2**63)
         starts, warnings = _starts(
-            self._request, self._embedding, self._descended_to, settings.starts, generator
+            self._input, self._embedding, self._descended_to, settings.starts, generator
         )
         self.warnings += warnings
         first, last = (math.log10(pull) for pull in _COST_PULLS)
@@ -192,12 +194,12 @@ class Search:
 
     def _ranked(self) -> list[Scored]:
         if self._unbounded:
-            return _smallest_as_good(self._pool, self._request, self._embedding, self.costs_before)
+            return _smallest_as_good(self._pool, self._input, self._embedding, self.costs_before)
         return self._pool.best(len(self._pool))
 
 
 def _starts(
-    request: Request,
+    architecture: Architecture,
     embedding: Embedding,
     budget: SizeBudget,
     number: int,
@@ -207,8 +209,8 @@ def _starts(
     warnings: list[str] = []
     points: list[torch.Tensor] = []
     try:
-        points.append(embedding.encode([request.architecture]))
-        outside = embedding.manifest.space.violations(request.architecture)
+        points.append(embedding.encode([architecture]))
+        outside = embedding.manifest.space.violations(architecture)
         if outside:
             warnings.append(f"the input network lies outside the embedding's space: {outside[0]}")
     except OutsideSpaceError as error:
@@ -216,7 +218,7 @@ def _starts(
             f"the input network cannot be encoded ({error}); descent starts from the population"
         )
         if embedding.exemplars:
-            points.append(embedding.encode([nearest(request.architecture, embedding.exemplars)]))
+            points.append(embedding.encode([nearest(architecture, embedding.exemplars)]))
     wanted = number - len(points)
     if wanted > 0 or not points:
         near = sorted(
@@ -257,14 +259,14 @@ def _range_warnings(embedding: Embedding, budget: SizeBudget, before: Costs) -> 
 
 
 def _smallest_as_good(
-    pool: Pool, request: Request, embedding: Embedding, before: Costs
+    pool: Pool, architecture: Architecture, embedding: Embedding, before: Costs
 ) -> list[Scored]:
     """Return the pool by size, those first that are predicted to be as good as the input.
 
     Networks larger than the input are left out while there are others.
     """
     try:
-        bar = embedding.predict([request.architecture])[0].accuracy - _TOLERATED_LOSS
+        bar = embedding.predict([architecture])[0].accuracy - _TOLERATED_LOSS
     except OutsideSpaceError:
         bar = max(scored.prediction.accuracy for scored in pool.all()) - _TOLERATED_LOSS
     smaller = [s for s in pool.best(len(pool)) if s.costs.params <= before.params]

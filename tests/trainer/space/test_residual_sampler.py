@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from archpress_trainer.space.architecture_space import is_depthwise, residual_space
+from archpress_trainer.space.architecture_space import residual_space
 from archpress_trainer.space.practical_sampler import Window
 from archpress_trainer.space.residual_sampler import ResidualSampler
 from archpress_trainer.space.sampling import Rejections, draw
@@ -50,7 +50,7 @@ def test_every_kind_of_join_occurs() -> None:
         for index, layer in enumerate(net.layers):
             if layer.kind is LayerKind.CONVOLUTION:
                 found["projection"] += layer.inputs != (index - 1,)
-                found["depthwise"] += is_depthwise(layer, net.input_shapes(index)[0][0])
+                found["depthwise"] += net.is_depthwise(index)
     for name in ("ADD", "CONCAT", "projection", "depthwise", "RELU6", "HARD_SWISH", "SILU"):
         assert found[name] >= 5, name
 

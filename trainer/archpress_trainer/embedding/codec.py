@@ -11,7 +11,7 @@ from math import log2
 import numpy as np
 from numpy.typing import NDArray
 
-from archpress_trainer.space.architecture_space import DEPTHWISE, ArchitectureSpace, is_depthwise
+from archpress_trainer.space.architecture_space import DEPTHWISE, ArchitectureSpace
 from archpress_trainer.space.channel_flow import ChannelFlow
 from archpress_trainer.space.costs import layer_macs, layer_params
 from archpress_trainer.space.graph import Architecture, Layer
@@ -129,8 +129,7 @@ class Codec:
         kind = kinds[layer.kind]
         groups = 0
         if layer.kind is LayerKind.CONVOLUTION:
-            before = architecture.input_shapes(index)[0][0]
-            depthwise = is_depthwise(layer, before)
+            depthwise = architecture.is_depthwise(index)
             if graph:
                 groups = graph[0][DEPTHWISE if depthwise else layer.groups]
             elif layer.groups != 1:
@@ -226,7 +225,7 @@ class Codec:
         for index, (layer, out) in enumerate(
             zip(architecture.layers, architecture.shapes, strict=True)
         ):
-            shape = architecture.input_shapes(index)[0]
+            shape = architecture.in_shape(index)
             side = out[1] if len(out) == 3 else 1
             rows[index] = (
                 log2(out[0]),

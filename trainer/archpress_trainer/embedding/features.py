@@ -166,7 +166,7 @@ def _whole(architecture: Architecture, blocks: Sequence[_Block], costs: Costs) -
         kinds.count(LayerKind.BATCH_NORM) / n,
         sum(kind in ACTIVATIONS for kind in kinds) / n,
         log2(_maps(architecture)[-1][1]),
-        log2(elements(architecture.input_shapes(len(layers) - 1)[0])),
+        log2(elements(architecture.in_shape(len(layers) - 1))),
         len(downsamplings),
         kinds.count(LayerKind.MAX_POOL),
         kinds.count(LayerKind.AVERAGE_POOL),
@@ -185,7 +185,7 @@ def _profile(architecture: Architecture, blocks: Sequence[_Block]) -> tuple[floa
     for block in blocks:
         out = architecture.shapes[block.index]
         halvings = min(_HALVINGS - 1, max(0, round(log2(side / out[1]))))
-        before = architecture.input_shapes(block.index)[0]
+        before = architecture.in_shape(block.index)
         convolutions[halvings] += 1
         widest[halvings] = max(widest[halvings], block.log_width)
         kernel[halvings] = max(kernel[halvings], block.kernel)
@@ -207,7 +207,7 @@ def _signal(
     log_widths = [block.log_width for block in blocks]
     maps = [elements(shape) for shape in architecture.shapes[:-1]]
     linear_params = sum(
-        layer_params(layer, architecture.input_shapes(index)[0])
+        layer_params(layer, architecture.in_shape(index))
         for index, layer in enumerate(layers)
         if layer.kind is LayerKind.LINEAR
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from math import log2
 
-from archpress_trainer.space.architecture_space import is_depthwise
 from archpress_trainer.space.costs import Costs, layer_macs
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.vocab import ACTIVATIONS, JOINS, WEIGHTED, LayerKind
@@ -37,16 +36,13 @@ def join_features(architecture: Architecture, costs: Costs) -> tuple[float, ...]
     kinds = [layer.kind for layer in layers]
     convolutions = [i for i, kind in enumerate(kinds) if kind is LayerKind.CONVOLUTION]
     joins = [i for i, kind in enumerate(kinds) if kind in JOINS]
-    depthwise = [
-        i for i in convolutions if is_depthwise(layers[i], architecture.input_shapes(i)[0][0])
-    ]
+    depthwise = [i for i in convolutions if architecture.is_depthwise(i)]
     depthwise_macs = sum(
-        layer_macs(layers[i], architecture.input_shapes(i)[0], architecture.shapes[i])
-        for i in depthwise
+        layer_macs(layers[i], architecture.in_shape(i), architecture.shapes[i]) for i in depthwise
     )
     reaches = [i - min(layers[i].inputs) for i in joins]
     growths = [
-        log2(layers[i].out_channels / architecture.input_shapes(i)[0][0]) for i in convolutions[1:]
+        log2(layers[i].out_channels / architecture.in_shape(i)[0]) for i in convolutions[1:]
     ] or [0.0]
     shortest, longest, paths = _paths(architecture)
     weighted = sum(kind in WEIGHTED for kind in kinds)

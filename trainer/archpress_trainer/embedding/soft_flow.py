@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import torch
 
 
+_Column = tuple[torch.Tensor, ...]
+
+
 @dataclass(frozen=True)
 class Windows:
     """Expected windows, and the chances of having one and of ending the map: `(batch, length)`."""
@@ -17,12 +20,13 @@ class Windows:
     is_windowed: torch.Tensor
     to_one: torch.Tensor
 
-    def columns(self) -> torch.Tensor:
-        """Return scale, shift, window, kept and one per place, `(batch, 1, length, 5)`."""
+    def columns(self) -> list[_Column]:
+        """Return scale, shift, window, kept and one at each place, each `(batch, 1)`."""
         inverse = 1 / self.stride.clamp_min(1.0)
         shift = (2 * self.padding - self.kernel) * inverse + 1
         keeps = 1 - self.is_windowed - self.to_one
-        return torch.stack([inverse, shift, self.is_windowed, keeps, self.to_one], dim=2)[:, None]
+        stacked = torch.stack([inverse, shift, self.is_windowed, keeps, self.to_one], dim=2)
+        return [column.unbind(2) for column in stacked[:, None].unbind(2)]
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def chain_flow(
     for chosen, kept in zip(own.unbind(1), keeps.unbind(1), strict=True):
         before.append(current)
         current = torch.addcmul(chosen, kept, current)
-    for column in windows.columns().unbind(2):
+    for column in windows.columns():
         sides.append(side)
         windowed.append(_through_window(column, side))
         side = _behind(column, side, windowed[-1])
@@ -94,7 +98,7 @@ def graph_flow(
     batch, reach, length = source.shape
     start = torch.cat([torch.full_like(first_sides[:1], first_width), first_sides])
     history = start.expand(batch, reach, 3)
-    columns = windows.columns().unbind(2)
+    columns = windows.columns()
     before, read, windowed = [], [], []
     for t in range(length):
         last = history[:, 0]
@@ -127,13 +131,13 @@ def read_later(source: torch.Tensor) -> torch.Tensor:
     return 1 - unread
 
 
-def _through_window(column: torch.Tensor, side: torch.Tensor) -> torch.Tensor:
-    scale, offset = column.unbind(2)[:2]
+def _through_window(column: _Column, side: torch.Tensor) -> torch.Tensor:
+    scale, offset = column[:2]
     return _floored(torch.addcmul(offset, scale, side)).clamp_min(1.0)
 
 
-def _behind(column: torch.Tensor, side: torch.Tensor, windowed: torch.Tensor) -> torch.Tensor:
-    _, _, window, kept, one = column.unbind(2)
+def _behind(column: _Column, side: torch.Tensor, windowed: torch.Tensor) -> torch.Tensor:
+    _, _, window, kept, one = column
     return torch.addcmul(torch.addcmul(one, kept, side), window, windowed)
 
 

@@ -134,8 +134,9 @@ class ArchitectureSpace:
         ]
         for index, layer in enumerate(architecture.layers):
             last = index == len(architecture.layers) - 1
-            before = architecture.input_shapes(index)[0][0]
-            faults = self._layer_faults(layer, before, last=last)
+            faults = self._layer_faults(layer, last=last)
+            if layer.groups != 1:
+                faults += self._groups_faults(layer, depthwise=architecture.is_depthwise(index))
             if self.has_joins:
                 faults += self._reach_faults(index, layer)
             found += [Violation(name, reason, index, layer.kind) for name, reason in faults]
@@ -145,7 +146,7 @@ class ArchitectureSpace:
         """Return whether an architecture lies inside this space."""
         return not self.violations(architecture)
 
-    def _layer_faults(self, layer: Layer, before: int, *, last: bool) -> list[tuple[str, str]]:
+    def _layer_faults(self, layer: Layer, *, last: bool) -> list[tuple[str, str]]:
         if layer.kind not in self.kinds:
             return [("kind", "is not in the space")]
         faults = []
@@ -157,16 +158,18 @@ class ArchitectureSpace:
             ):
                 if value not in allowed:
                     faults.append((name, f"is {value}, the space has {list(allowed)}"))
-        depthwise = is_depthwise(layer, before)
-        if (DEPTHWISE if depthwise else layer.groups) not in self.groups:
-            known = "1 or one per channel" if DEPTHWISE in self.groups else "1"
-            faults.append(("groups", f"is {layer.groups}, the space has {known}"))
         chooses = layer.kind in (LayerKind.CONVOLUTION, LayerKind.LINEAR) and not last
         if chooses and layer.out_channels > max(self.channels):
             faults.append(
                 ("out_channels", f"is {layer.out_channels}, at most {max(self.channels)}")
             )
         return faults
+
+    def _groups_faults(self, layer: Layer, *, depthwise: bool) -> list[tuple[str, str]]:
+        if (DEPTHWISE if depthwise else layer.groups) in self.groups:
+            return []
+        known = "1 or one per channel" if DEPTHWISE in self.groups else "1"
+        return [("groups", f"is {layer.groups}, the space has {known}")]
 
     def _reach_faults(self, index: int, layer: Layer) -> list[tuple[str, str]]:
         if layer.kind in JOINS and (len(layer.inputs) != 2 or index - 1 not in layer.inputs):
@@ -177,11 +180,6 @@ class ArchitectureSpace:
                 ("inputs", f"reaches {reach} layers back, the space allows {self.max_reach}"),
             ]
         return []
-
-
-def is_depthwise(layer: Layer, in_channels: int) -> bool:
-    """Return whether a layer is a convolution of each channel by itself."""
-    return layer.groups > 1 and layer.groups == in_channels == layer.out_channels
 
 
 def residual_space(input_shape: tuple[int, int, int], classes: int) -> ArchitectureSpace:

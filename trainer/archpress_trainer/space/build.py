@@ -21,7 +21,7 @@ class Network(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.layers = nn.ModuleList(
-            _module(layer, architecture.input_shapes(index)[0])
+            _module(layer, architecture.in_shape(index))
             for index, layer in enumerate(architecture.layers)
         )
         self._last_use = _last_uses(architecture)

@@ -64,7 +64,7 @@ def count(architecture: Architecture) -> Costs:
     """Return the exact costs of an architecture."""
     params = macs = deployed = 0
     for index, layer in enumerate(architecture.layers):
-        in_shape = architecture.input_shapes(index)[0]
+        in_shape = architecture.in_shape(index)
         own = layer_params(layer, in_shape)
         params += own
         macs += layer_macs(layer, in_shape, architecture.shapes[index])

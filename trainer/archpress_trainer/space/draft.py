@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from archpress_trainer.space.architecture_space import DEPTHWISE, is_depthwise
+from archpress_trainer.space.architecture_space import DEPTHWISE
 from archpress_trainer.space.graph import Architecture, Layer
 from archpress_trainer.space.shapes import Shape
 from archpress_trainer.space.vocab import WEIGHTED, LayerKind
@@ -104,7 +104,7 @@ class Draft:
 
 def _loose(architecture: Architecture, index: int) -> Layer:
     layer = architecture.layers[index]
-    depthwise = is_depthwise(layer, architecture.input_shapes(index)[0][0])
+    depthwise = architecture.is_depthwise(index)
     return Layer(
         layer.kind,
         layer.kernel,

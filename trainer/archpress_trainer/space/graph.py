@@ -150,11 +150,15 @@ class Architecture:
             )
         return tuple(shapes)
 
-    def input_shapes(self, index: int) -> tuple[Shape, ...]:
-        """Return the shapes that flow into layer `index`."""
-        return tuple(
-            self.input_shape if i == INPUT else self.shapes[i] for i in self.layers[index].inputs
-        )
+    def in_shape(self, index: int) -> Shape:
+        """Return the shape that flows into layer `index`; of a join, that of its first input."""
+        source = self.layers[index].inputs[0]
+        return self.input_shape if source == INPUT else self.shapes[source]
+
+    def is_depthwise(self, index: int) -> bool:
+        """Return whether layer `index` is a convolution of each channel by itself."""
+        layer = self.layers[index]
+        return layer.groups > 1 and layer.groups == self.in_shape(index)[0] == layer.out_channels
 
     @cached_property
     def consumers(self) -> tuple[tuple[int, ...], ...]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from archpress_trainer.space.architecture_space import is_depthwise
 from archpress_trainer.space.costs import layer_macs, layer_params
 from archpress_trainer.space.vocab import WEIGHTED, LayerKind, Limits
 from archpress_trainer.space.width_groups import WidthGroups
@@ -45,7 +44,7 @@ class WidthCosts:
                 self._norms.append(into)
             if layer.kind not in WEIGHTED:
                 continue
-            before = architecture.input_shapes(index)[0]
+            before = architecture.in_shape(index)
             bias = layer.out_channels if layer.bias else 0
             pairs = (before[0] // layer.groups) * layer.out_channels
             params = layer_params(layer, before) - bias
@@ -57,7 +56,7 @@ class WidthCosts:
                     params // pairs,
                     macs // pairs,
                     int(bool(layer.bias)),
-                    0 if is_depthwise(layer, before[0]) else layer.groups,
+                    0 if architecture.is_depthwise(index) else layer.groups,
                 )
             )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from archpress_trainer.space.architecture_space import is_depthwise
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.vocab import WEIGHTED, LayerKind
 
@@ -56,9 +55,7 @@ class WidthGroups:
             sources = [terms[source + 1] for source in layer.inputs]
             if layer.kind is LayerKind.CONCAT:
                 terms.append(tuple(node for nodes in sources for node in nodes))
-            elif layer.kind in WEIGHTED and not is_depthwise(
-                layer, architecture.input_shapes(index)[0][0]
-            ):
+            elif layer.kind in WEIGHTED and not architecture.is_depthwise(index):
                 terms.append((index + 1,))
             else:
                 for other in sources[1:]:
@@ -114,6 +111,6 @@ class WidthGroups:
                 layers.append(layer.with_width(0))
                 continue
             channels = values[self.slots[index + 1]]
-            depthwise = is_depthwise(layer, before.input_shapes(index)[0][0])
+            depthwise = before.is_depthwise(index)
             layers.append(layer.with_width(channels, channels if depthwise else None))
         return Architecture(before.input_shape, before.classes, tuple(layers))
