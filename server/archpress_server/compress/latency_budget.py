@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from archpress_server.compress.checks import smallest_networks
 from archpress_server.compress.latency import Timer
 from archpress_server.compress.latency_checks import fastest_networks, infeasible_latency
 from archpress_server.compress.latency_model import calibrate
 from archpress_server.compress.latency_table import LatencyModel, WidthLatency, network_seconds
-from archpress_server.compress.types import Request, RequestError
+from archpress_server.compress.types import FieldViolation, Reason, Request, RequestError
 from archpress_trainer.embedding.interface import Exemplar
 from archpress_trainer.space.architecture_space import ArchitectureSpace
+from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.width_groups import WidthGroups
 from archpress_trainer.space.widths import SizeBudget, fit_widths
@@ -71,6 +73,33 @@ class LatencyLimit:
         macs = max(1, round(median(near)))
         most = macs if budget.max_macs is None else min(macs, budget.max_macs)
         return SizeBudget(budget.max_params, most)
+
+
+def infeasible_together(
+    limit: LatencyLimit, budget: SizeBudget, space: ArchitectureSpace
+) -> RequestError:
+    """Return the refusal of limits that small networks meet one by one, but none together.
+
+    Its metadata name, for each limit, the nearest value that is feasible beside the others.
+    """
+    known = [(limit.seconds(network), count(network)) for network in _small(space, limit)]
+    quick = [costs for seconds, costs in known if seconds <= limit.limit_seconds]
+    small = [seconds for seconds, costs in known if budget.holds(costs)]
+    metadata = {}
+    if quick and budget.max_params is not None:
+        metadata["max_params"] = str(min(costs.params for costs in quick))
+    if quick and budget.max_macs is not None:
+        metadata["max_macs"] = str(min(costs.macs for costs in quick))
+    if small:
+        _, nearest = infeasible_latency(limit.limit_seconds, min(small))
+        metadata |= nearest
+    text = "no network of the space keeps to max_latency and the other limits together"
+    violation = FieldViolation("budget", text, Reason.BUDGET_INFEASIBLE)
+    return RequestError((violation,), metadata)
+
+
+def _small(space: ArchitectureSpace, limit: LatencyLimit) -> list[Architecture]:
+    return [*fastest_networks(space, limit.model), *smallest_networks(space)]
 
 
 def latency_limit(

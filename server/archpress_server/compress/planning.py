@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from archpress_server.compress.checks import check_request
-from archpress_server.compress.latency_budget import latency_limit
+from archpress_server.compress.checks import check_request, size_budget
+from archpress_server.compress.latency_budget import infeasible_together, latency_limit
 from archpress_server.compress.latency_screen import propose_within
 from archpress_server.compress.latency_table import LatencyModel
 from archpress_server.compress.reach import floor_warnings
@@ -45,6 +45,9 @@ def plan(
     search = Search(request, embedding, settings, on_progress, limit)
     search.run()
     found = propose_within(search, max_candidates, limit, manifest.space)
+    if not found and limit is not None:
+        sizes = size_budget(request.budget, search.costs_before)
+        raise infeasible_together(limit, sizes, manifest.space)
     predicted = [(scored.prediction, scored.costs.macs) for scored in found]
     hardly = floor_warnings(request, predicted, manifest.fidelity)
     return Plan(

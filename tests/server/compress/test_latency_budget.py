@@ -25,6 +25,7 @@ from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.embedding.manifest import Manifest
 from archpress_trainer.space.architecture_space import PRACTICAL_KINDS
+from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layers import conv, global_average_pool, linear, relu
 from archpress_trainer.space.vocab import LayerKind
@@ -74,6 +75,8 @@ def test_candidates_keep_to_any_feasible_latency_of_a_table(
     fastest = fastest_networks(embedding.manifest.space, TABLE)[0]
     least = network_seconds(TABLE, fastest)
     most = least * 100**share
+    if max_params is not None:
+        max_params = max(max_params, count(fastest).params)
     request = Request(
         NET, "tiny", Budget(max_params, max_latency_seconds=most), seed=seed, latency_table=TABLE
     )
@@ -82,6 +85,20 @@ def test_candidates_keep_to_any_feasible_latency_of_a_table(
     for candidate in found.candidates:
         assert network_seconds(TABLE, candidate.architecture) <= most
         assert max_params is None or candidate.costs.params <= max_params
+
+
+def test_limits_that_no_network_meets_together_are_refused(embedding: Embedding) -> None:
+    """The fastest network has more parameters than are allowed, smaller ones are slower."""
+    networks = fastest_networks(embedding.manifest.space, TABLE)
+    fastest = count(networks[0]).params
+    with pytest.raises(RequestError) as error:
+        plan(asking(4.2e-6, max_params=200), embedding, 4, settings=QUICK)
+    assert error.value.reason is Reason.BUDGET_INFEASIBLE
+    assert error.value.violations[0].path == "budget"
+    assert int(error.value.metadata["max_params"]) == fastest > 200
+    nearest = float(error.value.metadata["max_latency"].removesuffix("s"))
+    assert plan(asking(nearest, max_params=200), embedding, 4, settings=QUICK).candidates
+    assert plan(asking(4.2e-6, max_params=fastest), embedding, 4, settings=QUICK).candidates
 
 
 def test_a_looser_latency_gives_better_networks(embedding: Embedding) -> None:
