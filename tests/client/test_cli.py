@@ -197,6 +197,16 @@ def test_no_server(run: Any) -> None:
     assert "archpress-server" in done.stderr
 
 
+def test_no_server_for_a_module(run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    source = "from torch import nn\n\nclass Net(nn.Sequential):\n    pass\n"
+    path.write_text(source)
+    options = ("--dataset", "fashion-mnist", "--server", "127.0.0.1:1")
+    done = run("plan", f"{path}:Net", *options)
+    assert done.exit_code == 3
+    assert "no archpress server answers at 127.0.0.1:1" in done.stderr
+
+
 def test_ctrl_c_detaches(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

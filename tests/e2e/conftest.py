@@ -1,4 +1,4 @@
-"""A real server process with the tiny embedding and data set."""
+"""A real server process with the tiny embeddings and data set."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,9 @@ from archpress_client import Client, UnavailableError
 from tests.ports import free_port
 
 
-def start_server(state: Path, embedding: Path, dataset: Path, port: int) -> subprocess.Popen[bytes]:
+def start_server(
+    state: Path, embeddings: Sequence[Path], dataset: Path, port: int
+) -> subprocess.Popen[bytes]:
     """Start `archpress-server` and return once it answers."""
     state.mkdir(parents=True, exist_ok=True)
     log = (state / "server.log").open("ab")
@@ -23,7 +25,7 @@ def start_server(state: Path, embedding: Path, dataset: Path, port: int) -> subp
         [
             str(Path(sys.executable).with_name("archpress-server")),
             *("--port", str(port), "--metrics-port", "0"),
-            *("--state-dir", str(state), "--embeddings-dir", str(embedding)),
+            *("--state-dir", str(state), "--embeddings-dir", ",".join(map(str, embeddings))),
             *("--dataset-files", f"tiny={dataset}", "--heartbeat-seconds", "0.5"),
             *("--download-datasets", "false"),
         ],
@@ -60,12 +62,13 @@ def stop_server(server: subprocess.Popen[bytes]) -> int:
 @pytest.fixture(scope="session")
 def target(
     tiny_embedding: Path,
+    tiny_residual_embedding: Path,
     tiny_dataset: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[str]:
     """The address of a running server."""
     state = tmp_path_factory.mktemp("e2e") / "state"
     port = free_port()
-    server = start_server(state, tiny_embedding, tiny_dataset, port)
+    server = start_server(state, (tiny_embedding, tiny_residual_embedding), tiny_dataset, port)
     yield f"127.0.0.1:{port}"
     assert stop_server(server) == 0

@@ -10,6 +10,7 @@ from pathlib import Path
 import typer
 
 from archpress_client._client import Client
+from archpress_client._errors import ArchpressError
 from archpress_client._network import Network, is_torch_module
 from archpress_client._operations import Given
 
@@ -32,6 +33,9 @@ def read_network(client: Client, argument: str, dataset: str) -> Given:
             return Network.load(argument)
         path, separator, name = argument.rpartition(":")
         return _of_python(client, Path(path), name, dataset) if separator else argument
+    except ArchpressError:
+        # Some of the client's errors are an OSError as well, but none of the file's.
+        raise
     except OSError as error:
         raise _bad(f"{argument}: {error.strerror}") from None
 
