@@ -1,4 +1,4 @@
-"""Torch-Pruning on a chain: channels of a trained network are removed down to a budget.
+"""Torch-Pruning: channels of a trained network are removed down to a budget.
 
 Only this benchmark needs https://github.com/VainF/Torch-Pruning: `pip install torch-pruning`.
 """
@@ -42,7 +42,7 @@ def pruned(network: Network, max_params: int, *, everywhere: bool) -> Network:
     magnitude), and no layer loses more than 95% of them.
 
     Args:
-        network: a trained chain.
+        network: trained.
         max_params: hard limit on parameters.
         everywhere: whether channels of all layers compete; else every layer loses the same share.
     """

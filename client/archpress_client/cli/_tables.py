@@ -177,13 +177,16 @@ def show_info(console: Console, info: ServerInfo) -> None:
             str(item.classes),
             *map(_format.count, (item.train_images, item.validation_images, item.test_images)),
         )
-    embeddings = _table("embedding", "data set", "method", "networks", "tau", "log(params) tau")
+    embeddings = _table(
+        "embedding", "data set", "method", "covers", "networks", "tau", "log(params) tau"
+    )
     for embedding in info.embeddings:
         quality = embedding.quality
         embeddings.add_row(
             escape(embedding.name),
             escape(embedding.dataset),
             embedding.method.value,
+            "joins" if embedding.covers_joins else "chains",
             _format.count(embedding.population_size),
             "-" if quality is None else f"{quality.accuracy_kendall_tau:.2f}",
             "-" if quality is None else f"{quality.baseline_kendall_tau:.2f}",
