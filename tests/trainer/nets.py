@@ -33,14 +33,14 @@ SPACE = ArchitectureSpace(INPUT_SHAPE, CLASSES)
 RESIDUAL_SPACE = residual_space(INPUT_SHAPE, CLASSES)
 
 
-def small_net(width: int = 8, classes: int = CLASSES) -> Architecture:
-    """Return a chain of two blocks for 12x12 images."""
+def small_net(width: int = 8, classes: int = CLASSES, *, second: int | None = None) -> Architecture:
+    """Return a chain of two blocks for 12x12 images, the second twice as wide unless it is told."""
     layers = (
         conv(width, 3),
         batch_norm(),
         relu(),
         max_pool(),
-        conv(2 * width, 3),
+        conv(second or 2 * width, 3),
         batch_norm(),
         relu(),
         global_average_pool(),

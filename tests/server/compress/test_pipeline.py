@@ -34,35 +34,12 @@ from archpress_server.compress.types import (
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.space.build import build
-from archpress_trainer.space.graph import Architecture
-from archpress_trainer.space.layers import (
-    batch_norm,
-    conv,
-    global_average_pool,
-    linear,
-    max_pool,
-    relu,
-)
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.fidelity import Fidelity
 from archpress_trainer.training.recipe import Recipe, Schedule, population_recipe
-from tests.trainer.nets import residual_net
+from tests.trainer.nets import residual_net, small_net
 
-NET = Architecture(
-    (1, 12, 12),
-    4,
-    (
-        conv(32, 3),
-        batch_norm(),
-        relu(),
-        max_pool(),
-        conv(32, 3),
-        batch_norm(),
-        relu(),
-        global_average_pool(),
-        linear(4),
-    ),
-)
+NET = small_net(32, second=32)
 SHORT = EffortPlan(
     trained_candidates=2,
     round_recipe=Recipe("round", 1, batch_size=32, learning_rate=0.1),

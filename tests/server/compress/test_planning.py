@@ -23,30 +23,15 @@ from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layers import (
     add,
-    batch_norm,
     conv,
     global_average_pool,
     linear,
-    max_pool,
     relu,
 )
 from archpress_trainer.space.widths import SizeBudget
+from tests.trainer.nets import small_net
 
-NET = Architecture(
-    (1, 12, 12),
-    4,
-    (
-        conv(32, 3),
-        batch_norm(),
-        relu(),
-        max_pool(),
-        conv(64, 3),
-        batch_norm(),
-        relu(),
-        global_average_pool(),
-        linear(4),
-    ),
-)
+NET = small_net(32)
 QUICK = PlanSettings(
     starts=6,
     descent=DescentSettings(steps=3),
