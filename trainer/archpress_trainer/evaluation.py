@@ -149,10 +149,13 @@ def evaluate(
     rows = []
     if embedding.manifest.method is EmbeddingMethod.DEFAULT:
         tell("accuracy heads")
-        rows.append(_heads(nets, HeadSettings(**embedding.manifest.settings["heads"]), seeds))
+        settings = HeadSettings(**embedding.manifest.settings["heads"])
+        rows.append(_heads(nets, settings, seeds))
+        if nets.has_borrowed:
+            rows.append(_heads(nets, settings, seeds, alone=True))
     tell("simple predictors")
     rows += _baselines(nets, seeds)
-    if paper is not None:
+    if paper is not None and not embedding.manifest.space.has_joins:
         tell("the paper's model")
         rows.append(_paper(nets, embedding.manifest, paper))
     noise = None
@@ -185,6 +188,11 @@ class _Nets:
         self.seen_accuracy: Floats = np.array([record.accuracy for record in seen])
         self.by_index = {record.index: place for place, record in enumerate(records)}
 
+    @property
+    def has_borrowed(self) -> bool:
+        """Whether there are nets beside the own ones."""
+        return len(self.seen_accuracy) > len(self.accuracy)
+
     def row(self, name: str, predictions: Sequence[Floats], *, scaled: bool = True) -> Row:
         """Return the quality of held-out predictions, one array of all nets per repetition."""
         accuracy, params = self.accuracy, self.params
@@ -197,17 +205,18 @@ class _Nets:
         )
 
 
-def _heads(nets: _Nets, settings: HeadSettings, seeds: int) -> Row:
-    inputs = torch.from_numpy(nets.seen_features)
-    accuracy = torch.from_numpy(nets.seen_accuracy).float()
+def _heads(nets: _Nets, settings: HeadSettings, seeds: int, *, alone: bool = False) -> Row:
     own = len(nets.accuracy)
+    seen = own if alone else len(nets.seen_accuracy)
+    inputs = torch.from_numpy(nets.seen_features[:seen])
+    accuracy = torch.from_numpy(nets.seen_accuracy[:seen]).float()
     predictions = [
         fit_heads(inputs, accuracy, settings, torch.Generator().manual_seed(seed), own=own)[
             1
         ].predicted
         for seed in range(seeds)
     ]
-    return nets.row(HEADS, predictions)
+    return nets.row(f"{HEADS}, without borrowed labels" if alone else HEADS, predictions)
 
 
 def _baselines(nets: _Nets, seeds: int) -> list[Row]:
