@@ -60,9 +60,17 @@ def certificates(folder: Path) -> Section:
     return section_of_lines(title, folder, "certificates.jsonl", make)
 
 
-def peers(folder: Path) -> Section:
-    """Return ours beside other ways at equal training compute."""
+def peers(folder: Path) -> list[Section]:
+    """Return ours beside other ways at equal training compute, a section for each input network."""
+    names = sorted(path.name for path in folder.glob("peers*.jsonl"))
+    return [_peers(folder, name) for name in names or ["peers.jsonl"]]
+
+
+def _peers(folder: Path, file: str) -> Section:
     title = "Beside other ways to a small network"
+    figure = file.removesuffix(".jsonl")
+    if figure != "peers":
+        title += f": {figure.removeprefix('peers-')}"
 
     def make(records: list[Record]) -> Section:
         settings = records[0]["settings"]
@@ -104,12 +112,12 @@ def peers(folder: Path) -> Section:
             f"network has {source['params']:,} parameters and {100 * source['test']:.2f}%.\n\n"
             + table(head, rows)
             + "\n"
-            + image("peers", "Test accuracy of each method against parameters allowed")
+            + image(figure, "Test accuracy of each method against parameters allowed")
         )
         label = "Test accuracy against parameters allowed for every method"
-        return Section(title, text, {"peers": sizes_figure("peers", label, series)})
+        return Section(title, text, {figure: sizes_figure(figure, label, series)})
 
-    return section_of_lines(title, folder, "peers.jsonl", make)
+    return section_of_lines(title, folder, file, make)
 
 
 def paper_tables(folder: Path) -> Section:

@@ -46,7 +46,7 @@ def render(results: Path) -> Page:
         search(results),
         ablations(results),
         plans(results),
-        peers(results),
+        *peers(results),
         paper_tables(results),
         embeddings(results),
         heads(results),
