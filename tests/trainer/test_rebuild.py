@@ -65,6 +65,14 @@ def test_the_bundled_ones_have_a_name_and_a_population() -> None:
         assert origin.settings.nets >= origin.manifest.population_size
 
 
+def test_bundled_populations_are_what_their_specs_draw() -> None:
+    for folder in bundled_folders():
+        store = PopulationStore(folder)
+        labelled = {record.index: record.architecture for record in store.records()}
+        for index, sample in enumerate(store.spec().samples(15)):
+            assert labelled[index] == sample.architecture, (folder.name, index)
+
+
 def test_bundled_labels_are_those_of_the_manifest(tmp_path: Path) -> None:
     for folder in bundled_folders():
         store = PopulationStore(tmp_path / folder.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -81,6 +82,13 @@ class ArchitectureSpace:
     def has_joins(self) -> bool:
         """Whether some of the architectures are no chains."""
         return self.max_reach > 1
+
+    def rung(self, width: float) -> int:
+        """Return the channel count that is nearest to a width."""
+        place = bisect_left(self.channels, width)
+        below = self.channels[max(place - 1, 0)]
+        above = self.channels[min(place, len(self.channels) - 1)]
+        return below if width - below < above - width else above
 
     @property
     def digest(self) -> str:

@@ -6,7 +6,6 @@ draws of widths give almost only large nets.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import dataclass, replace
 from math import exp, log
 from random import Random
@@ -99,7 +98,7 @@ class PracticalSampler:
         for _ in range(12):
             scale *= (target / self._params(blocks, scale)) ** 0.55
         for block in blocks:
-            block.width = self._rung(block.width * scale)
+            block.width = self.space.rung(block.width * scale)
 
     def _params(self, blocks: list[_Block], scale: float) -> float:
         total, fan_in = 0.0, float(self.space.input_shape[0])
@@ -108,12 +107,6 @@ class PracticalSampler:
             total += width * (fan_in * block.kernel**2 + 2)
             fan_in = width
         return total + fan_in * self.space.classes
-
-    def _rung(self, width: float) -> int:
-        rungs = self.space.channels
-        place = bisect_left(rungs, width)
-        below, above = rungs[max(place - 1, 0)], rungs[min(place, len(rungs) - 1)]
-        return below if width - below < above - width else above
 
     @staticmethod
     def _block_layers(
@@ -142,7 +135,7 @@ class PracticalSampler:
             layers.append(Layer(LayerKind.GLOBAL_AVERAGE_POOL))
         if hidden is not None:
             layers += [
-                Layer(LayerKind.LINEAR, out_channels=self._rung(hidden)),
+                Layer(LayerKind.LINEAR, out_channels=self.space.rung(hidden)),
                 Layer(activation),
             ]
         if rng.random() < 0.15:

@@ -6,7 +6,6 @@ about log-uniform over a window.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import dataclass, replace
 from math import exp, log
 from random import Random
@@ -145,19 +144,19 @@ class ResidualSampler:
         builder = Builder(self.space.input_shape[0])
         for block in (stem, *blocks):
             dense = block.family is Family.DENSE and block.stride == 1 and block.pool is None
-            width = self._rung(block.width * scale * (0.4 if dense else 1.0))
+            width = self.space.rung(block.width * scale * (0.4 if dense else 1.0))
             inner = (
                 builder.channels * block.inner
                 if block.family is Family.INVERTED
                 else width * block.inner
             )
-            append_block(builder, block, width, self._rung(inner))
+            append_block(builder, block, width, self.space.rung(inner))
         if head.activated:
             builder.activated(stem)
         if head.pooled:
             builder.add(Layer(LayerKind.GLOBAL_AVERAGE_POOL))
         if head.hidden is not None:
-            hidden = self._rung(builder.channels * head.hidden)
+            hidden = self.space.rung(builder.channels * head.hidden)
             builder.add(Layer(LayerKind.LINEAR, out_channels=hidden), Layer(stem.activation))
         if head.dropout:
             builder.add(Layer(LayerKind.DROPOUT, rate=self.space.dropout_rate))
@@ -174,9 +173,3 @@ class ResidualSampler:
                 total += layer_params(layer, (flow.into(source),))
             flow.append(layer)
         return total
-
-    def _rung(self, width: float) -> int:
-        rungs = self.space.channels
-        place = bisect_left(rungs, width)
-        below, above = rungs[max(place - 1, 0)], rungs[min(place, len(rungs) - 1)]
-        return below if width - below < above - width else above
