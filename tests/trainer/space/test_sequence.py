@@ -23,7 +23,11 @@ from archpress_trainer.space.sequence import FIELDS, NotAChainError, from_sequen
 from tests.trainer.nets import random_dag, sampled, samplers
 
 
-@pytest.mark.parametrize("sampler", samplers(), ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(
+    "sampler",
+    [sampler for sampler in samplers() if not sampler.space.has_joins],
+    ids=lambda s: type(s).__name__,
+)
 def test_round_trip(sampler: Sampler) -> None:
     space = sampler.space
     for sample in sampled(sampler, 40, seed=2):
