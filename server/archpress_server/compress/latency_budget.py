@@ -86,10 +86,12 @@ def infeasible_together(
     quick = [costs for seconds, costs in known if seconds <= limit.limit_seconds]
     small = [seconds for seconds, costs in known if budget.holds(costs)]
     metadata = {}
-    if quick and budget.max_params is not None:
-        metadata["max_params"] = str(min(costs.params for costs in quick))
-    if quick and budget.max_macs is not None:
-        metadata["max_macs"] = str(min(costs.macs for costs in quick))
+    params = [c.params for c in quick if SizeBudget(max_macs=budget.max_macs).holds(c)]
+    if params and budget.max_params is not None:
+        metadata["max_params"] = str(min(params))
+    macs = [c.macs for c in quick if SizeBudget(budget.max_params).holds(c)]
+    if macs and budget.max_macs is not None:
+        metadata["max_macs"] = str(min(macs))
     if small:
         _, nearest = infeasible_latency(limit.limit_seconds, min(small))
         metadata |= nearest
