@@ -17,18 +17,12 @@ from archpress_trainer.space.build import build
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.vocab import LayerKind
 from tests.client.torch_import.modules import NETWORKS, SHAPE
+from tests.norms import with_lived_norms
 
 
 def made(name: str) -> nn.Module:
     """Return a network whose batch norms have statistics that matter."""
-    generator = torch.Generator().manual_seed(3)
-    network = NETWORKS[name]()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            for tensor in (module.weight.data, module.bias.data, module.running_mean):
-                assert tensor is not None
-                tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
-    return network.eval()
+    return with_lived_norms(NETWORKS[name]())
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -21,6 +21,7 @@ from archpress_trainer.space.build import build, count_params
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.named import named
 from archpress_trainer.space.vocab import LayerKind
+from tests.norms import with_lived_norms
 from tests.server.onnx_import.files import CLASSES, SHAPE, exported, numbers, plain, written
 
 
@@ -48,17 +49,6 @@ def assert_same(content: bytes, shape: tuple[int, ...] = SHAPE) -> ImportedNetwo
     return imported
 
 
-def randomised(network: nn.Module) -> nn.Module:
-    """Give batch norms statistics that matter."""
-    generator = torch.Generator().manual_seed(3)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            for tensor in (module.weight.data, module.bias.data, module.running_mean):
-                assert tensor is not None
-                tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
-    return network.eval()
-
-
 NAMES = ("conv-7", "resnet-20", "vgg-16-bn")
 
 
@@ -66,7 +56,7 @@ NAMES = ("conv-7", "resnet-20", "vgg-16-bn")
 def test_what_we_export_comes_back(name: str) -> None:
     architecture = named(name, (1, 28, 28) if name == "conv-7" else (3, 32, 32), 10)
     network = build(architecture, torch.Generator().manual_seed(0))
-    randomised(network)
+    with_lived_norms(network)
     normalisation = Normalisation((0.3,) * architecture.input_shape[0], (0.2,) * 3)
     normalisation = Normalisation(
         normalisation.mean, normalisation.std[: architecture.input_shape[0]]
@@ -119,7 +109,7 @@ MIDDLES: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], LayerKind]] = {
 @pytest.mark.parametrize("dynamic", [True, False])
 def test_spellings_of_torch(name: str, dynamic: bool) -> None:
     middle, kind = MIDDLES[name]
-    network = randomised(Spelled(middle))
+    network = with_lived_norms(Spelled(middle))
     imported = (
         assert_same(exported(network, dynamic=dynamic))
         if dynamic
@@ -196,7 +186,7 @@ def test_a_batch_norm_with_another_epsilon() -> None:
     network = nn.Sequential(
         nn.BatchNorm2d(3, eps=1e-2), nn.Conv2d(3, 4, 8), nn.Flatten(), nn.Linear(4, CLASSES)
     )
-    assert_same(exported(randomised(network)))
+    assert_same(exported(with_lived_norms(network)))
 
 
 def test_nodes_that_the_output_does_not_need_do_not_matter() -> None:

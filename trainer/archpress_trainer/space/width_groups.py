@@ -97,6 +97,11 @@ class WidthGroups:
         values += [sum([values[slot] for slot in slots]) for slots in self._sums]
         return values
 
+    def parts(self, slot: int) -> tuple[int, ...]:
+        """Return the slots whose channels, one after another, are those of a slot."""
+        first_sum = 1 + len(self.places) + len(self._fixed)
+        return self._sums[slot - first_sum] if slot >= first_sum else (slot,)
+
     def with_widths(self, widths: Sequence[int]) -> Architecture:
         """Return the architecture with other widths of the free groups.
 
