@@ -156,7 +156,7 @@ def ours(comparison: Comparison, max_params: int, seed: int) -> Outcome:
         seed,
         comparison.compute,
         rounds,
-        comparison.source.network,
+        comparison.source.given(comparison.data.normalisation),
     )
     macs_of_winner = trained.candidate.costs.macs
     epochs = effort.recipe_for(macs_of_winner, len(comparison.data.train)).epochs

@@ -267,6 +267,7 @@ def candidate_from_proto(message: jobs_pb2.Candidate) -> Candidate:
         validation_accuracy=_optional(message, "validation_accuracy"),
         chosen=message.chosen,
         rank=message.rank,
+        inherits=message.inherits,
     )
 
 

@@ -149,6 +149,8 @@ class Candidate:
     """Where the candidate was trained."""
     chosen: bool
     rank: int
+    inherits: bool
+    """Whether it is the input network with narrower layers, starting from the weights of that."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

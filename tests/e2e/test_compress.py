@@ -97,7 +97,11 @@ def test_an_uploaded_model_teaches_what_comes_out(
     assert result.accuracy_before == pytest.approx(trained.accuracy, abs=0.1)
     assert result.certificate.params_on_bytes <= 1_500
     lines = [event.text for event in events if isinstance(event, LogEvent)]
-    assert not any("do not teach" in line for line in lines)
+    assert not any("are not used" in line for line in lines)
+    candidates = [event.candidate for event in events if isinstance(event, CandidateEvent)]
+    heirs = [candidate for candidate in candidates if candidate.inherits]
+    assert [heir.validation_accuracy is None for heir in heirs] == [True, False]
+    assert sum(candidate.chosen for candidate in candidates) == 1
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ _OPTIONS = {
     "--workers": "2",
     "--autoencoder-nets": "300",
     "--autoencoder-iterations": "10",
+    "--autoencoder-batch": "64",
 }
 _SECONDS = 300.0
 """Most that one start may take, on a machine that does other work too."""

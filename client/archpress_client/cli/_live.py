@@ -59,7 +59,8 @@ class Live:
             case _events.CandidateEvent(candidate=candidate):
                 trained = candidate.validation_accuracy
                 self._line(
-                    f"{'chosen' if candidate.chosen else 'candidate'} {candidate.rank}: "
+                    f"{'chosen' if candidate.chosen else 'candidate'} {candidate.rank}"
+                    f"{', the input narrowed' if candidate.inherits else ''}: "
                     f"{_format.count(candidate.costs.params)} parameters, predicted "
                     f"{_format.percent(candidate.predicted_accuracy)}"
                     + ("" if trained is None else f", trained {_format.percent(trained)}")

@@ -422,8 +422,9 @@ class JobSpec(_message.Message):
     """
     artifact: _builtins.str
     """An uploaded ONNX model, `artifacts/{id}`, which is kept until the job is final. Its weights are
-    the teacher of the retraining, unless they classify fewer validation images than a candidate is
-    predicted to after a short training, which the job's log then says. Errors:
+    the teacher of the retraining and the start of one more candidate (Candidate.inherits), unless
+    they classify fewer validation images than a candidate is predicted to after a short training,
+    which the job's log then says. Errors:
     ARTIFACT_NOT_FOUND, SHAPE_MISMATCH, and INVALID_FIELD for the result of a job.
     """
     dataset: _builtins.str
@@ -790,6 +791,7 @@ class Candidate(_message.Message):
     VALIDATION_ACCURACY_FIELD_NUMBER: _builtins.int
     CHOSEN_FIELD_NUMBER: _builtins.int
     RANK_FIELD_NUMBER: _builtins.int
+    INHERITS_FIELD_NUMBER: _builtins.int
     predicted_accuracy: _builtins.float
     """Accuracy as predicted by the embedding, after as much training as its population had
     (EmbeddingInfo.fidelity). Full training gives more: compare candidates by it.
@@ -804,6 +806,10 @@ class Candidate(_message.Message):
     """Place in the order in which candidates are tried, from 1. The order follows the lower end of
     the prediction, without a budget the size, and puts networks of different outline first. Each
     rank occurs once in a plan.
+    """
+    inherits: _builtins.bool
+    """Whether this is the input network with narrower layers, whose full training starts from the
+    weights of that. Its prediction is that of a training from scratch.
     """
     @_builtins.property
     def architecture(self) -> _architecture_pb2.Architecture:
@@ -827,10 +833,11 @@ class Candidate(_message.Message):
         validation_accuracy: _builtins.float | None = ...,
         chosen: _builtins.bool = ...,
         rank: _builtins.int = ...,
+        inherits: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_validation_accuracy", b"_validation_accuracy", "architecture", b"architecture", "costs", b"costs", "predicted_interval", b"predicted_interval", "validation_accuracy", b"validation_accuracy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_accuracy", b"_validation_accuracy", "architecture", b"architecture", "chosen", b"chosen", "costs", b"costs", "predicted_accuracy", b"predicted_accuracy", "predicted_interval", b"predicted_interval", "rank", b"rank", "validation_accuracy", b"validation_accuracy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_accuracy", b"_validation_accuracy", "architecture", b"architecture", "chosen", b"chosen", "costs", b"costs", "inherits", b"inherits", "predicted_accuracy", b"predicted_accuracy", "predicted_interval", b"predicted_interval", "rank", b"rank", "validation_accuracy", b"validation_accuracy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__validation_accuracy: _TypeAlias = _typing.Literal["validation_accuracy"]  # noqa: Y015
     _WhichOneofArgType__validation_accuracy: _TypeAlias = _typing.Literal["_validation_accuracy", b"_validation_accuracy"]  # noqa: Y015

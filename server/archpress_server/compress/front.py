@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from torch import nn
-
 from archpress_server.compress.checkpoints import NO_CHECKPOINTS, CheckpointStore
 from archpress_server.compress.effort import EffortPlan
+from archpress_server.compress.input_net import TrainedInput
 from archpress_server.compress.pace import Pace
 from archpress_server.compress.planning import plan
 from archpress_server.compress.retrain import Trained, retrain
@@ -20,6 +19,7 @@ from archpress_server.compress.types import (
     CompressionError,
     Observer,
     Phase,
+    Plan,
     Progress,
     Request,
     RequestError,
@@ -33,7 +33,7 @@ _RATIO = 0.6
 """Size of a model against the largest candidate of the size before."""
 
 _STEPS = 1000
-_VERSION = 1
+_VERSION = 2
 _CANDIDATES = "candidates"
 
 
@@ -68,11 +68,13 @@ def plan_sizes(
     embedding: Embedding,
     max_candidates: int,
     *,
+    with_heirs: bool,
     on_progress: Callable[[Progress], None],
 ) -> Ladder:
     """Return candidates for each size that a request asks for, each found by a search of its own.
 
-    The first size is that of the request with one model. Ranks count on over the sizes.
+    The first size is that of the request with one model. Ranks count on over the sizes. An heir is
+    a size's last candidate, where there is one and they are wanted.
 
     Raises:
         RequestError: the request is invalid or infeasible.
@@ -81,7 +83,7 @@ def plan_sizes(
     first = plan(
         request, embedding, max_candidates, on_progress=_PlanProgress(on_progress, 0, number)
     )
-    sizes = [first.candidates]
+    sizes = [(*first.candidates, *_heirs(first, with_heirs))]
     warnings = list(first.warnings)
     budget = request.budget
     while len(sizes) < number and sizes[-1]:
@@ -99,7 +101,9 @@ def plan_sizes(
             warnings.append(f"there are {len(sizes)} sizes, not {number}: {error}")
             break
         warnings += [warning for warning in found.warnings if warning not in warnings]
-        sizes.append(_without(found.candidates, known)[:max_candidates])
+        fresh = _without(found.candidates, known)[:max_candidates]
+        heirs = _heirs(found, with_heirs and bool(fresh))
+        sizes.append((*fresh, *_without(heirs, [*known, *fresh])))
     return Ladder(first.costs_before, tuple(filter(None, sizes)), tuple(warnings))
 
 
@@ -127,12 +131,13 @@ def retrain_sizes(
     seed: int,
     compute: Compute,
     observer: Observer,
-    teacher: nn.Module | None = None,
+    source: TrainedInput | None = None,
     checkpoints: CheckpointStore = NO_CHECKPOINTS,
 ) -> tuple[Trained, ...]:
-    """Return the winner of each size, trained in full, the largest first, by a teacher if given.
+    """Return the best of each size, trained in full, the largest first.
 
-    A size whose trainings all diverge is left out with a warning.
+    The `source` teaches, and heirs start from its weights. A size whose trainings all diverge is
+    left out with a warning.
 
     Raises:
         StoppedError: the observer asked to stop.
@@ -149,7 +154,7 @@ def retrain_sizes(
         part = _Part(observer, name, begin, works[index] / total, pace)
         try:
             trained.append(
-                retrain(candidates, data, effort, seed, compute, part, teacher, checkpoints)
+                retrain(candidates, data, effort, seed, compute, part, source, checkpoints)
             )
         except CompressionError as error:
             failure = error
@@ -173,6 +178,10 @@ def undominated(models: Iterable[Trained], size: Callable[[Costs], int]) -> tupl
 def size_of(budget: Budget) -> Callable[[Costs], int]:
     """Return the cost by which the models of a budget are ordered: MACs where only they count."""
     return _macs if _by_macs(budget) else _params
+
+
+def _heirs(found: Plan, wanted: bool) -> tuple[Candidate, ...]:
+    return () if found.heir is None or not wanted else (found.heir,)
 
 
 def _next_budget(budget: Budget, candidates: Sequence[Candidate]) -> Budget:
@@ -208,9 +217,12 @@ def _without(candidates: Iterable[Candidate], known: Sequence[Candidate]) -> tup
 
 
 def _work(candidates: Sequence[Candidate], effort: EffortPlan, images: int) -> float:
-    """Return what training some candidates costs, against other candidates."""
-    macs = sum(candidate.costs.macs for candidate in candidates) / len(candidates)
-    return macs * effort.recipe_for(round(macs), images).epochs * effort.training_seeds
+    """Return what training some candidates in full costs, against other candidates."""
+    searched = [candidate.costs.macs for candidate in candidates if not candidate.inherits]
+    in_full = [candidate.costs.macs for candidate in candidates if candidate.inherits]
+    if searched:
+        in_full.append(round(sum(searched) / len(searched)))
+    return float(sum(macs * effort.recipe_for(macs, images).epochs for macs in in_full))
 
 
 def _name(index: int, number: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +24,8 @@ from archpress_server.compress.types import (
 from archpress_trainer.data.dataset import LabelledImages, Normalisation, TrainingData
 from archpress_trainer.space.build import Network
 from archpress_trainer.space.costs import count
-from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.graph import INPUT, Architecture
+from archpress_trainer.space.vocab import LayerKind
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.loop import Status, Step, accuracy
 
@@ -44,6 +46,23 @@ class TrainedInput:
         if normalisation == self.normalisation:
             return self.network
         return _Renormalised(self.network, normalisation, self.normalisation).eval()
+
+    def bequeathed(self, normalisation: Normalisation) -> Network:
+        """Return the network as one that starts a training on images of another normalisation.
+
+        The first layers' weights take over how images are scaled. By how much they are shifted,
+        which differs at padded borders, the training has to learn.
+        """
+        if normalisation == self.normalisation:
+            return self.network
+        network = deepcopy(self.network)
+        renormalised = _Renormalised(network, normalisation, self.normalisation)
+        for index, layer in enumerate(network.architecture.layers):
+            if layer.inputs == (INPUT,) and layer.kind is LayerKind.CONVOLUTION:
+                weight = network.layers[index].get_parameter("weight")
+                scale = renormalised.scale.view(1, -1, 1, 1)
+                weight.data *= scale if layer.groups == 1 else scale.view(-1, 1, 1, 1)
+        return network
 
 
 class _Renormalised(nn.Module):

@@ -49,11 +49,22 @@ class LatencyLimit:
         """Return the share of the limit that a network uses by the model."""
         return self.seconds(architecture) / self.limit_seconds
 
-    def fit_widths(self, architecture: Architecture, budget: SizeBudget) -> Architecture | None:
+    def fit_widths(
+        self,
+        architecture: Architecture,
+        budget: SizeBudget,
+        *,
+        smallest: int = 8,
+        max_scale: float = 4.0,
+    ) -> Architecture | None:
         """Return the network with its widths scaled to use the limit and a budget, if they can."""
         seconds_at = WidthLatency(WidthGroups(architecture), self.model)
         return fit_widths(
-            architecture, budget, also=lambda widths: seconds_at(widths) <= self.limit_seconds
+            architecture,
+            budget,
+            smallest=smallest,
+            max_scale=max_scale,
+            also=lambda widths: seconds_at(widths) <= self.limit_seconds,
         )
 
     def implied(self, budget: SizeBudget, exemplars: Sequence[Exemplar]) -> SizeBudget:

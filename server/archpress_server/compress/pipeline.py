@@ -6,8 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from torch import nn
-
 from archpress_server.compress.checkpoints import NO_CHECKPOINTS, CheckpointStore
 from archpress_server.compress.delivery import Delivery
 from archpress_server.compress.effort import EffortPlan, effort_plan
@@ -33,7 +31,7 @@ from archpress_server.compress.types import (
     StoppedError,
 )
 from archpress_server.compress.verdict import judge, slower_warning, too_slow
-from archpress_trainer.data.dataset import ImageDataset, TrainingData
+from archpress_trainer.data.dataset import ImageDataset
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.training.device import Compute, best_compute
 
@@ -60,8 +58,9 @@ def compress(
         threads: of ONNX Runtime while certifying.
         effort: replaces what the request's effort means.
         compute: where to train; the best there is by default.
-        input_network: the request's network with trained weights, which then teaches the result;
-            it is trained here where the effort or the budget needs it and it is not given.
+        input_network: the request's network with trained weights, which then teaches the result
+            and is narrowed for one more candidate; it is trained here where the effort or the
+            budget needs it and it is not given.
         checkpoints: what an earlier attempt at the same request has done, and where to keep what
             this one does.
 
@@ -79,8 +78,10 @@ def compress(
     effort = replace(effort, training_seeds=max(effort.training_seeds, request.training_seeds))
     observer.progress(Progress(Phase.VALIDATE, message=f"embedding {embedding.manifest.name}"))
     most, watched = effort.trained_candidates, _Watched(observer)
+    with_heirs = effort.teaches or input_network is not None
     ladder = kept_ladder(
-        checkpoints, lambda: plan_sizes(request, embedding, most, on_progress=watched)
+        checkpoints,
+        lambda: plan_sizes(request, embedding, most, with_heirs=with_heirs, on_progress=watched),
     )
     if not ladder.sizes:
         raise CompressionError(
@@ -99,12 +100,11 @@ def compress(
         )
     if source is not None:
         before = input_accuracy(source, dataset.test(), threads=threads)
-    teacher = None
     if input_network is not None:
-        teacher = _given_teacher(input_network, data, ladder.sizes[0][0], observer)
-    elif source is not None and effort.teaches:
-        teacher = source.teacher(data.normalisation)
-    trained = retrain_sizes(ladder, data, effort, seed, compute, observer, teacher, checkpoints)
+        source = _if_good(input_network, ladder.sizes[0][0], observer)
+    elif not effort.teaches:
+        source = None
+    trained = retrain_sizes(ladder, data, effort, seed, compute, observer, source, checkpoints)
     size = size_of(request.budget)
     front = undominated(trained, size)
     if len(front) < len(trained):
@@ -119,7 +119,7 @@ def compress(
     next_best = _next_best(best, ladder.sizes[0])
     if too_slow(first, request) and next_best is not None:
         observer.warning("the network measured over max_latency; the next candidate is trained")
-        other = retrain([next_best], data, effort, seed, compute, observer, teacher, checkpoints)
+        other = retrain([next_best], data, effort, seed, compute, observer, source, checkpoints)
         first, best = min(
             ((first, best), (delivery.certified(other), other)),
             key=lambda pair: (too_slow(pair[0], request), -pair[0].validation_accuracy),
@@ -151,15 +151,13 @@ def compress(
     return judge(result, request)
 
 
-def _given_teacher(
-    source: TrainedInput, data: TrainingData, best: Candidate, observer: Observer
-) -> nn.Module | None:
-    """Return the caller's network as a teacher, unless a short training is expected to beat it."""
+def _if_good(source: TrainedInput, best: Candidate, observer: Observer) -> TrainedInput | None:
+    """Return the caller's trained network, unless a short training is expected to beat it."""
     reached, expected = source.validation_accuracy, best.prediction.accuracy
     if reached >= expected:
-        return source.teacher(data.normalisation)
+        return source
     observer.warning(
-        f"the input network's weights do not teach: they classify {reached:.1%} of the validation "
+        f"the input network's weights are not used: they classify {reached:.1%} of the validation "
         f"images, and a candidate is predicted to reach {expected:.1%} after a short training"
     )
     return None

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from archpress_server.compress.checks import check_request, size_budget
+from archpress_server.compress.heir import find_heir
 from archpress_server.compress.latency_budget import infeasible_together, latency_limit
 from archpress_server.compress.latency_screen import propose_within
 from archpress_server.compress.latency_table import LatencyModel
@@ -45,8 +46,8 @@ def plan(
     search = Search(request, embedding, settings, on_progress, limit)
     search.run()
     found = propose_within(search, max_candidates, limit, manifest.space)
+    sizes = size_budget(request.budget, search.costs_before)
     if not found and limit is not None:
-        sizes = size_budget(request.budget, search.costs_before)
         raise infeasible_together(limit, sizes, manifest.space)
     predicted = [(scored.prediction, scored.costs.macs) for scored in found]
     hardly = floor_warnings(request, predicted, manifest.fidelity)
@@ -59,4 +60,5 @@ def plan(
         embedding=manifest.name,
         seconds=time.perf_counter() - started,
         warnings=(*search.warnings, *hardly),
+        heir=find_heir(request, embedding, sizes, limit, len(found) + 1),
     )

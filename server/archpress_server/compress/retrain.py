@@ -1,15 +1,15 @@
-"""Step 3, retrain: rounds of short training that halve the candidates, then the winner in full."""
+"""Step 3, retrain: rounds of short training that halve the candidates, then the best in full."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-
-from torch import nn
+from functools import cached_property
 
 from archpress_server.compress.checkpoints import NO_CHECKPOINTS, CheckpointStore
 from archpress_server.compress.effort import EffortPlan
+from archpress_server.compress.input_net import TrainedInput
 from archpress_server.compress.pace import Pace
 from archpress_server.compress.training_run import TrainingRun, run_training
 from archpress_server.compress.types import (
@@ -33,11 +33,11 @@ _REPEAT = 1_000_003
 
 @dataclass(frozen=True)
 class Trained:
-    """The winner with its trained network, on the CPU and in evaluation mode.
+    """The best candidate with its trained network, on the CPU and in evaluation mode.
 
     `first_round` holds the candidates that the first round trained, best first, with their
     validation accuracies; it is empty where there was one candidate only. `seed_accuracies` are
-    those of all full trainings of the winner that finished.
+    those of all its full trainings that finished.
     """
 
     candidate: Candidate
@@ -53,48 +53,76 @@ def retrain(
     seed: int,
     compute: Compute,
     observer: Observer,
-    teacher: nn.Module | None = None,
+    source: TrainedInput | None = None,
     checkpoints: CheckpointStore = NO_CHECKPOINTS,
 ) -> Trained:
     """Return the best of the candidates, trained by the effort's final recipe.
 
-    A teacher, which stays as it is, helps in the final training. Decisions use validation images
-    only. The observer hears of every candidate that was trained, in an earlier attempt too.
+    The `source`, which stays as it is, teaches in full trainings, and leaves its weights to the
+    heir among the candidates, which is passed over without it. Short trainings tell nothing of an
+    heir beside those that start from nothing, so it is trained in full beside their winner, and the
+    better one is returned. Decisions use validation images only. The observer hears of every
+    candidate that was trained, in an earlier attempt too.
 
     Raises:
         StoppedError: the observer asked to stop.
         CompressionError: every training diverged.
     """
-    session = _Session(data.to(compute.device), effort, seed, compute, observer, checkpoints)
-    remaining = list(candidates)[: effort.trained_candidates]
+    session = _Session(
+        data.to(compute.device), effort, seed, compute, observer, checkpoints, source
+    )
+    heirs = [c for c in candidates if c.inherits] if source is not None else []
+    searched = [candidate for candidate in candidates if not candidate.inherits]
+    winner, first_round = _searched(session, searched, heirs)
+    session.plan_work([], 0, heirs)
+    both = [winner, *(_in_full(session, heir) for heir in heirs)]
+    finished = [trained for trained in both if trained is not None]
+    if not finished:
+        raise _diverged(candidates)
+    best = max(finished, key=lambda trained: trained.candidate.validation_accuracy or 0.0)
+    for trained in finished:
+        observer.candidate(replace(trained.candidate, chosen=trained is best))
+    return replace(
+        best, candidate=replace(best.candidate, chosen=True), first_round=tuple(first_round)
+    )
+
+
+def _searched(
+    session: _Session, candidates: Sequence[Candidate], later: Sequence[Candidate]
+) -> tuple[Trained | None, list[Candidate]]:
+    """Return the winner of the rounds, and those that the first round trained, best first.
+
+    Where its full trainings diverge, it is the next in rank; there is none where all diverge. What
+    is trained in full `later` counts in the progress.
+    """
+    remaining = list(candidates)[: session.effort.trained_candidates]
     index = 0
     first: list[Candidate] = []
     while len(remaining) > 1:
-        session.plan_work(remaining, index)
+        session.plan_work(remaining, index, later)
         trained = _round(session, remaining, index)
+        if not trained:
+            return None, first
         first = first or trained
         remaining = trained[: max(1, len(remaining) // 2)]
         index += 1
-    others = [candidate for candidate in candidates if candidate.rank != remaining[0].rank]
-    taught = None if teacher is None else deepcopy(teacher).to(compute.device)
+    known = {candidate.rank for candidate in remaining}
+    others = [candidate for candidate in candidates if candidate.rank not in known]
     for winner in (*remaining, *others):
-        session.plan_work([winner], index)
-        trained_fully = _in_full(session, winner, taught)
+        session.plan_work([winner], index, later)
+        trained_fully = _in_full(session, winner)
         if trained_fully is not None:
-            observer.candidate(trained_fully.candidate)
-            return replace(trained_fully, first_round=tuple(first))
-    raise _diverged(candidates)
+            return trained_fully, first
+    return None, first
 
 
-def _in_full(session: _Session, winner: Candidate, teacher: nn.Module | None) -> Trained | None:
-    """Train the winner from each seed and return the best; None where all diverge."""
-    recipe = session.effort.recipe_for(winner.costs.macs, len(session.data.train))
+def _in_full(session: _Session, candidate: Candidate) -> Trained | None:
+    """Train a candidate from each seed and return the best; None where all diverge."""
+    recipe = session.effort.recipe_for(candidate.costs.macs, len(session.data.train))
     accuracies: list[float] = []
     best: Network | None = None
     for repeat in range(session.effort.training_seeds):
-        network, result = session.run(
-            winner, recipe, session.data, teacher, repeat=repeat, wanted=True
-        )
+        network, result = session.run(candidate, recipe, session.data, repeat=repeat, in_full=True)
         if result.status is not Status.FINISHED:
             continue
         if result.accuracy > max(accuracies, default=-1.0):
@@ -102,8 +130,8 @@ def _in_full(session: _Session, winner: Candidate, teacher: nn.Module | None) ->
         accuracies.append(result.accuracy)
     if best is None:
         return None
-    chosen = replace(winner, validation_accuracy=max(accuracies), chosen=True)
-    return Trained(chosen, best, seed_accuracies=tuple(accuracies))
+    trained = replace(candidate, validation_accuracy=max(accuracies))
+    return Trained(trained, best, seed_accuracies=tuple(accuracies))
 
 
 def _round(session: _Session, remaining: list[Candidate], index: int) -> list[Candidate]:
@@ -121,8 +149,6 @@ def _round(session: _Session, remaining: list[Candidate], index: int) -> list[Ca
             trained = replace(candidate, validation_accuracy=result.accuracy)
             session.observer.candidate(trained)
             results.append(trained)
-    if not results:
-        raise _diverged(remaining)
     results.sort(key=lambda c: (-(c.validation_accuracy or 0.0), c.rank))
     return results
 
@@ -146,6 +172,7 @@ class _Session:
         compute: Compute,
         observer: Observer,
         checkpoints: CheckpointStore,
+        source: TrainedInput | None,
     ) -> None:
         self.data = data
         self.effort = effort
@@ -153,39 +180,46 @@ class _Session:
         self._seed = seed
         self._compute = compute
         self._checkpoints = checkpoints
+        self._source = source
+        self._teacher = None
+        if source is not None:
+            self._teacher = deepcopy(source.teacher(data.normalisation)).to(compute.device)
         self._done = 0.0
         self._total = 1.0
         self._share = 0.0
         self._pace = Pace()
 
-    def plan_work(self, candidates: Sequence[Candidate], index: int) -> None:
+    def plan_work(
+        self, candidates: Sequence[Candidate], index: int, later: Sequence[Candidate]
+    ) -> None:
         """Estimate all work from a round on as images times MACs, so that progress is even in time.
 
-        Who gets on is not known yet: they count with the mean.
+        Who gets on is not known yet: they count with the mean. Those for `later` are trained in
+        full.
         """
+        self._total = self._done + sum(self._full_work(c.costs.macs) for c in later)
+        if not candidates:
+            return
         mean = sum(c.costs.macs for c in candidates) / len(candidates)
         rounds, alive, length = 0, len(candidates), 2**index
         while alive > 1:
             rounds += alive * length
             alive, length = max(1, alive // 2), 2 * length
         short = self._images(self.effort.round_recipe, self.data.first(self.effort.round_images))
-        recipe = self.effort.recipe_for(round(mean), len(self.data.train))
-        final = self.effort.training_seeds * self._images(recipe, self.data)
-        self._total = self._done + mean * (rounds * short + final)
+        self._total += mean * rounds * short + self._full_work(round(mean))
 
     def run(
         self,
         candidate: Candidate,
         recipe: Recipe,
         data: TrainingData,
-        teacher: nn.Module | None = None,
         *,
         repeat: int = 0,
-        wanted: bool = False,
+        in_full: bool = False,
     ) -> tuple[Network, TrainResult]:
         """Train one candidate; equal candidates, recipes and repeats get equal seeds.
 
-        Only a network that is wanted is sure to be a trained one.
+        Only what is trained in full learns from the source, and is sure to come back trained.
         """
         seed = self._seed * 31 + candidate.rank + _REPEAT * repeat
         work = candidate.costs.macs * self._images(recipe, data)
@@ -206,15 +240,25 @@ class _Session:
             recipe,
             seed,
             self._compute,
-            teacher,
+            self._teacher if in_full else None,
+            self._start if in_full and candidate.inherits else None,
             evaluate_every=1,
-            wanted=wanted,
+            wanted=in_full,
         )
         network, result = run_training(run, self._checkpoints, self.observer, observe)
         if result.status is Status.STOPPED:
             raise StoppedError("stopped while training")
         self._done += work
         return network, result
+
+    @cached_property
+    def _start(self) -> Network | None:
+        source = self._source
+        return None if source is None else source.bequeathed(self.data.normalisation)
+
+    def _full_work(self, macs: int) -> float:
+        recipe = self.effort.recipe_for(macs, len(self.data.train))
+        return float(macs * self.effort.training_seeds * self._images(recipe, self.data))
 
     def _images(self, recipe: Recipe, data: TrainingData) -> int:
         return len(data.train) * recipe.epochs

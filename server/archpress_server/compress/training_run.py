@@ -16,6 +16,7 @@ from archpress_trainer.data.dataset import TrainingData
 from archpress_trainer.space.build import Network, build
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.training.device import Compute
+from archpress_trainer.training.inheritance import narrowed
 from archpress_trainer.training.loop import Status, Step, TrainResult, train
 from archpress_trainer.training.recipe import Recipe
 from archpress_trainer.training.snapshot import SnapshotError, pack, unpack
@@ -27,8 +28,9 @@ _VERSION = 1
 class TrainingRun:
     """What is trained how: equal runs give equal networks.
 
-    `data` is on the device. Where the network is not `wanted`, only how the training ended is kept
-    for another attempt, and the network that comes with it is untrained.
+    `data` is on the device. A network with a `start` begins with the strongest channels of that,
+    which is wider and trained. Where the network is not `wanted`, only how the training ended is
+    kept for another attempt, and the network that comes with it is untrained.
     """
 
     architecture: Architecture
@@ -37,6 +39,7 @@ class TrainingRun:
     seed: int
     compute: Compute
     teacher: nn.Module | None = None
+    start: Network | None = None
     evaluate_every: int = 0
     wanted: bool = True
 
@@ -50,6 +53,7 @@ class TrainingRun:
             "recipe": self.recipe.to_json(),
             "seed": self.seed,
             "taught": self.teacher is not None,
+            "started": self.start is not None,
             "evaluate_every": self.evaluate_every,
             "wanted": self.wanted,
         }
@@ -131,4 +135,6 @@ def _finished(run: TrainingRun, content: bytes) -> tuple[Network, TrainResult] |
 
 def _untrained(run: TrainingRun) -> tuple[Network, torch.Generator]:
     generator = torch.Generator().manual_seed(run.seed % 2**63)
-    return build(run.architecture, generator), generator
+    if run.start is None:
+        return build(run.architecture, generator), generator
+    return narrowed(run.start, run.architecture), generator

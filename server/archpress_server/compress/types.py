@@ -143,7 +143,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A valid architecture within the hard budgets, `rank` 1 being the best prediction."""
+    """A valid architecture within the hard budgets, `rank` 1 being the best prediction.
+
+    One that `inherits` is the input network with narrower layers, and its full training starts from
+    the weights of that; its prediction is that of a training from scratch.
+    """
 
     architecture: Architecture
     costs: Costs
@@ -151,6 +155,7 @@ class Candidate:
     rank: int
     validation_accuracy: float | None = None
     chosen: bool = False
+    inherits: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -161,6 +166,7 @@ class Candidate:
             "rank": self.rank,
             "validation_accuracy": self.validation_accuracy,
             "chosen": self.chosen,
+            "inherits": self.inherits,
         }
 
     @classmethod
@@ -178,13 +184,17 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Candidates for a request, best first, without training."""
+    """Candidates for a request, best first, without training.
+
+    The `heir` is one more for whoever has the input network's weights.
+    """
 
     costs_before: Costs
     candidates: tuple[Candidate, ...]
     embedding: str
     seconds: float
     warnings: tuple[str, ...] = ()
+    heir: Candidate | None = None
 
 
 @dataclass(frozen=True, slots=True)

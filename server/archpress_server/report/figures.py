@@ -38,9 +38,19 @@ def candidates_section(facts: JobFacts) -> Section:
         "star, which is a full training, are of two kinds.",
         notes=(
             f"{plural(len(facts.candidates), 'candidate')}, {trained} of them trained.",
+            *_heirs(facts),
             *_optimism(facts),
         ),
         panels=(_plane(facts),),
+    )
+
+
+def _heirs(facts: JobFacts) -> tuple[str, ...]:
+    return tuple(
+        f"Candidate {candidate.rank} is the input network with narrower layers. Its full training "
+        "starts from the weights of that, so that it may pass its ring by far."
+        for candidate in facts.candidates
+        if candidate.inherits
     )
 
 

@@ -244,6 +244,7 @@ def candidate_to_proto(candidate: Candidate) -> pb.Candidate:
         validation_accuracy=candidate.validation_accuracy,
         chosen=candidate.chosen,
         rank=candidate.rank,
+        inherits=candidate.inherits,
     )
 
 

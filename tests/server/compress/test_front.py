@@ -140,7 +140,7 @@ def test_ranks_and_networks_are_of_one_size_each(recorder: Recorder, result: Com
 
 def planned(embedding: Embedding, budget: Budget, number: int) -> list[list[Candidate]]:
     request = Request(NET, "tiny", budget, pareto_models=number)
-    ladder = plan_sizes(request, embedding, 3, on_progress=lambda _: None)
+    ladder = plan_sizes(request, embedding, 3, with_heirs=False, on_progress=lambda _: None)
     return [list(candidates) for candidates in ladder.sizes]
 
 
@@ -169,7 +169,7 @@ def test_the_first_size_is_the_request_with_one_model(embedding: Embedding) -> N
 
 def test_sizes_below_the_space_are_left_out(embedding: Embedding) -> None:
     request = Request(NET, "tiny", Budget(max_params=200), pareto_models=8)
-    ladder = plan_sizes(request, embedding, 3, on_progress=lambda _: None)
+    ladder = plan_sizes(request, embedding, 3, with_heirs=False, on_progress=lambda _: None)
     assert 1 <= len(ladder.sizes) < 8
     assert any(f"there are {len(ladder.sizes)} sizes, not 8" in text for text in ladder.warnings)
     with pytest.raises(RequestError):
@@ -183,7 +183,7 @@ def test_a_size_that_diverges_is_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     request = Request(NET, "tiny", BUDGET, pareto_models=2)
-    ladder = plan_sizes(request, embedding, 2, on_progress=lambda _: None)
+    ladder = plan_sizes(request, embedding, 2, with_heirs=False, on_progress=lambda _: None)
     data = tiny_sources.load("tiny").split()
     broken = {ladder.sizes[0]}
 

@@ -226,7 +226,7 @@ def test_an_effort_that_teaches_trains_the_input_unless_it_is_given(
     assert alone.model != given.model
 
 
-def test_weights_that_know_nothing_do_not_teach(
+def test_weights_that_know_nothing_are_not_used(
     tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute
 ) -> None:
     final = replace(SHORT.final_recipe, epochs=3, distil_weight=0.9, distil_temperature=2.0)
@@ -249,7 +249,7 @@ def test_weights_that_know_nothing_do_not_teach(
         for recorder, source in zip(recorders, (ignorant, None), strict=True)
     )
     assert given.model == alone.model
-    assert any("weights do not teach" in text for text in recorders[0].warnings)
+    assert any("weights are not used" in text for text in recorders[0].warnings)
 
 
 def test_an_input_that_diverges_is_told(

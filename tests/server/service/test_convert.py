@@ -184,7 +184,7 @@ def test_small_payloads_survive_json(
 def test_candidates_survive_json(submission: Submission) -> None:
     architecture = submission.spec.request.architecture
     candidate = Candidate(
-        architecture, count(architecture), Prediction(0.9, 0.8, 0.95), 2, 0.7, True
+        architecture, count(architecture), Prediction(0.9, 0.8, 0.95), 2, 0.7, True, inherits=True
     )
     record = json.loads(json.dumps(payload_to_json(candidate)))
     back = payload_from_json(EventKind.CANDIDATE, record, "id", submission.spec)

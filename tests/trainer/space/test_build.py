@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from random import Random
 
@@ -17,6 +18,7 @@ from archpress_trainer.space.layers import (
     average_pool,
     concat,
     conv,
+    global_average_pool,
     linear,
     max_pool,
     relu,
@@ -131,3 +133,21 @@ def _leave_not_a_numbers_behind() -> None:
         for _ in range(6)
     ]
     del blocks
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(1, 1), (3, 1), (7, 1), (16, 1), (6, 6)])
+@pytest.mark.parametrize("stride", [2, 3])
+def test_gradients_of_strided_projections_are_right(
+    channels: int, groups: int, stride: int
+) -> None:
+    layers = (conv(12, 1, stride=stride, groups=groups), global_average_pool(), linear(2))
+    network = build(Architecture((channels, 28, 28), 2, layers), torch.Generator().manual_seed(0))
+    images = torch.randn(64, channels, 28, 28, generator=torch.Generator().manual_seed(1))
+    exact = deepcopy(network).double()
+    exact(images.double()).square().sum().backward()
+    network.to(memory_format=torch.channels_last)
+    network(images.to(memory_format=torch.channels_last)).square().sum().backward()
+    for found, expected in zip(network.parameters(), exact.parameters(), strict=True):
+        assert found.grad is not None
+        assert expected.grad is not None
+        torch.testing.assert_close(found.grad.double(), expected.grad, rtol=1e-3, atol=1e-3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -59,7 +61,7 @@ def silence(network: Network, group: int, channels: list[int]) -> None:
 @pytest.mark.parametrize("architecture", NETS)
 def test_with_all_channels_it_is_the_same_network(architecture: Architecture) -> None:
     network = trained(architecture)
-    copy = narrowed(network, WidthGroups(architecture).widths)
+    copy = narrowed(network, architecture)
     assert copy.architecture == architecture
     assert torch.equal(copy(images(architecture)), network(images(architecture)))
 
@@ -67,11 +69,10 @@ def test_with_all_channels_it_is_the_same_network(architecture: Architecture) ->
 @pytest.mark.parametrize("architecture", NETS)
 def test_channels_that_do_nothing_go_first(architecture: Architecture) -> None:
     network = trained(architecture)
-    widths = WidthGroups(architecture).widths
-    for group, width in enumerate(widths):
+    groups = WidthGroups(architecture)
+    for group, width in enumerate(groups.widths):
         silence(network, group, list(range(0, width, 2)))
-    smaller = narrowed(network, [width // 2 for width in widths])
-    assert [width // 2 for width in widths] == WidthGroups(smaller.architecture).widths
+    smaller = narrowed(network, groups.with_widths([width // 2 for width in groups.widths]))
     before, after = network(images(architecture)), smaller(images(architecture))
     assert torch.allclose(before, after, atol=1e-5)
 
@@ -86,9 +87,17 @@ def test_the_norm_of_a_channel_is_that_of_all_that_it_touches() -> None:
     assert channel_norms(network)[0].tolist() == [4.0 + 2 * 4 * 4.0] * 2
 
 
-def test_a_width_cannot_grow() -> None:
-    with pytest.raises(ValueError, match="width group 1 has 16 channels, not 17"):
-        narrowed(trained(small_net()), [8, 17])
+@pytest.mark.parametrize(
+    ("architecture", "text"),
+    [
+        (small_net(8, second=17), "layer 4 has 16 channels, fewer than 17"),
+        (residual_net(), "there are 22 layers, not 9"),
+        (replace(small_net(), layers=(conv(8, 5), *small_net().layers[1:])), "in more than widths"),
+    ],
+)
+def test_only_widths_may_differ(architecture: Architecture, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        narrowed(trained(small_net()), architecture)
 
 
 def test_only_grouped_convolutions_cannot_be_narrowed() -> None:
@@ -104,7 +113,7 @@ def test_what_was_learned_shortens_the_training(tiny_sources: DataSources, cpu: 
     network = build(Architecture((1, 12, 12), 4, layers), torch.Generator().manual_seed(0))
     recipe = Recipe("test", 3, batch_size=64, learning_rate=0.05, flip=False)
     train(network, data, recipe, torch.Generator().manual_seed(0), cpu)
-    small = narrowed(network, [6])
+    small = narrowed(network, WidthGroups(network.architecture).with_widths([6]))
     fresh = build(small.architecture, torch.Generator().manual_seed(0))
     reached = [accuracy(net, data.validation, data.normalisation, cpu) for net in (small, fresh)]
     assert reached[0] > reached[1] + 0.2

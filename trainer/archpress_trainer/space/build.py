@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from archpress_trainer.space.graph import INPUT, Architecture, Layer
 from archpress_trainer.space.shapes import Shape, elements
@@ -76,6 +77,19 @@ class _UncastConvolution(nn.Conv2d):
             return super().forward(images.float())
 
 
+class _SubsampledConvolution(nn.Conv2d):
+    """A 1x1 convolution with a stride, as one without it over the pixels that it reads.
+
+    On CPUs with AVX2, oneDNN's gradient of such a one with fewer than 8 input channels writes past
+    its buffer and ends the process (https://github.com/uxlfoundation/oneDNN/issues/6035).
+    """
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        down, right = self.stride
+        pixels = images[:, :, ::down, ::right]
+        return functional.conv2d(pixels, self.weight, self.bias, groups=self.groups)
+
+
 class _Concat(nn.Module):
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         return torch.cat(inputs, dim=1)
@@ -89,8 +103,7 @@ class _GlobalAveragePool(nn.Module):
 def _module(layer: Layer, in_shape: Shape) -> nn.Module:
     match layer.kind:
         case LayerKind.CONVOLUTION:
-            kind = _UncastConvolution if layer.stride > min(in_shape[1:]) else nn.Conv2d
-            return kind(
+            return _convolution(layer, in_shape)(
                 in_shape[0],
                 layer.out_channels,
                 layer.kernel,
@@ -133,6 +146,12 @@ def _module(layer: Layer, in_shape: Shape) -> nn.Module:
             return nn.GELU()
         case LayerKind.TANH:
             return nn.Tanh()
+
+
+def _convolution(layer: Layer, in_shape: Shape) -> type[nn.Conv2d]:
+    if layer.kernel == 1 and layer.stride > 1 and layer.padding == 0:
+        return _SubsampledConvolution
+    return _UncastConvolution if layer.stride > min(in_shape[1:]) else nn.Conv2d
 
 
 def _last_uses(architecture: Architecture) -> dict[int, int]:

@@ -22,28 +22,34 @@ def can_narrow(architecture: Architecture) -> bool:
     )
 
 
-def narrowed(network: Network, widths: Sequence[int]) -> Network:
-    """Return a copy of a trained network, on the CPU, with fewer channels in its width groups.
+def narrowed(network: Network, architecture: Architecture) -> Network:
+    """Return a network of an architecture, on the CPU, with the weights of a wider trained one.
 
-    Of each group the channels with the largest norms stay, in their order. Statistics of
+    Of each width group the channels with the largest norms stay, in their order. Statistics of
     normalisations come along.
 
     Args:
         network: trained; `can_narrow` holds for its architecture.
-        widths: of the free `WidthGroups`, each at most what it is.
+        architecture: that of the network with fewer channels in its free `WidthGroups`.
 
     Raises:
-        ValueError: a width is larger than the group's.
+        ValueError: the architecture differs in more, or is wider.
     """
     groups = WidthGroups(network.architecture)
+    if len(architecture.layers) != len(network.layers):
+        raise ValueError(f"there are {len(architecture.layers)} layers, not {len(network.layers)}")
+    widths = [architecture.layers[place].out_channels for place, *_ in groups.places]
+    if groups.with_widths(widths) != architecture:
+        raise ValueError("the architecture differs from the network's in more than widths")
     kept = [torch.arange(channels) for channels in groups.channels(groups.widths)]
     for slot, (norms, width) in enumerate(zip(channel_norms(network), widths, strict=True), 1):
         if width > len(norms):
-            raise ValueError(f"width group {slot - 1} has {len(norms)} channels, not {width}")
+            place = groups.places[slot - 1][0]
+            raise ValueError(f"layer {place} has {len(norms)} channels, fewer than {width}")
         kept[slot] = norms.topk(width).indices.sort().values
     for slot in range(len(kept)):
         kept[slot] = _joined(groups, slot, kept)
-    result = build(groups.with_widths(widths))
+    result = build(architecture)
     for index, (before, after) in enumerate(zip(network.layers, result.layers, strict=True)):
         layer = network.architecture.layers[index]
         own = kept[groups.slots[index + 1]]

@@ -1,0 +1,59 @@
+"""The heir: the input network with narrower layers, which starts from its trained weights."""
+
+from __future__ import annotations
+
+from archpress_server.compress.latency_budget import LatencyLimit
+from archpress_server.compress.types import Candidate, Method, Request
+from archpress_trainer.embedding.codec import OutsideSpaceError
+from archpress_trainer.embedding.interface import Embedding
+from archpress_trainer.space.costs import count
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.reading_form import reading_form
+from archpress_trainer.space.width_groups import WidthGroups
+from archpress_trainer.space.widths import SizeBudget, fit_widths
+from archpress_trainer.training.inheritance import can_narrow
+
+_SMALLEST = 8
+
+
+def find_heir(
+    request: Request,
+    embedding: Embedding,
+    budget: SizeBudget,
+    limit: LatencyLimit | None,
+    rank: int,
+) -> Candidate | None:
+    """Return the input network narrowed to the limits, as the last candidate.
+
+    None where it keeps to the limits as it is, no widths do, the method is the paper's, or the
+    embedding cannot read the network.
+
+    Args:
+        request: checked.
+        embedding: predicts it, as a network that is trained from scratch.
+        budget: the request's limits on size.
+        limit: the request's limit on latency.
+        rank: its place among the candidates.
+    """
+    wide = request.architecture
+    if request.method is Method.PAPER or not can_narrow(wide):
+        return None
+    if budget.holds(count(wide)) and (limit is None or limit.holds(wide)):
+        return None
+    narrow = _narrow(wide, budget, limit)
+    if narrow is None:
+        return None
+    try:
+        (prediction,) = embedding.predict([reading_form(narrow)])
+    except OutsideSpaceError:
+        return None
+    return Candidate(narrow, count(narrow), prediction, rank, inherits=True)
+
+
+def _narrow(
+    wide: Architecture, budget: SizeBudget, limit: LatencyLimit | None
+) -> Architecture | None:
+    smallest = min([_SMALLEST, *WidthGroups(wide).widths])
+    if limit is None:
+        return fit_widths(wide, budget, smallest=smallest, max_scale=1.0)
+    return limit.fit_widths(wide, budget, smallest=smallest, max_scale=1.0)

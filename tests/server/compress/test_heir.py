@@ -1,0 +1,86 @@
+"""The input network narrowed to the limits of a request."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from archpress_server.compress.latency_budget import LatencyLimit
+from archpress_server.compress.latency_table import LatencyTable, LayerLatency
+from archpress_server.compress.planning import plan
+from archpress_server.compress.types import Budget, Candidate, Method, Request
+from archpress_trainer.embedding.artifact import load
+from archpress_trainer.embedding.interface import Embedding
+from archpress_trainer.space.architecture_space import RESIDUAL_KINDS
+from archpress_trainer.space.costs import count
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layers import batch_norm, conv, global_average_pool, linear, relu
+from archpress_trainer.space.width_groups import WidthGroups
+from tests.trainer.nets import residual_net, small_net
+
+NET = small_net(32)
+
+
+@pytest.fixture(scope="module")
+def embedding(tiny_residual_embedding: Path) -> Embedding:
+    return load(tiny_residual_embedding)
+
+
+def heir(embedding: Embedding, network: Architecture, budget: Budget) -> Candidate | None:
+    return plan(Request(network, "tiny", budget), embedding, 2).heir
+
+
+@pytest.mark.parametrize("network", [NET, residual_net(24)], ids=["chain", "residual"])
+@pytest.mark.parametrize("share", [0.7, 0.3])
+def test_it_uses_the_budget_with_the_inputs_layers(
+    embedding: Embedding, network: Architecture, share: float
+) -> None:
+    found = heir(embedding, network, Budget(max_params_ratio=share))
+    assert found is not None
+    assert found.inherits
+    assert found.rank == 3
+    limit = share * count(network).params
+    assert 0.6 * limit <= found.costs.params <= limit
+    assert found.costs == count(found.architecture)
+    assert [la.kind for la in found.architecture.layers] == [la.kind for la in network.layers]
+    pairs = zip(WidthGroups(found.architecture).widths, WidthGroups(network).widths, strict=True)
+    assert all(narrow <= wide for narrow, wide in pairs)
+
+
+def test_layers_that_are_narrow_already_stay_so(embedding: Embedding) -> None:
+    layers = (conv(4, 3), batch_norm(), relu(), conv(64, 3), batch_norm(), relu())
+    network = Architecture((1, 12, 12), 4, (*layers, global_average_pool(), linear(4)))
+    found = heir(embedding, network, Budget(max_params_ratio=0.5))
+    assert found is not None
+    assert found.architecture.layers[0].out_channels <= 4
+
+
+def test_it_keeps_to_a_table_of_latencies(embedding: Embedding) -> None:
+    table = LatencyTable(tuple(LayerLatency(kind, None, 0.0, 1e-9) for kind in RESIDUAL_KINDS))
+    whole = LatencyLimit(1.0, table, exact=True).seconds(NET)
+    budget = Budget(max_latency_seconds=0.6 * whole)
+    request = Request(NET, "tiny", budget, latency_table=table)
+    found = plan(request, embedding, 2).heir
+    assert found is not None
+    assert LatencyLimit(0.6 * whole, table, exact=True).holds(found.architecture)
+
+
+def test_there_is_none_where_the_input_keeps_to_the_limits(embedding: Embedding) -> None:
+    assert heir(embedding, NET, Budget(max_params=count(NET).params)) is None
+    assert heir(embedding, NET, Budget()) is None
+
+
+def test_there_is_none_for_the_papers_method(embedding: Embedding) -> None:
+    request = Request(NET, "tiny", Budget(max_params=3_000), method=Method.PAPER)
+    assert plan(request, embedding, 2).heir is None
+    assert plan(replace(request, method=Method.DEFAULT), embedding, 2).heir is not None
+
+
+def test_there_is_none_where_nothing_can_be_predicted(embedding: Embedding) -> None:
+    most = embedding.manifest.space.max_layers
+    deep = Architecture(
+        (1, 12, 12), 4, (*[conv(32, 3), relu()] * most, global_average_pool(), linear(4))
+    )
+    assert heir(embedding, deep, Budget(max_params_ratio=0.2)) is None

@@ -1,0 +1,153 @@
+"""Trainings of candidates and of the heir, on a small real data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+import torch
+
+from archpress_server.compress.effort import EffortPlan
+from archpress_server.compress.input_net import TrainedInput, train_input
+from archpress_server.compress.retrain import Trained, retrain
+from archpress_server.compress.types import Candidate, CompressionError, Progress, Reason
+from archpress_trainer.data.dataset import Normalisation, TrainingData
+from archpress_trainer.data.registry import DataSources
+from archpress_trainer.embedding.prediction import Prediction
+from archpress_trainer.space.build import build
+from archpress_trainer.space.costs import count
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layers import batch_norm, conv, linear, max_pool, relu
+from archpress_trainer.training.device import Compute
+from archpress_trainer.training.inheritance import narrowed
+from archpress_trainer.training.loop import accuracy
+from archpress_trainer.training.recipe import Recipe
+
+SOON = Recipe("final", 3, batch_size=32, learning_rate=0.05)
+# So slow that a network stays what it began as.
+IDLE = replace(SOON, epochs=1, learning_rate=1e-9)
+WILD = replace(SOON, epochs=1, learning_rate=1e30)
+
+
+@dataclass
+class Recorder:
+    candidates: list[Candidate] = field(default_factory=list)
+    seen: list[Progress] = field(default_factory=list)
+
+    def progress(self, progress: Progress) -> None:
+        self.seen.append(progress)
+
+    def candidate(self, candidate: Candidate) -> None:
+        self.candidates.append(candidate)
+
+    def warning(self, text: str) -> None:
+        raise AssertionError(text)
+
+    def should_stop(self) -> bool:
+        return False
+
+
+def net(width: int) -> Architecture:
+    """Return a network whose classifier reads places, as the tiny images need it."""
+    layers = (conv(width, 3), batch_norm(), relu(), max_pool(), linear(4))
+    return Architecture((1, 12, 12), 4, layers)
+
+
+def candidate(width: int, rank: int, *, inherits: bool = False) -> Candidate:
+    architecture = net(width)
+    prediction = Prediction(0.8, 0.7, 0.9)
+    return Candidate(architecture, count(architecture), prediction, rank, inherits=inherits)
+
+
+CANDIDATES = (candidate(6, 1), candidate(5, 2), candidate(8, 3, inherits=True))
+
+
+def effort(final: Recipe, rounds: Recipe = IDLE) -> EffortPlan:
+    return EffortPlan(2, rounds, 200, final, training_seeds=2)
+
+
+@pytest.fixture(scope="module")
+def data(tiny_sources: DataSources) -> TrainingData:
+    return tiny_sources.load("tiny").split()
+
+
+@pytest.fixture(scope="module")
+def source(data: TrainingData, cpu: Compute) -> TrainedInput:
+    return train_input(net(16), data, effort(SOON), 0, cpu, Recorder())
+
+
+def run(
+    data: TrainingData,
+    cpu: Compute,
+    plan: EffortPlan,
+    source: TrainedInput | None,
+    candidates: tuple[Candidate, ...] = CANDIDATES,
+) -> tuple[Trained, Recorder]:
+    recorder = Recorder()
+    return retrain(candidates, data, plan, 0, cpu, recorder, source), recorder
+
+
+def test_the_heir_starts_from_the_inputs_weights(
+    data: TrainingData, source: TrainedInput, cpu: Compute
+) -> None:
+    trained, recorder = run(data, cpu, effort(IDLE), source)
+    assert trained.candidate.inherits
+    assert trained.candidate.chosen
+    start = narrowed(source.network, net(8))
+    expected = accuracy(start, data.validation, data.normalisation, cpu)
+    assert trained.candidate.validation_accuracy == pytest.approx(expected, abs=0.05)
+    assert expected > 0.5
+    assert len(trained.seed_accuracies) == 2
+    # Rounds train those that start from nothing.
+    assert {c.rank for c in trained.first_round} == {1, 2}
+    in_full = recorder.candidates[-2:]
+    assert [(c.inherits, c.chosen) for c in in_full] == [(False, False), (True, True)]
+    assert recorder.seen[-1].step == recorder.seen[-1].total_steps
+
+
+def test_the_better_one_on_validation_images_is_returned(
+    data: TrainingData, source: TrainedInput, cpu: Compute
+) -> None:
+    # One channel knows little, and learns little.
+    heir = candidate(1, 3, inherits=True)
+    trained, recorder = run(data, cpu, effort(SOON), source, (*CANDIDATES[:2], heir))
+    assert not trained.candidate.inherits
+    by_rank = {c.rank: c.validation_accuracy or 0.0 for c in recorder.candidates}
+    assert by_rank[trained.candidate.rank] > by_rank[3] > 0
+    assert [c.chosen for c in recorder.candidates[-2:]] == [True, False]
+
+
+def test_without_the_inputs_weights_the_heir_is_passed_over(
+    data: TrainingData, cpu: Compute
+) -> None:
+    trained, recorder = run(data, cpu, effort(SOON), None)
+    assert not trained.candidate.inherits
+    assert {c.rank for c in recorder.candidates} == {1, 2}
+
+
+def test_the_heir_is_there_where_all_others_diverge(
+    data: TrainingData, source: TrainedInput, cpu: Compute
+) -> None:
+    trained, _ = run(data, cpu, effort(SOON, rounds=WILD), source)
+    assert trained.candidate.inherits
+    with pytest.raises(CompressionError, match="all 3 candidates diverged") as error:
+        run(data, cpu, effort(WILD, rounds=WILD), source)
+    assert error.value.reason is Reason.TRAINING_DIVERGED
+
+
+def test_a_heir_alone_is_trained(data: TrainingData, source: TrainedInput, cpu: Compute) -> None:
+    trained, _ = run(data, cpu, effort(SOON), source, CANDIDATES[2:])
+    assert trained.candidate.rank == 3
+    assert trained.first_round == ()
+
+
+def test_weights_are_bequeathed_for_images_of_another_scale(cpu: Compute) -> None:
+    network = build(net(8), torch.Generator().manual_seed(0)).eval()
+    own = Normalisation((0.2,), (0.5,))
+    source = TrainedInput(network, own, 0.9)
+    assert source.bequeathed(own) is network
+    # Of the same mean, so that nothing is shifted.
+    wanted = Normalisation((0.2,), (0.1,))
+    images = torch.rand(3, 1, 12, 12)
+    heir = source.bequeathed(wanted)
+    torch.testing.assert_close(heir((images - 0.2) / 0.1), network((images - 0.2) / 0.5))
