@@ -21,6 +21,7 @@ from quiet import Quiet
 from removal_policy import PolicySettings, RemovalSearch
 
 from archpress_server.compress.effort import EffortPlan
+from archpress_server.compress.heir import find_heir
 from archpress_server.compress.planning import plan
 from archpress_server.compress.retrain import retrain
 from archpress_server.compress.types import Budget, Candidate, Request
@@ -31,6 +32,7 @@ from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.widths import SizeBudget, fit_widths
 from archpress_trainer.training.device import Compute
+from archpress_trainer.training.inheritance import narrowed
 from archpress_trainer.training.loop import Status, train
 from archpress_trainer.training.recipe import Recipe
 
@@ -41,7 +43,7 @@ class Comparison:
 
     `recipe` trains every final network, for as many epochs as `work` allows, `round_recipe` what a
     search tries; `our_search_share` and `policy_search_share` of the work go into the short
-    trainings of the two methods that search.
+    trainings of the two methods that search. Ours plans for `full_epochs` of its winner at least.
     """
 
     data: TrainingData
@@ -52,6 +54,7 @@ class Comparison:
     source: InputNetwork
     embedding: Embedding
     candidates: int = 4
+    full_epochs: int = 16
     our_search_share: float = 1 / 3
     policy_search_share: float = 1 / 2
     student_images: int = 6_000
@@ -137,14 +140,22 @@ def layer_removal(comparison: Comparison, max_params: int, seed: int) -> Outcome
     )
 
 
+def heir(comparison: Comparison, max_params: int, seed: int) -> Outcome:
+    """Narrow the input network to its strongest channels, as a job does, and go on training."""
+    request = _request(comparison, max_params, seed)
+    found = find_heir(request, comparison.embedding, SizeBudget(max_params), None, 1)
+    if found is None:
+        raise ValueError(f"the input network cannot be narrowed to {max_params} parameters")
+    network = narrowed(comparison.source.network, found.architecture)
+    return _finished(comparison, network, comparison.work, seed)
+
+
 def ours(comparison: Comparison, max_params: int, seed: int) -> Outcome:
-    """Plan in the embedding, halve the candidates by short trainings, train the winner."""
-    request = Request(
-        comparison.source.network.architecture,
-        comparison.embedding.manifest.dataset,
-        Budget(max_params=max_params),
-        seed=seed,
-    )
+    """Plan in the embedding, halve the candidates by short trainings, train the winner.
+
+    The plan is for networks whose final training fits into the work that is left.
+    """
+    request = _request(comparison, max_params, seed)
     found = plan(request, comparison.embedding, comparison.candidates)
     effort = _effort(comparison, found.candidates)
     images = len(comparison.data.first(effort.round_images).train)
@@ -178,6 +189,7 @@ def ours(comparison: Comparison, max_params: int, seed: int) -> Outcome:
 
 METHODS: Mapping[str, Method] = {
     "ours": ours,
+    "heir": heir,
     "pruning": pruning,
     "global-pruning": global_pruning,
     "distillation": distillation,
@@ -235,6 +247,17 @@ def _scaled(comparison: Comparison, max_params: int) -> Architecture:
     if scaled is None:
         raise ValueError(f"the input network cannot be scaled to {max_params} parameters")
     return scaled
+
+
+def _request(comparison: Comparison, max_params: int, seed: int) -> Request:
+    final_work = comparison.work * (1 - comparison.our_search_share)
+    most = int(final_work / (len(comparison.data.train) * comparison.full_epochs))
+    return Request(
+        comparison.source.network.architecture,
+        comparison.embedding.manifest.dataset,
+        Budget(max_params=max_params, max_macs=most),
+        seed=seed,
+    )
 
 
 def _pruning(comparison: Comparison, max_params: int, seed: int, *, everywhere: bool) -> Outcome:
