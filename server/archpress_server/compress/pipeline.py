@@ -116,7 +116,8 @@ def compress(
     delivery = Delivery(request, dataset, data, observer, threads, files)
     best = front[0]
     first = delivery.certified(best)
-    next_best = _next_best(best, ladder.sizes[0])
+    trainable = [c for c in ladder.sizes[0] if source is not None or not c.inherits]
+    next_best = _next_best(best, trainable)
     if too_slow(first, request) and next_best is not None:
         observer.warning("the network measured over max_latency; the next candidate is trained")
         other = retrain([next_best], data, effort, seed, compute, observer, source, checkpoints)

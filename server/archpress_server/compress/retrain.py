@@ -78,7 +78,7 @@ def retrain(
     both = [winner, *(_in_full(session, heir) for heir in heirs)]
     finished = [trained for trained in both if trained is not None]
     if not finished:
-        raise _diverged(candidates)
+        raise _diverged([*searched, *heirs])
     best = max(finished, key=lambda trained: trained.candidate.validation_accuracy or 0.0)
     for trained in finished:
         observer.candidate(replace(trained.candidate, chosen=trained is best))

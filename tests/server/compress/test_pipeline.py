@@ -307,6 +307,32 @@ def test_a_network_that_certifies_too_slow_gives_way_to_the_next(
     assert error.value.nearest_budget == replace(request.budget, max_latency_seconds=9.0)
 
 
+def test_an_heir_without_weights_is_no_next_candidate(
+    tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*arguments: Any, **options: Any) -> Certificate:
+        found = certify(*arguments, **options)
+        return replace(found, latency=replace(found.latency, median_seconds=9.0))
+
+    monkeypatch.setattr(delivery, "certify", slow)
+    dataset = tiny_sources.load("tiny")
+    ignorant = replace(given_input(build(NET), None, dataset.split(), cpu), validation_accuracy=0.0)
+    recorder = Recorder()
+    with pytest.raises(CompressionError) as error:
+        compress(
+            Request(NET, "tiny", Budget(max_params=3_000, max_latency_seconds=1.0)),
+            load(tiny_embedding),
+            dataset,
+            recorder,
+            threads=1,
+            effort=replace(SHORT, trained_candidates=1),
+            compute=cpu,
+            input_network=ignorant,
+        )
+    assert error.value.reason is Reason.BUDGET_UNREACHABLE
+    assert [c.inherits for c in recorder.candidates] == [False, True, False]
+
+
 def test_optimism_is_told_where_rounds_are_as_labels(
     tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute
 ) -> None:
