@@ -42,6 +42,15 @@ class EffortPlan:
         affordable = int(self.final_work_macs / (macs * images))
         return replace(recipe, epochs=max(_FEWEST_EPOCHS, min(recipe.epochs, affordable)))
 
+    def affordable_macs(self, images: int) -> int | None:
+        """Return the MACs up to which a network gets all epochs of the final recipe.
+
+        None is without a bound.
+        """
+        if self.final_work_macs is None:
+            return None
+        return int(self.final_work_macs / (images * self.final_recipe.epochs))
+
     def first_round_is_at(self, fidelity: Fidelity) -> bool:
         """Return whether the first round trains as labels of this fidelity were trained."""
         recipe = self.round_recipe

@@ -6,10 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from archpress_server.compress.affordable import affordable
 from archpress_server.compress.checkpoints import NO_CHECKPOINTS, CheckpointStore
 from archpress_server.compress.delivery import Delivery
 from archpress_server.compress.effort import EffortPlan, effort_plan
 from archpress_server.compress.front import (
+    Ladder,
     kept_ladder,
     plan_sizes,
     retrain_sizes,
@@ -28,6 +30,7 @@ from archpress_server.compress.types import (
     Progress,
     Reason,
     Request,
+    RequestError,
     StoppedError,
 )
 from archpress_server.compress.verdict import judge, slower_warning, too_slow
@@ -77,11 +80,11 @@ def compress(
     )
     effort = replace(effort, training_seeds=max(effort.training_seeds, request.training_seeds))
     observer.progress(Progress(Phase.VALIDATE, message=f"embedding {embedding.manifest.name}"))
-    most, watched = effort.trained_candidates, _Watched(observer)
+    data, seed = dataset.split(), request.seed
     with_heirs = effort.teaches or input_network is not None
     ladder = kept_ladder(
         checkpoints,
-        lambda: plan_sizes(request, embedding, most, with_heirs=with_heirs, on_progress=watched),
+        lambda: _planned(request, embedding, effort, len(data.train), with_heirs, observer),
     )
     if not ladder.sizes:
         raise CompressionError(
@@ -92,7 +95,6 @@ def compress(
     for candidates in ladder.sizes:
         for candidate in candidates:
             observer.candidate(candidate)
-    data, seed = dataset.split(), request.seed
     before, source = None, input_network
     if source is None and (effort.teaches or request.budget.max_accuracy_drop is not None):
         source = train_input(
@@ -150,6 +152,25 @@ def compress(
     if slower is not None:
         observer.warning(slower)
     return judge(result, request)
+
+
+def _planned(
+    request: Request,
+    embedding: Embedding,
+    effort: EffortPlan,
+    images: int,
+    with_heirs: bool,
+    observer: Observer,
+) -> Ladder:
+    """Return candidates that the effort can train for all its epochs, else what there is."""
+    most, watched = effort.trained_candidates, _Watched(observer)
+    preferred = affordable(request, effort, images)
+    try:
+        return plan_sizes(preferred, embedding, most, with_heirs=with_heirs, on_progress=watched)
+    except RequestError:
+        if preferred is request:
+            raise
+    return plan_sizes(request, embedding, most, with_heirs=with_heirs, on_progress=watched)
 
 
 def _if_good(source: TrainedInput, best: Candidate, observer: Observer) -> TrainedInput | None:

@@ -363,6 +363,23 @@ def test_optimism_is_told_where_rounds_are_as_labels(
     assert result.optimism == pytest.approx(sum(differences) / 2)
 
 
+@pytest.mark.parametrize("affordable", [60_000, 10], ids=["possible", "impossible"])
+def test_candidates_can_be_trained_for_all_epochs_where_there_are_such(
+    tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute, affordable: int
+) -> None:
+    dataset = tiny_sources.load("tiny")
+    brief = replace(SHORT.final_recipe, epochs=1)
+    work = affordable * len(dataset.split().train) + 1.0
+    effort = replace(SHORT, final_recipe=brief, final_work_macs=work)
+    recorder = Recorder()
+    request = Request(NET, "tiny", Budget(max_params=3_000))
+    compress(
+        request, load(tiny_embedding), dataset, recorder, threads=1, effort=effort, compute=cpu
+    )
+    most = max(candidate.costs.macs for candidate in recorder.candidates)
+    assert (most <= affordable) == (affordable > 10)
+
+
 def test_a_drafts_rounds_are_as_the_labels_of_fashion_mnist() -> None:
     draft = effort_plan(Effort.DRAFT, Method.DEFAULT, "fashion-mnist", (1, 28, 28))
     assert draft.first_round_is_at(Fidelity(12_000, 3))
