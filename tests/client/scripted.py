@@ -120,13 +120,14 @@ def costs(params: int) -> architecture_pb2.Costs:
     )
 
 
-def candidate(rank: int) -> jobs_pb2.Candidate:
+def candidate(rank: int, *, inherits: bool = False) -> jobs_pb2.Candidate:
     return jobs_pb2.Candidate(
         architecture=architecture(),
         costs=costs(40_000 + rank),
         predicted_accuracy=0.93,
         predicted_interval=jobs_pb2.Interval(lower=0.92, upper=0.94),
         rank=rank,
+        inherits=inherits,
     )
 
 
@@ -210,7 +211,7 @@ def log_of(job: jobs_pb2.Job, how: str = "succeeded") -> list[jobs_pb2.JobEvent]
     events = [
         jobs_pb2.JobEvent(snapshot=job),
         jobs_pb2.JobEvent(snapshot=running),
-        *(jobs_pb2.JobEvent(candidate=candidate(rank)) for rank in (1, 2)),
+        *(jobs_pb2.JobEvent(candidate=candidate(rank, inherits=rank == 2)) for rank in (1, 2)),
         *(jobs_pb2.JobEvent(progress=step) for step in steps),
         jobs_pb2.JobEvent(log=jobs_pb2.LogLine(text="a line [not markup]")),
         jobs_pb2.JobEvent(completed=final_job(job, how)),

@@ -55,6 +55,8 @@ def test_compress_to_a_file(run: Any, server: ScriptedServer, tmp_path: Path) ->
     ):
         assert text in done.stdout, text
     assert "retrain" in done.stderr
+    assert "candidate 1: 40,001 parameters" in done.stderr
+    assert "candidate 2, the input narrowed: 40,002 parameters" in done.stderr
     assert "info: a line [not markup]" in done.stderr
     assert dict(server.asked("CreateJob")[0].spec.labels) == {"team": "a"}
 
