@@ -25,7 +25,9 @@ from archpress_trainer.training.recipe import (
     ids=lambda recipe: recipe.name,
 )
 def test_json_round_trip(recipe: Recipe) -> None:
-    again = Recipe.from_json(json.loads(json.dumps(recipe.to_json())))
+    record = json.loads(json.dumps(recipe.to_json()))
+    assert record == recipe.to_json()
+    again = Recipe.from_json(record)
     assert again == recipe
     assert isinstance(again.optimizer, Optimizer)
     assert isinstance(again.schedule, Schedule)

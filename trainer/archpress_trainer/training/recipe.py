@@ -55,7 +55,7 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data."""
-        return asdict(self)
+        return {**asdict(self), "milestones": list(self.milestones)}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Recipe:
