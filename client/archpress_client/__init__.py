@@ -66,6 +66,7 @@ from archpress_client._types import (
     QuantizedModel,
     Result,
     UploadedModel,
+    Waypoint,
 )
 
 __all__ = [
@@ -133,4 +134,5 @@ __all__ = [
     "UnavailableError",
     "UnsupportedError",
     "UploadedModel",
+    "Waypoint",
 ]

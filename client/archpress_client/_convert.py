@@ -35,6 +35,7 @@ from archpress_client._types import (
     QuantizedModel,
     Result,
     UploadedModel,
+    Waypoint,
 )
 from archpress_proto.v1 import (
     architecture_pb2,
@@ -254,6 +255,16 @@ def progress_from_proto(message: jobs_pb2.Progress) -> Progress:
         accuracy=_optional(message, "accuracy"),
         eta_seconds=_seconds(message, "eta"),
         message=message.message,
+        waypoint=_waypoint(message),
+    )
+
+
+def _waypoint(message: jobs_pb2.Progress) -> Waypoint | None:
+    if not message.HasField("waypoint"):
+        return None
+    point = message.waypoint
+    return Waypoint(
+        predicted_accuracy=point.predicted_accuracy, expected_params=point.expected_params
     )
 
 

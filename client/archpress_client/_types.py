@@ -121,6 +121,14 @@ class JobSpec:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Waypoint:
+    """What the embedding predicts where the descents stand: medians over all of them."""
+
+    predicted_accuracy: float
+    expected_params: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
     """How far a job is; what a step is depends on the phase."""
 
@@ -134,6 +142,8 @@ class Progress:
     eta_seconds: float | None
     """Until the job ends."""
     message: str
+    waypoint: Waypoint | None
+    """In the phase of the descent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ from google.protobuf.descriptor import EnumDescriptor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archpress_client import CompletedEvent, Effort, JobState, Method, Model, Phase
+from archpress_client import CompletedEvent, Effort, JobState, Method, Model, Phase, Waypoint
 from archpress_client._convert import (
     event_from_proto,
     job_from_proto,
@@ -60,6 +60,10 @@ def test_unknown_numbers_are_unknown() -> None:
 def test_unset_is_none_and_zero_is_zero() -> None:
     assert progress_from_proto(jobs_pb2.Progress()).loss is None
     assert progress_from_proto(jobs_pb2.Progress(loss=0.0)).loss == 0.0
+    assert progress_from_proto(jobs_pb2.Progress()).waypoint is None
+    point = jobs_pb2.Waypoint(predicted_accuracy=0.9, expected_params=48e3)
+    found = progress_from_proto(jobs_pb2.Progress(waypoint=point)).waypoint
+    assert found == Waypoint(predicted_accuracy=0.9, expected_params=48e3)
     assert job_from_proto(jobs_pb2.Job(), NO_SOURCE).start_time is None
 
 

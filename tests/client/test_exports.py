@@ -19,7 +19,7 @@ def test_names_are_pinned() -> None:
     }
     assert found == set(archpress_client.__all__)
     assert sorted(archpress_client.__all__) == archpress_client.__all__
-    assert len(archpress_client.__all__) == 64
+    assert len(archpress_client.__all__) == 65
 
 
 def test_no_type_of_grpc_or_protobuf_is_public() -> None:

@@ -732,6 +732,7 @@ class Progress(_message.Message):
     ACCURACY_FIELD_NUMBER: _builtins.int
     ETA_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    WAYPOINT_FIELD_NUMBER: _builtins.int
     phase: Global___Phase.ValueType
     """The current phase."""
     step: _builtins.int
@@ -752,6 +753,10 @@ class Progress(_message.Message):
         unknown.
         """
 
+    @_builtins.property
+    def waypoint(self) -> Global___Waypoint:
+        """In PHASE_DESCEND: where the descents stand."""
+
     def __init__(
         self,
         *,
@@ -762,10 +767,11 @@ class Progress(_message.Message):
         accuracy: _builtins.float | None = ...,
         eta: _duration_pb2.Duration | None = ...,
         message: _builtins.str = ...,
+        waypoint: Global___Waypoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accuracy", b"_accuracy", "_loss", b"_loss", "accuracy", b"accuracy", "eta", b"eta", "loss", b"loss"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accuracy", b"_accuracy", "_loss", b"_loss", "accuracy", b"accuracy", "eta", b"eta", "loss", b"loss", "waypoint", b"waypoint"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accuracy", b"_accuracy", "_loss", b"_loss", "accuracy", b"accuracy", "eta", b"eta", "loss", b"loss", "message", b"message", "phase", b"phase", "step", b"step", "total_steps", b"total_steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accuracy", b"_accuracy", "_loss", b"_loss", "accuracy", b"accuracy", "eta", b"eta", "loss", b"loss", "message", b"message", "phase", b"phase", "step", b"step", "total_steps", b"total_steps", "waypoint", b"waypoint"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accuracy: _TypeAlias = _typing.Literal["accuracy"]  # noqa: Y015
     _WhichOneofArgType__accuracy: _TypeAlias = _typing.Literal["_accuracy", b"_accuracy"]  # noqa: Y015
@@ -777,6 +783,32 @@ class Progress(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__loss) -> _WhichOneofReturnType__loss | None: ...
 
 Global___Progress: _TypeAlias = Progress  # noqa: Y015
+
+@_typing.final
+class Waypoint(_message.Message):
+    """What the embedding predicts where the descents stand: medians over all of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREDICTED_ACCURACY_FIELD_NUMBER: _builtins.int
+    EXPECTED_PARAMS_FIELD_NUMBER: _builtins.int
+    predicted_accuracy: _builtins.float
+    """Accuracy after as much training as the embedding's population had."""
+    expected_params: _builtins.float
+    """Parameters, in expectation over what the point may decode to."""
+    def __init__(
+        self,
+        *,
+        predicted_accuracy: _builtins.float = ...,
+        expected_params: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_params", b"expected_params", "predicted_accuracy", b"predicted_accuracy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Waypoint: _TypeAlias = Waypoint  # noqa: Y015
 
 @_typing.final
 class Candidate(_message.Message):

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from archpress_trainer.embedding.interface import Embedding
+from archpress_server.compress.types import Waypoint
+from archpress_trainer.embedding.interface import Embedding, PointPrediction
 from archpress_trainer.space.widths import SizeBudget
 
 
@@ -49,7 +50,7 @@ def descend(
     settings: DescentSettings,
     *,
     cost_pull: torch.Tensor | None = None,
-    on_step: Callable[[int, float], None] | None = None,
+    on_step: Callable[[int, float, Waypoint | None], None] | None = None,
 ) -> Descent:
     """Move every start down the objective at once.
 
@@ -64,14 +65,16 @@ def descend(
         settings: step count and weights.
         cost_pull: without a limit, the weight of each start on its log parameters, `(starts,)`
             (lambda of eq. 16).
-        on_step: told of step and mean objective.
+        on_step: told of each step, with the mean objective and where the starts were before it,
+            if that is a number.
     """
     started = time.perf_counter()
     points = starts.clone().requires_grad_(True)
     optimizer = torch.optim.Adam([points], lr=settings.learning_rate)
     curve: list[float] = []
     for step in range(settings.steps):
-        values = _objective(embedding, points, budget, settings, cost_pull)
+        predicted = embedding.at(points)
+        values = _objective(predicted, budget, settings, cost_pull)
         finite = values.isfinite()
         optimizer.zero_grad(set_to_none=True)
         # Starts are independent: a broken one must not stop the others.
@@ -82,22 +85,20 @@ def descend(
         mean = values[finite].mean().item() if bool(finite.any()) else math.nan
         curve.append(mean)
         if on_step is not None:
-            on_step(step + 1, mean)
+            on_step(step + 1, mean, _waypoint(predicted))
     with torch.no_grad():
-        kept = _objective(embedding, points, budget, settings, cost_pull).isfinite()
+        kept = _objective(embedding.at(points), budget, settings, cost_pull).isfinite()
         result = points.detach()[kept]
     seconds = time.perf_counter() - started
     return Descent(result, tuple(curve), int((~kept).sum()), seconds)
 
 
 def _objective(
-    embedding: Embedding,
-    points: torch.Tensor,
+    predicted: PointPrediction,
     budget: SizeBudget,
     settings: DescentSettings,
     cost_pull: torch.Tensor | None,
 ) -> torch.Tensor:
-    predicted = embedding.at(points)
     cautious = predicted.accuracy - settings.caution * predicted.uncertainty
     values = functional.softplus(-cautious)
     limits = (
@@ -111,3 +112,9 @@ def _objective(
     if cost_pull is not None:
         values = values + cost_pull * predicted.log_params
     return values
+
+
+def _waypoint(predicted: PointPrediction) -> Waypoint | None:
+    accuracy = predicted.accuracy.detach().nanmedian().sigmoid().item()
+    params = predicted.log_params.detach().nanmedian().exp().item()
+    return Waypoint(accuracy, params) if math.isfinite(accuracy + params) else None

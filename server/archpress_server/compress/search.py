@@ -173,8 +173,8 @@ class Search:
             self._descended_to,
             settings.descent,
             cost_pull=pull,
-            on_step=lambda step, loss: self._report(
-                Progress(Phase.DESCEND, step, total, loss=loss)
+            on_step=lambda step, loss, waypoint: self._report(
+                Progress(Phase.DESCEND, step, total, loss=loss, waypoint=waypoint)
             ),
         )
         if descent.lost:

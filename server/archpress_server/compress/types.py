@@ -198,6 +198,14 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Waypoint:
+    """What is predicted where the descents stand: medians of accuracy and expected parameters."""
+
+    accuracy: float
+    params: float
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far a compression is; `total_steps` 0 while unknown."""
 
@@ -208,6 +216,7 @@ class Progress:
     accuracy: float | None = None
     eta_seconds: float | None = None
     message: str = ""
+    waypoint: Waypoint | None = None
 
 
 @dataclass(frozen=True, slots=True)

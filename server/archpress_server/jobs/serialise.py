@@ -23,6 +23,7 @@ from archpress_server.compress.types import (
     Progress,
     QuantizedModel,
     Request,
+    Waypoint,
 )
 from archpress_server.jobs.model import (
     EventKind,
@@ -117,12 +118,15 @@ def spec_from_text(text: str) -> JobSpec:
 
 def progress_to_json(progress: Progress) -> Json:
     """Return plain JSON data."""
-    return _shallow(progress)
+    return {**_shallow(progress), "waypoint": progress.waypoint and _shallow(progress.waypoint)}
 
 
 def progress_from_json(record: Json) -> Progress:
     """Inverse of `progress_to_json`."""
-    return Progress(**{**record, "phase": Phase(record["phase"])})
+    # Jobs of earlier versions have no waypoints.
+    point = record.get("waypoint")
+    waypoint = Waypoint(**point) if point else None
+    return Progress(**{**record, "phase": Phase(record["phase"]), "waypoint": waypoint})
 
 
 def result_to_json(result: JobResult) -> Json:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from archpress_server.compress.types import Candidate, Phase, Progress
+from archpress_server.compress.types import Candidate, Phase, Progress, Waypoint
 from archpress_server.jobs.model import Event, JobRecord, LogLine, Severity
 
 
@@ -44,6 +44,19 @@ class JobFacts:
             for number, (_, progress) in enumerate(self._progress(Phase.DESCEND), start=1)
             if progress.loss is not None
         )
+
+    @cached_property
+    def path(self) -> tuple[Waypoint, ...]:
+        """Where the descents went, from their starts on; of a repeated search, the first time."""
+        points: list[Waypoint] = []
+        last = 0
+        for _, progress in self._progress(Phase.DESCEND):
+            if progress.step <= last:
+                break
+            last = progress.step
+            if progress.waypoint is not None:
+                points.append(progress.waypoint)
+        return tuple(points)
 
     @cached_property
     def trainings(self) -> tuple[Training, ...]:

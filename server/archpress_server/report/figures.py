@@ -147,12 +147,39 @@ def descent_section(facts: JobFacts) -> Section:
         "descent",
         title,
         see="The objective of all starts in the embedding: what predicted accuracy lacks, and what "
-        "is over the budget (the paper's eq. 16 and 17).",
+        "is over the budget (the paper's eq. 16 and 17). Beside it what the embedding predicts on "
+        "the way, in the median of the starts.",
         distrust="Where it hardly falls, the candidates come from the population and the search "
         "around it rather than from the descent.",
         notes=(f"From {first:.3g} to {last:.3g}.",),
-        panels=(draw("descent-objective", "Mean objective of the descents", plot),),
+        panels=(draw("descent-objective", "Mean objective of the descents", plot), *_path(facts)),
     )
+
+
+def _path(facts: JobFacts) -> tuple[Panel, ...]:
+    """Return what is predicted on the way of the descents, if the log tells it."""
+    if len(facts.path) < 2:
+        return ()
+    params = np.array([point.params for point in facts.path])
+    accuracies = np.array([point.accuracy for point in facts.path])
+    limit = facts.job.spec.request.budget.max_params
+
+    def plot(axes: Axes) -> None:
+        scale = AccuracyScale.around(accuracies)
+        places = scale.place(accuracies)
+        axes.set_xscale("log")
+        axes.plot(params, places, "o-", color=BLUE, markersize=4)
+        axes.plot(params[-1:], places[-1:], "o", color=ORANGE, label="where they ended")
+        if limit is not None:
+            axes.axvline(limit, color=INK, linewidth=1, linestyle=(0, (4, 3)), label="budget")
+        label_counts(axes.xaxis)
+        scale.label(axes.yaxis)
+        axes.set_ylim(scale.limits)
+        axes.set_xlabel("expected parameters, logarithmic")
+        axes.set_ylabel("predicted accuracy")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+
+    return (draw("descent-path", "The way of the descents, medians of all starts", plot),)
 
 
 def training_section(facts: JobFacts) -> Section:

@@ -21,6 +21,7 @@ from archpress_server.compress.types import (
     Plan,
     Progress,
     QuantizedModel,
+    Waypoint,
 )
 from archpress_server.jobs.model import (
     ArtifactRecord,
@@ -231,7 +232,14 @@ def progress_to_proto(progress: Progress) -> pb.Progress:
         accuracy=progress.accuracy,
         eta=None if eta is None else duration(eta),
         message=progress.message,
+        waypoint=_waypoint(progress.waypoint),
     )
+
+
+def _waypoint(point: Waypoint | None) -> pb.Waypoint | None:
+    if point is None:
+        return None
+    return pb.Waypoint(predicted_accuracy=point.accuracy, expected_params=point.params)
 
 
 def candidate_to_proto(candidate: Candidate) -> pb.Candidate:

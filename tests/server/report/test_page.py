@@ -14,7 +14,7 @@ from archpress_server.report.page import render
 from tests.trainer.report.browser import browser_page, find_browser
 from tests.trainer.report.looks import CUT_TEXTS, PANELS, TOUCHING_TEXTS, colours
 
-PANEL_NAMES = ["candidates-plane", "descent-objective", "training-accuracy"]
+PANEL_NAMES = ["candidates-plane", "descent-objective", "descent-path", "training-accuracy"]
 
 
 class Reader(HTMLParser):
@@ -43,6 +43,8 @@ def test_facts_are_read_from_the_log(facts: JobFacts) -> None:
     assert [c.rank for c in facts.candidates] == list(range(1, len(facts.candidates) + 1))
     assert sum(c.chosen for c in facts.candidates) == 2
     assert len(facts.descent) >= 10
+    assert len(facts.path) == len(facts.descent)
+    assert all(0 < point.accuracy < 1 for point in facts.path)
     assert len(facts.trainings) >= 4
     final = [t for t in facts.trainings if "(final)" in t.name]
     assert [len(t.accuracies) for t in final] == [3, 3]

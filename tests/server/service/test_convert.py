@@ -23,6 +23,7 @@ from archpress_server.compress.types import (
     Phase,
     Progress,
     Request,
+    Waypoint,
 )
 from archpress_server.jobs.model import (
     EventKind,
@@ -171,6 +172,7 @@ def test_timestamps_are_exact_to_a_microsecond(time: float) -> None:
     [
         (EventKind.PROGRESS, Progress(Phase.RETRAIN, 3, 10, 0.5, 0.9, 12.5, "epoch 3")),
         (EventKind.PROGRESS, Progress(Phase.VALIDATE)),
+        (EventKind.PROGRESS, Progress(Phase.DESCEND, 3, 25, 0.5, waypoint=Waypoint(0.9, 48e3))),
         (EventKind.LOG, LogLine(Severity.WARNING, "odd")),
     ],
 )
