@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from archpress_server.compress.checks import size_budget
+from archpress_server.compress.decode import SearchSettings
+from archpress_server.compress.descent import DescentSettings
+from archpress_server.compress.heir import find_heir
 from archpress_server.compress.latency_budget import LatencyLimit
 from archpress_server.compress.latency_table import LatencyTable, LayerLatency
 from archpress_server.compress.planning import plan
+from archpress_server.compress.search import PlanSettings
 from archpress_server.compress.types import Budget, Candidate, Method, Request
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.interface import Embedding
@@ -28,8 +32,15 @@ def embedding(tiny_residual_embedding: Path) -> Embedding:
     return load(tiny_residual_embedding)
 
 
-def heir(embedding: Embedding, network: Architecture, budget: Budget) -> Candidate | None:
-    return plan(Request(network, "tiny", budget), embedding, 2).heir
+def heir(
+    embedding: Embedding,
+    network: Architecture,
+    budget: Budget,
+    limit: LatencyLimit | None = None,
+    method: Method = Method.DEFAULT,
+) -> Candidate | None:
+    sizes = size_budget(budget, count(network))
+    return find_heir(Request(network, "tiny", budget, method=method), embedding, sizes, limit, 3)
 
 
 @pytest.mark.parametrize("network", [NET, residual_net(24)], ids=["chain", "residual"])
@@ -60,11 +71,10 @@ def test_layers_that_are_narrow_already_stay_so(embedding: Embedding) -> None:
 def test_it_keeps_to_a_table_of_latencies(embedding: Embedding) -> None:
     table = LatencyTable(tuple(LayerLatency(kind, None, 0.0, 1e-9) for kind in RESIDUAL_KINDS))
     whole = LatencyLimit(1.0, table, exact=True).seconds(NET)
-    budget = Budget(max_latency_seconds=0.6 * whole)
-    request = Request(NET, "tiny", budget, latency_table=table)
-    found = plan(request, embedding, 2).heir
+    limit = LatencyLimit(0.6 * whole, table, exact=True)
+    found = heir(embedding, NET, Budget(max_latency_seconds=0.6 * whole), limit)
     assert found is not None
-    assert LatencyLimit(0.6 * whole, table, exact=True).holds(found.architecture)
+    assert limit.holds(found.architecture)
 
 
 def test_there_is_none_where_the_input_keeps_to_the_limits(embedding: Embedding) -> None:
@@ -73,9 +83,15 @@ def test_there_is_none_where_the_input_keeps_to_the_limits(embedding: Embedding)
 
 
 def test_there_is_none_for_the_papers_method(embedding: Embedding) -> None:
-    request = Request(NET, "tiny", Budget(max_params=3_000), method=Method.PAPER)
-    assert plan(request, embedding, 2).heir is None
-    assert plan(replace(request, method=Method.DEFAULT), embedding, 2).heir is not None
+    assert heir(embedding, NET, Budget(max_params=3_000), method=Method.PAPER) is None
+
+
+def test_a_plan_has_it_behind_its_candidates(embedding: Embedding) -> None:
+    budget = Budget(max_params=3_000)
+    quick = PlanSettings(2, descent=DescentSettings(1), search=SearchSettings(rounds=0))
+    found = plan(Request(NET, "tiny", budget), embedding, 2, settings=quick)
+    assert len(found.candidates) == 2
+    assert found.heir == heir(embedding, NET, budget)
 
 
 def test_there_is_none_where_nothing_can_be_predicted(embedding: Embedding) -> None:
