@@ -119,6 +119,8 @@ def test_fields_are_options_and_reach_the_settings() -> None:
     assert settings.nets == 30
     assert settings.autoencoder.nets == 400
     assert settings.autoencoder.iterations == 9
+    assert settings.unseen_nets == 400
+    assert settings_of(PRESETS[PresetName.QUICK], "tiny").unseen_nets == 4_000
 
 
 def test_the_papers_sampler_needs_the_papers_method(tiny: ImageDataset) -> None:

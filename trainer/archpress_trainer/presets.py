@@ -158,6 +158,8 @@ def settings_of(choices: Preset, name: str) -> BuildSettings:
         paper=replace(
             PaperSettings(), iterations=choices.paper_iterations or _paper_iterations(name)
         ),
+        # To sample more than the autoencoder learns from would be most of a small build.
+        unseen_nets=min(BuildSettings.unseen_nets, choices.autoencoder_nets),
     )
 
 
