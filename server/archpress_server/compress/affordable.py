@@ -14,8 +14,9 @@ def affordable(request: Request, effort: EffortPlan, images: int) -> Request:
     """Return a request for networks that the effort can train for all epochs of its recipe.
 
     Of equally many parameters, networks of more MACs are predicted to be better, but where the work
-    is bounded they get fewer epochs, which costs more than the MACs bring (ADR 29). It is the same
-    request where the effort has no bound, the limits imply this one, or parameters have none.
+    is bounded they get fewer epochs, which cost ResNet-20 more than the MACs brought (ADR 29). It
+    is the same request where the effort has no bound, the limits imply this one, or parameters have
+    none.
 
     Args:
         request: checked or not.

@@ -77,7 +77,6 @@ def _plane(facts: JobFacts) -> Panel:
         scale = AccuracyScale.around(
             lower, upper, near[:, 1], np.array([_measured(c) for c in measured] or [middle[0]])
         )
-        axes.set_xscale("log")
         axes.scatter(near[:, 0], scale.place(near[:, 1]), s=14, color=FAINT, alpha=0.7, linewidth=0)
         axes.vlines(params, scale.place(lower), scale.place(upper), color=BLUE, alpha=0.5)
         axes.plot(
@@ -101,17 +100,23 @@ def _plane(facts: JobFacts) -> Panel:
                 markeredgecolor=SURFACE,
                 label="delivered (test)",
             )
-        limit = facts.job.spec.request.budget.max_params
-        if limit is not None:
-            axes.axvline(limit, color=INK, linewidth=1, linestyle=(0, (4, 3)), label="budget")
-        label_counts(axes.xaxis)
-        scale.label(axes.yaxis)
-        axes.set_ylim(scale.limits)
         axes.set_xlabel("parameters, logarithmic")
         axes.set_ylabel("accuracy")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+        _finish_plane(axes, scale, facts)
 
     return draw("candidates-plane", "Candidates by parameters and accuracy", plot, width=_WIDE)
+
+
+def _finish_plane(axes: Axes, scale: AccuracyScale, facts: JobFacts) -> None:
+    """Draw the budget of parameters, and label the axes of parameters and accuracy."""
+    limit = facts.job.spec.request.budget.max_params
+    if limit is not None:
+        axes.axvline(limit, color=INK, linewidth=1, linestyle=(0, (4, 3)), label="budget")
+    axes.set_xscale("log")
+    label_counts(axes.xaxis)
+    scale.label(axes.yaxis)
+    axes.set_ylim(scale.limits)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
 
 
 def _near(labelled: np.ndarray, params: np.ndarray) -> np.ndarray:
@@ -162,22 +167,15 @@ def _path(facts: JobFacts) -> tuple[Panel, ...]:
         return ()
     params = np.array([point.params for point in facts.path])
     accuracies = np.array([point.accuracy for point in facts.path])
-    limit = facts.job.spec.request.budget.max_params
 
     def plot(axes: Axes) -> None:
         scale = AccuracyScale.around(accuracies)
         places = scale.place(accuracies)
-        axes.set_xscale("log")
         axes.plot(params, places, "o-", color=BLUE, markersize=4)
         axes.plot(params[-1:], places[-1:], "o", color=ORANGE, label="where they ended")
-        if limit is not None:
-            axes.axvline(limit, color=INK, linewidth=1, linestyle=(0, (4, 3)), label="budget")
-        label_counts(axes.xaxis)
-        scale.label(axes.yaxis)
-        axes.set_ylim(scale.limits)
         axes.set_xlabel("expected parameters, logarithmic")
         axes.set_ylabel("predicted accuracy")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+        _finish_plane(axes, scale, facts)
 
     return (draw("descent-path", "The way of the descents, medians of all starts", plot),)
 
