@@ -21,6 +21,8 @@ from archpress_trainer.training.device import Compute
 from archpress_trainer.training.fidelity import Fidelity
 from tests.client.driven import Connect, Kind, LoopThread
 
+pytest_plugins = ["tests.processes"]
+
 # Threads that wait for one another crawl on a machine that has other work.
 torch.set_num_threads(1)
 
