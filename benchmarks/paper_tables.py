@@ -180,7 +180,7 @@ class _Row:
             "macs": certificate.costs.macs,
             "accuracy": certificate.accuracy,
             "validation": result.validation_accuracy,
-            "predicted": result.prediction.accuracy,
+            "predicted": result.prediction and result.prediction.accuracy,
             "embedding": result.embedding,
             "seconds": round(time.perf_counter() - started, 1),
         }

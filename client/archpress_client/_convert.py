@@ -273,8 +273,8 @@ def candidate_from_proto(message: jobs_pb2.Candidate) -> Candidate:
     return Candidate(
         network=network_from_proto(message.architecture),
         costs=costs_from_proto(message.costs),
-        predicted_accuracy=message.predicted_accuracy,
-        predicted_interval=_interval(message.predicted_interval),
+        predicted_accuracy=_optional(message, "predicted_accuracy"),
+        predicted_interval=_predicted_interval(message),
         validation_accuracy=_optional(message, "validation_accuracy"),
         chosen=message.chosen,
         rank=message.rank,
@@ -305,8 +305,8 @@ def result_from_proto(message: jobs_pb2.Result, source: ModelSource) -> Result:
         costs_after=costs_from_proto(message.costs_after),
         accuracy_before=_optional(message, "accuracy_before"),
         certificate=_certificate(message.certificate),
-        predicted_accuracy=message.predicted_accuracy,
-        predicted_interval=_interval(message.predicted_interval),
+        predicted_accuracy=_optional(message, "predicted_accuracy"),
+        predicted_interval=_predicted_interval(message),
         budget_met=message.budget_met,
         nearest_budget=_budget_from_proto(nearest) if message.HasField("nearest_budget") else None,
         run_time_seconds=_seconds(message, "run_time") or 0.0,
@@ -325,8 +325,8 @@ def _front_model(message: jobs_pb2.FrontModel, source: ModelSource) -> FrontMode
         network=network_from_proto(message.architecture),
         costs=costs_from_proto(message.costs),
         certificate=_certificate(message.certificate),
-        predicted_accuracy=message.predicted_accuracy,
-        predicted_interval=_interval(message.predicted_interval),
+        predicted_accuracy=_optional(message, "predicted_accuracy"),
+        predicted_interval=_predicted_interval(message),
         validation_accuracy=message.validation_accuracy,
         _source=source,
     )
@@ -399,6 +399,7 @@ def plan_from_proto(message: compression_service_pb2.Plan) -> Plan:
         embedding=message.embedding,
         duration_seconds=_seconds(message, "duration") or 0.0,
         warnings=tuple(message.warnings),
+        heir=candidate_from_proto(message.heir) if message.HasField("heir") else None,
     )
 
 
@@ -521,6 +522,13 @@ def _enum(kind: type[E], number: int, unknown: E) -> E:
 
 def _interval(message: jobs_pb2.Interval) -> Interval:
     return Interval(message.lower, message.upper)
+
+
+def _predicted_interval(
+    message: jobs_pb2.Candidate | jobs_pb2.Result | jobs_pb2.FrontModel,
+) -> Interval | None:
+    has = message.HasField("predicted_interval")
+    return _interval(message.predicted_interval) if has else None
 
 
 def _optional(message: Message, field: str) -> float | None:

@@ -152,8 +152,9 @@ class Candidate:
 
     network: Network
     costs: Costs
-    predicted_accuracy: float
-    predicted_interval: Interval
+    predicted_accuracy: float | None
+    """None where the embedding cannot read the network; only one that `inherits` may be such."""
+    predicted_interval: Interval | None
     """90% interval of the prediction."""
     validation_accuracy: float | None
     """Where the candidate was trained."""
@@ -244,8 +245,8 @@ class FrontModel:
     network: Network
     costs: Costs
     certificate: Certificate
-    predicted_accuracy: float
-    predicted_interval: Interval
+    predicted_accuracy: float | None
+    predicted_interval: Interval | None
     validation_accuracy: float
     """After training; each model of a front is better than every smaller one."""
     _source: ModelSource = field(repr=False, compare=False)
@@ -309,8 +310,8 @@ class Result:
     accuracy_before: float | None
     """Of the input network, where it was measured."""
     certificate: Certificate
-    predicted_accuracy: float
-    predicted_interval: Interval
+    predicted_accuracy: float | None
+    predicted_interval: Interval | None
     budget_met: bool
     nearest_budget: Budget | None
     """The budget loosened until this result meets it, where it does not."""
@@ -391,3 +392,6 @@ class Plan:
     embedding: str
     duration_seconds: float
     warnings: tuple[str, ...]
+    heir: Candidate | None = None
+    """The input network with narrower layers, a further candidate of jobs that have its weights:
+    an uploaded model's, or what `Effort.STANDARD` and `Effort.FULL` train."""

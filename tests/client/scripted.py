@@ -120,14 +120,20 @@ def costs(params: int) -> architecture_pb2.Costs:
     )
 
 
-def candidate(rank: int, *, inherits: bool = False) -> jobs_pb2.Candidate:
+def candidate(rank: int) -> jobs_pb2.Candidate:
     return jobs_pb2.Candidate(
         architecture=architecture(),
         costs=costs(40_000 + rank),
         predicted_accuracy=0.93,
         predicted_interval=jobs_pb2.Interval(lower=0.92, upper=0.94),
         rank=rank,
-        inherits=inherits,
+    )
+
+
+def heir(rank: int) -> jobs_pb2.Candidate:
+    """A narrowed network that the embedding cannot read."""
+    return jobs_pb2.Candidate(
+        architecture=architecture(), costs=costs(40_000 + rank), rank=rank, inherits=True
     )
 
 
@@ -211,7 +217,7 @@ def log_of(job: jobs_pb2.Job, how: str = "succeeded") -> list[jobs_pb2.JobEvent]
     events = [
         jobs_pb2.JobEvent(snapshot=job),
         jobs_pb2.JobEvent(snapshot=running),
-        *(jobs_pb2.JobEvent(candidate=candidate(rank, inherits=rank == 2)) for rank in (1, 2)),
+        *(jobs_pb2.JobEvent(candidate=found) for found in (candidate(1), heir(2))),
         *(jobs_pb2.JobEvent(progress=step) for step in steps),
         jobs_pb2.JobEvent(log=jobs_pb2.LogLine(text="a line [not markup]")),
         jobs_pb2.JobEvent(completed=final_job(job, how)),
@@ -385,6 +391,7 @@ class ScriptedServer(
             embedding="fashion-mnist-default-1",
             duration=Duration(seconds=1, nanos=500_000_000),
             warnings=["the input network is far from the population"],
+            heir=heir(request.max_candidates + 1),
         )
 
     def UploadModel(

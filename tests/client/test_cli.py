@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -55,8 +56,8 @@ def test_compress_to_a_file(run: Any, server: ScriptedServer, tmp_path: Path) ->
     ):
         assert text in done.stdout, text
     assert "retrain" in done.stderr
-    assert "candidate 1: 40,001 parameters" in done.stderr
-    assert "candidate 2, the input narrowed: 40,002 parameters" in done.stderr
+    assert "candidate 1: 40,001 parameters, predicted 93.00%\n" in done.stderr
+    assert "candidate 2, the input narrowed: 40,002 parameters\n" in done.stderr
     assert "info: a line [not markup]" in done.stderr
     assert dict(server.asked("CreateJob")[0].spec.labels) == {"team": "a"}
 
@@ -118,6 +119,7 @@ def test_tables(run: Any) -> None:
     assert "1x28x28" in info
     plan = run("plan", *COMPRESS[1:], "--candidates", "2").stdout
     assert "40,002" in plan
+    assert re.search(r"^ *narrowed +40,003 ", plan, re.MULTILINE)
     assert "warning: the input network" in plan
 
 

@@ -144,6 +144,10 @@ def test_a_plan_needs_no_training(target: str) -> None:
         plan = client.plan(NETWORK, dataset="tiny", max_params=2_000, max_candidates=5)
     assert len(plan.candidates) == 5
     assert all(candidate.costs.params <= 2_000 for candidate in plan.candidates)
+    assert plan.heir is not None
+    assert plan.heir.inherits
+    assert plan.heir.costs.params <= 2_000
+    assert len(plan.heir.network.layers) == len(NETWORK.layers)
 
 
 def test_every_violation_comes_at_once(target: str) -> None:

@@ -57,13 +57,17 @@ class Live:
             case _events.ProgressEvent(progress=progress):
                 self._show_progress(progress)
             case _events.CandidateEvent(candidate=candidate):
-                trained = candidate.validation_accuracy
+                accuracies = (
+                    ("predicted", candidate.predicted_accuracy),
+                    ("trained", candidate.validation_accuracy),
+                )
                 self._line(
                     f"{'chosen' if candidate.chosen else 'candidate'} {candidate.rank}"
                     f"{', the input narrowed' if candidate.inherits else ''}: "
-                    f"{_format.count(candidate.costs.params)} parameters, predicted "
-                    f"{_format.percent(candidate.predicted_accuracy)}"
-                    + ("" if trained is None else f", trained {_format.percent(trained)}")
+                    f"{_format.count(candidate.costs.params)} parameters"
+                    + "".join(
+                        f", {word} {_format.percent(x)}" for word, x in accuracies if x is not None
+                    )
                 )
             case _events.LogEvent(severity=severity, text=text):
                 self._line(f"{severity.value}: {text}")

@@ -135,16 +135,23 @@ def show_plan(console: Console, plan: Plan) -> None:
         highlight=False,
     )
     table = _table("rank", "parameters", "MACs", "layers", "predicted accuracy", "90% interval")
-    for candidate in plan.candidates:
+    for candidate in (*plan.candidates, *filter(None, [plan.heir])):
+        accuracy, interval = candidate.predicted_accuracy, candidate.predicted_interval
         table.add_row(
-            str(candidate.rank),
+            "narrowed" if candidate.inherits else str(candidate.rank),
             _format.count(candidate.costs.params),
             _format.count(candidate.costs.macs),
             str(len(candidate.network.layers)),
-            _format.percent(candidate.predicted_accuracy),
-            _format.interval(candidate.predicted_interval),
+            "" if accuracy is None else _format.percent(accuracy),
+            "" if interval is None else _format.interval(interval),
         )
     console.print(table)
+    if plan.heir is not None:
+        console.print(
+            "narrowed: the input network itself, where a job has its trained weights; it is "
+            "predicted as if it were trained from scratch",
+            highlight=False,
+        )
     for warning in plan.warnings:
         console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
 

@@ -431,6 +431,7 @@ class Plan(_message.Message):
     EMBEDDING_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    HEIR_FIELD_NUMBER: _builtins.int
     embedding: _builtins.str
     """Name of the embedding that was used, as in ServerInfo.embeddings."""
     @_builtins.property
@@ -451,6 +452,13 @@ class Plan(_message.Message):
         embedding's population.
         """
 
+    @_builtins.property
+    def heir(self) -> _jobs_pb2.Candidate:
+        """The input network with narrower layers, where the limits leave one: a further candidate of jobs
+        that have its weights. Those of an uploaded model have them; STANDARD and FULL train them where
+        they are not given.
+        """
+
     def __init__(
         self,
         *,
@@ -459,10 +467,11 @@ class Plan(_message.Message):
         embedding: _builtins.str = ...,
         duration: _duration_pb2.Duration | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        heir: _jobs_pb2.Candidate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["costs_before", b"costs_before", "duration", b"duration"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["costs_before", b"costs_before", "duration", b"duration", "heir", b"heir"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "costs_before", b"costs_before", "duration", b"duration", "embedding", b"embedding", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "costs_before", b"costs_before", "duration", b"duration", "embedding", b"embedding", "heir", b"heir", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -826,7 +826,8 @@ class Candidate(_message.Message):
     INHERITS_FIELD_NUMBER: _builtins.int
     predicted_accuracy: _builtins.float
     """Accuracy as predicted by the embedding, after as much training as its population had
-    (EmbeddingInfo.fidelity). Full training gives more: compare candidates by it.
+    (EmbeddingInfo.fidelity). Full training gives more: compare candidates by it. Absent where the
+    embedding cannot read the network, which only one that inherits may be.
     """
     validation_accuracy: _builtins.float
     """Accuracy on the validation split, where the candidate was trained."""
@@ -860,19 +861,24 @@ class Candidate(_message.Message):
         *,
         architecture: _architecture_pb2.Architecture | None = ...,
         costs: _architecture_pb2.Costs | None = ...,
-        predicted_accuracy: _builtins.float = ...,
+        predicted_accuracy: _builtins.float | None = ...,
         predicted_interval: Global___Interval | None = ...,
         validation_accuracy: _builtins.float | None = ...,
         chosen: _builtins.bool = ...,
         rank: _builtins.int = ...,
         inherits: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_validation_accuracy", b"_validation_accuracy", "architecture", b"architecture", "costs", b"costs", "predicted_interval", b"predicted_interval", "validation_accuracy", b"validation_accuracy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_predicted_accuracy", b"_predicted_accuracy", "_validation_accuracy", b"_validation_accuracy", "architecture", b"architecture", "costs", b"costs", "predicted_accuracy", b"predicted_accuracy", "predicted_interval", b"predicted_interval", "validation_accuracy", b"validation_accuracy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_accuracy", b"_validation_accuracy", "architecture", b"architecture", "chosen", b"chosen", "costs", b"costs", "inherits", b"inherits", "predicted_accuracy", b"predicted_accuracy", "predicted_interval", b"predicted_interval", "rank", b"rank", "validation_accuracy", b"validation_accuracy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_predicted_accuracy", b"_predicted_accuracy", "_validation_accuracy", b"_validation_accuracy", "architecture", b"architecture", "chosen", b"chosen", "costs", b"costs", "inherits", b"inherits", "predicted_accuracy", b"predicted_accuracy", "predicted_interval", b"predicted_interval", "rank", b"rank", "validation_accuracy", b"validation_accuracy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__predicted_accuracy: _TypeAlias = _typing.Literal["predicted_accuracy"]  # noqa: Y015
+    _WhichOneofArgType__predicted_accuracy: _TypeAlias = _typing.Literal["_predicted_accuracy", b"_predicted_accuracy"]  # noqa: Y015
     _WhichOneofReturnType__validation_accuracy: _TypeAlias = _typing.Literal["validation_accuracy"]  # noqa: Y015
     _WhichOneofArgType__validation_accuracy: _TypeAlias = _typing.Literal["_validation_accuracy", b"_validation_accuracy"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__predicted_accuracy) -> _WhichOneofReturnType__predicted_accuracy | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__validation_accuracy) -> _WhichOneofReturnType__validation_accuracy | None: ...
 
 Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
@@ -1031,7 +1037,7 @@ class FrontModel(_message.Message):
     artifact: _builtins.str
     """The trained network, `artifacts/{id}`."""
     predicted_accuracy: _builtins.float
-    """What the embedding predicted for it before it was trained."""
+    """What the embedding predicted for it before it was trained; absent where it cannot read it."""
     validation_accuracy: _builtins.float
     """Accuracy on the validation split after training, by which models were left out."""
     @_builtins.property
@@ -1057,15 +1063,17 @@ class FrontModel(_message.Message):
         architecture: _architecture_pb2.Architecture | None = ...,
         costs: _architecture_pb2.Costs | None = ...,
         certificate: Global___Certificate | None = ...,
-        predicted_accuracy: _builtins.float = ...,
+        predicted_accuracy: _builtins.float | None = ...,
         predicted_interval: Global___Interval | None = ...,
         validation_accuracy: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "certificate", b"certificate", "costs", b"costs", "predicted_interval", b"predicted_interval"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_predicted_accuracy", b"_predicted_accuracy", "architecture", b"architecture", "certificate", b"certificate", "costs", b"costs", "predicted_accuracy", b"predicted_accuracy", "predicted_interval", b"predicted_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "artifact", b"artifact", "certificate", b"certificate", "costs", b"costs", "predicted_accuracy", b"predicted_accuracy", "predicted_interval", b"predicted_interval", "validation_accuracy", b"validation_accuracy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_predicted_accuracy", b"_predicted_accuracy", "architecture", b"architecture", "artifact", b"artifact", "certificate", b"certificate", "costs", b"costs", "predicted_accuracy", b"predicted_accuracy", "predicted_interval", b"predicted_interval", "validation_accuracy", b"validation_accuracy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__predicted_accuracy: _TypeAlias = _typing.Literal["predicted_accuracy"]  # noqa: Y015
+    _WhichOneofArgType__predicted_accuracy: _TypeAlias = _typing.Literal["_predicted_accuracy", b"_predicted_accuracy"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__predicted_accuracy) -> _WhichOneofReturnType__predicted_accuracy | None: ...
 
 Global___FrontModel: _TypeAlias = FrontModel  # noqa: Y015
 
@@ -1164,7 +1172,9 @@ class Result(_message.Message):
     accuracy_before: _builtins.float
     """Accuracy of the input network on the test split; set only where it was measured."""
     predicted_accuracy: _builtins.float
-    """What the embedding predicted for this network before it was trained."""
+    """What the embedding predicted for this network before it was trained; absent where it cannot
+    read it.
+    """
     budget_met: _builtins.bool
     """Whether every set field of the budget holds. True for SUCCEEDED; false only in a FAILED job
     with BUDGET_UNREACHABLE, whose result is the best candidate within the hard budgets.
@@ -1234,7 +1244,7 @@ class Result(_message.Message):
         costs_after: _architecture_pb2.Costs | None = ...,
         accuracy_before: _builtins.float | None = ...,
         certificate: Global___Certificate | None = ...,
-        predicted_accuracy: _builtins.float = ...,
+        predicted_accuracy: _builtins.float | None = ...,
         predicted_interval: Global___Interval | None = ...,
         budget_met: _builtins.bool = ...,
         nearest_budget: Global___Budget | None = ...,
@@ -1245,18 +1255,22 @@ class Result(_message.Message):
         front: _abc.Iterable[Global___FrontModel] | None = ...,
         int8: Global___QuantizedModel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accuracy_before", b"_accuracy_before", "_optimism", b"_optimism", "accuracy_before", b"accuracy_before", "architecture", b"architecture", "certificate", b"certificate", "costs_after", b"costs_after", "costs_before", b"costs_before", "int8", b"int8", "nearest_budget", b"nearest_budget", "optimism", b"optimism", "predicted_interval", b"predicted_interval", "run_time", b"run_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accuracy_before", b"_accuracy_before", "_optimism", b"_optimism", "_predicted_accuracy", b"_predicted_accuracy", "accuracy_before", b"accuracy_before", "architecture", b"architecture", "certificate", b"certificate", "costs_after", b"costs_after", "costs_before", b"costs_before", "int8", b"int8", "nearest_budget", b"nearest_budget", "optimism", b"optimism", "predicted_accuracy", b"predicted_accuracy", "predicted_interval", b"predicted_interval", "run_time", b"run_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accuracy_before", b"_accuracy_before", "_optimism", b"_optimism", "accuracy_before", b"accuracy_before", "architecture", b"architecture", "artifact", b"artifact", "budget_met", b"budget_met", "certificate", b"certificate", "costs_after", b"costs_after", "costs_before", b"costs_before", "embedding", b"embedding", "front", b"front", "int8", b"int8", "nearest_budget", b"nearest_budget", "optimism", b"optimism", "predicted_accuracy", b"predicted_accuracy", "predicted_interval", b"predicted_interval", "run_time", b"run_time", "seed_accuracies", b"seed_accuracies"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accuracy_before", b"_accuracy_before", "_optimism", b"_optimism", "_predicted_accuracy", b"_predicted_accuracy", "accuracy_before", b"accuracy_before", "architecture", b"architecture", "artifact", b"artifact", "budget_met", b"budget_met", "certificate", b"certificate", "costs_after", b"costs_after", "costs_before", b"costs_before", "embedding", b"embedding", "front", b"front", "int8", b"int8", "nearest_budget", b"nearest_budget", "optimism", b"optimism", "predicted_accuracy", b"predicted_accuracy", "predicted_interval", b"predicted_interval", "run_time", b"run_time", "seed_accuracies", b"seed_accuracies"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accuracy_before: _TypeAlias = _typing.Literal["accuracy_before"]  # noqa: Y015
     _WhichOneofArgType__accuracy_before: _TypeAlias = _typing.Literal["_accuracy_before", b"_accuracy_before"]  # noqa: Y015
     _WhichOneofReturnType__optimism: _TypeAlias = _typing.Literal["optimism"]  # noqa: Y015
     _WhichOneofArgType__optimism: _TypeAlias = _typing.Literal["_optimism", b"_optimism"]  # noqa: Y015
+    _WhichOneofReturnType__predicted_accuracy: _TypeAlias = _typing.Literal["predicted_accuracy"]  # noqa: Y015
+    _WhichOneofArgType__predicted_accuracy: _TypeAlias = _typing.Literal["_predicted_accuracy", b"_predicted_accuracy"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__accuracy_before) -> _WhichOneofReturnType__accuracy_before | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__optimism) -> _WhichOneofReturnType__optimism | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__predicted_accuracy) -> _WhichOneofReturnType__predicted_accuracy | None: ...
 
 Global___Result: _TypeAlias = Result  # noqa: Y015
 

@@ -6,6 +6,7 @@ from archpress_server.compress.latency_budget import LatencyLimit
 from archpress_server.compress.types import Candidate, Method, Request
 from archpress_trainer.embedding.codec import OutsideSpaceError
 from archpress_trainer.embedding.interface import Embedding
+from archpress_trainer.embedding.prediction import Prediction
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.reading_form import reading_form
@@ -25,12 +26,11 @@ def find_heir(
 ) -> Candidate | None:
     """Return the input network narrowed to the limits, as the last candidate.
 
-    None where it keeps to the limits as it is, no widths do, the method is the paper's, or the
-    embedding cannot read the network.
+    None where it keeps to the limits as it is, no widths do, or the method is the paper's.
 
     Args:
         request: checked.
-        embedding: predicts it, as a network that is trained from scratch.
+        embedding: predicts it, as a network that is trained from scratch, if it can read it.
         budget: the request's limits on size.
         limit: the request's limit on latency.
         rank: its place among the candidates.
@@ -43,11 +43,15 @@ def find_heir(
     narrow = _narrow(wide, budget, limit)
     if narrow is None:
         return None
+    return Candidate(narrow, count(narrow), _predicted(narrow, embedding), rank, inherits=True)
+
+
+def _predicted(network: Architecture, embedding: Embedding) -> Prediction | None:
     try:
-        (prediction,) = embedding.predict([reading_form(narrow)])
+        (prediction,) = embedding.predict([reading_form(network)])
     except OutsideSpaceError:
         return None
-    return Candidate(narrow, count(narrow), prediction, rank, inherits=True)
+    return prediction
 
 
 def _narrow(

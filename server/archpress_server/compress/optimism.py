@@ -21,7 +21,7 @@ def optimism(
     measured = [
         candidate.prediction.accuracy - candidate.validation_accuracy
         for candidate in first_round
-        if candidate.validation_accuracy is not None
+        if candidate.prediction is not None and candidate.validation_accuracy is not None
     ]
     if not measured or not effort.first_round_is_at(fidelity):
         return None

@@ -175,7 +175,8 @@ def _planned(
 
 def _if_good(source: TrainedInput, best: Candidate, observer: Observer) -> TrainedInput | None:
     """Return the caller's trained network, unless a short training is expected to beat it."""
-    reached, expected = source.validation_accuracy, best.prediction.accuracy
+    reached = source.validation_accuracy
+    expected = best.prediction.accuracy if best.prediction else 0.0
     if reached >= expected:
         return source
     observer.warning(

@@ -146,12 +146,13 @@ class Candidate:
     """A valid architecture within the hard budgets, `rank` 1 being the best prediction.
 
     One that `inherits` is the input network with narrower layers, and its full training starts from
-    the weights of that; its prediction is that of a training from scratch.
+    the weights of that; its prediction is that of a training from scratch, None where the embedding
+    cannot read such networks.
     """
 
     architecture: Architecture
     costs: Costs
-    prediction: Prediction
+    prediction: Prediction | None
     rank: int
     validation_accuracy: float | None = None
     chosen: bool = False
@@ -162,7 +163,7 @@ class Candidate:
         return {
             "architecture": self.architecture.to_json(),
             "costs": asdict(self.costs),
-            "prediction": asdict(self.prediction),
+            "prediction": self.prediction and asdict(self.prediction),
             "rank": self.rank,
             "validation_accuracy": self.validation_accuracy,
             "chosen": self.chosen,
@@ -177,7 +178,7 @@ class Candidate:
                 **record,
                 "architecture": Architecture.from_json(record["architecture"]),
                 "costs": Costs(**record["costs"]),
-                "prediction": Prediction(**record["prediction"]),
+                "prediction": record["prediction"] and Prediction(**record["prediction"]),
             }
         )
 
@@ -260,7 +261,7 @@ class FrontModel:
     model: bytes
     architecture: Architecture
     costs: Costs
-    prediction: Prediction
+    prediction: Prediction | None
     validation_accuracy: float
     certificate: Certificate
 
@@ -296,7 +297,7 @@ class Compression:
     architecture: Architecture
     costs_before: Costs
     costs_after: Costs
-    prediction: Prediction
+    prediction: Prediction | None
     validation_accuracy: float
     certificate: Certificate
     embedding: str

@@ -141,7 +141,7 @@ def result_to_json(result: JobResult) -> Json:
             "architecture": compression.architecture.to_json(),
             "costs_before": asdict(compression.costs_before),
             "costs_after": asdict(compression.costs_after),
-            "prediction": asdict(compression.prediction),
+            "prediction": compression.prediction and asdict(compression.prediction),
             "certificate": asdict(compression.certificate),
             "front": [_front_model_to_json(model) for model in compression.front],
             "int8": compression.int8 and {**asdict(compression.int8), "model": None},
@@ -165,7 +165,7 @@ def result_from_json(record: Json) -> JobResult:
                     "architecture": Architecture.from_json(compression["architecture"]),
                     "costs_before": Costs(**compression["costs_before"]),
                     "costs_after": Costs(**compression["costs_after"]),
-                    "prediction": Prediction(**compression["prediction"]),
+                    "prediction": _prediction_from_json(compression),
                     "certificate": _certificate_from_json(compression["certificate"]),
                     "front": tuple(map(_front_model_from_json, compression.get("front", ()))),
                     "int8": int8 and _quantized_from_json(int8),
@@ -174,6 +174,11 @@ def result_from_json(record: Json) -> JobResult:
             ),
         }
     )
+
+
+def _prediction_from_json(record: Json) -> Prediction | None:
+    prediction = record["prediction"]
+    return prediction and Prediction(**prediction)
 
 
 def _front_model_to_json(model: FrontModel) -> Json:
@@ -188,7 +193,7 @@ def _front_model_from_json(record: Json) -> FrontModel:
             "model": b"",
             "architecture": Architecture.from_json(record["architecture"]),
             "costs": Costs(**record["costs"]),
-            "prediction": Prediction(**record["prediction"]),
+            "prediction": _prediction_from_json(record),
             "certificate": _certificate_from_json(record["certificate"]),
         }
     )

@@ -63,12 +63,10 @@ def _optimism(facts: JobFacts) -> tuple[str, ...]:
 
 
 def _plane(facts: JobFacts) -> Panel:
-    candidates = facts.candidates
-    params = np.array([c.costs.params for c in candidates], dtype=np.float64)
-    middle, lower, upper = np.array(
-        [(p.accuracy, p.lower, p.upper) for p in (c.prediction for c in candidates)]
-    ).T
-    measured = [c for c in candidates if c.validation_accuracy is not None]
+    predicted = [(c.costs.params, c.prediction) for c in facts.candidates if c.prediction]
+    params = np.array([params for params, _ in predicted], dtype=np.float64)
+    middle, lower, upper = np.array([(p.accuracy, p.lower, p.upper) for _, p in predicted]).T
+    measured = [c for c in facts.candidates if c.validation_accuracy is not None]
     result = facts.job.result
     labelled = np.array(facts.labelled, dtype=np.float64).reshape(-1, 2)
 

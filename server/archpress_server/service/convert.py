@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TypedDict
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -247,8 +248,7 @@ def candidate_to_proto(candidate: Candidate) -> pb.Candidate:
     return pb.Candidate(
         architecture=architecture_to_proto(candidate.architecture),
         costs=costs_to_proto(candidate.costs),
-        predicted_accuracy=candidate.prediction.accuracy,
-        predicted_interval=_interval(candidate.prediction),
+        **_predicted(candidate.prediction),
         validation_accuracy=candidate.validation_accuracy,
         chosen=candidate.chosen,
         rank=candidate.rank,
@@ -269,8 +269,7 @@ def result_to_proto(result: JobResult, run_seconds: float, *, brief: bool = Fals
         costs_after=costs_to_proto(compression.costs_after),
         accuracy_before=compression.accuracy_before,
         certificate=_certificate(compression.certificate),
-        predicted_accuracy=compression.prediction.accuracy,
-        predicted_interval=_interval(compression.prediction),
+        **_predicted(compression.prediction),
         budget_met=compression.budget_met,
         nearest_budget=None if nearest is None else budget_to_proto(nearest),
         run_time=duration(run_seconds),
@@ -337,6 +336,7 @@ def plan_to_proto(plan: Plan) -> service_pb.Plan:
         embedding=plan.embedding,
         duration=duration(plan.seconds),
         warnings=plan.warnings,
+        heir=None if plan.heir is None else candidate_to_proto(plan.heir),
     )
 
 
@@ -357,8 +357,16 @@ def artifact_to_proto(artifact: ArtifactRecord) -> artifact_pb.Artifact:
     )
 
 
-def _interval(prediction: Prediction) -> pb.Interval:
-    return pb.Interval(lower=prediction.lower, upper=prediction.upper)
+class _Predicted(TypedDict, total=False):
+    predicted_accuracy: float
+    predicted_interval: pb.Interval
+
+
+def _predicted(prediction: Prediction | None) -> _Predicted:
+    if prediction is None:
+        return {}
+    interval = pb.Interval(lower=prediction.lower, upper=prediction.upper)
+    return {"predicted_accuracy": prediction.accuracy, "predicted_interval": interval}
 
 
 def _front_model(artifact: str, model: FrontModel, brief: bool) -> pb.FrontModel:
@@ -367,8 +375,7 @@ def _front_model(artifact: str, model: FrontModel, brief: bool) -> pb.FrontModel
         architecture=None if brief else architecture_to_proto(model.architecture),
         costs=costs_to_proto(model.costs),
         certificate=_certificate(model.certificate),
-        predicted_accuracy=model.prediction.accuracy,
-        predicted_interval=_interval(model.prediction),
+        **_predicted(model.prediction),
         validation_accuracy=model.validation_accuracy,
     )
 

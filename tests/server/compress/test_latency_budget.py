@@ -30,6 +30,7 @@ from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layers import conv, global_average_pool, linear, relu
 from archpress_trainer.space.vocab import LayerKind
 from archpress_trainer.space.widths import SizeBudget
+from tests.server.compress.predicted import predicted
 
 NET = Architecture(
     (1, 12, 12), 4, (conv(32, 3), relu(), conv(64, 3), relu(), global_average_pool(), linear(4))
@@ -103,7 +104,7 @@ def test_limits_that_no_network_meets_together_are_refused(embedding: Embedding)
 
 def test_a_looser_latency_gives_better_networks(embedding: Embedding) -> None:
     bounds = [
-        plan(asking(most), embedding, 1, settings=QUICK).candidates[0].prediction.lower
+        predicted(plan(asking(most), embedding, 1, settings=QUICK).candidates[0]).lower
         for most in (2e-5, 2e-4)
     ]
     assert bounds[0] < bounds[1]

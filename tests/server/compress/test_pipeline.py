@@ -37,6 +37,7 @@ from archpress_trainer.space.build import build
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.fidelity import Fidelity
 from archpress_trainer.training.recipe import Recipe, Schedule, population_recipe
+from tests.server.compress.predicted import predicted
 from tests.trainer.nets import residual_net, small_net
 
 NET = small_net(32, second=32)
@@ -358,7 +359,7 @@ def test_optimism_is_told_where_rounds_are_as_labels(
         compute=cpu,
     )
     trained = [c for c in recorder.candidates if c.validation_accuracy is not None and not c.chosen]
-    differences = [c.prediction.accuracy - (c.validation_accuracy or 0.0) for c in trained]
+    differences = [predicted(c).accuracy - (c.validation_accuracy or 0.0) for c in trained]
     assert len(trained) == 2
     assert result.optimism == pytest.approx(sum(differences) / 2)
 

@@ -29,6 +29,7 @@ from archpress_trainer.space.layers import (
     relu,
 )
 from archpress_trainer.space.widths import SizeBudget
+from tests.server.compress.predicted import predicted
 from tests.trainer.nets import small_net
 
 NET = small_net(32)
@@ -66,7 +67,7 @@ def test_candidates_keep_to_any_feasible_budget(
         assert candidate.costs == count(candidate.architecture)
         assert max_params is None or candidate.costs.params <= max_params
         assert max_macs is None or candidate.costs.macs <= max_macs
-        prediction = candidate.prediction
+        prediction = predicted(candidate)
         assert 0 <= prediction.lower <= prediction.accuracy <= prediction.upper <= 1
 
 
@@ -85,8 +86,8 @@ def test_candidates_are_ranked_by_their_lower_bound_and_distinct(embedding: Embe
     found = plan(request, embedding, 6, settings=QUICK)
     digests = {candidate.architecture.digest for candidate in found.candidates}
     assert len(digests) == len(found.candidates) == 6
-    best = max(candidate.prediction.lower for candidate in found.candidates)
-    assert found.candidates[0].prediction.lower == best
+    best = max(predicted(candidate).lower for candidate in found.candidates)
+    assert predicted(found.candidates[0]).lower == best
 
 
 def test_proposals_never_repeat(embedding: Embedding) -> None:
@@ -103,7 +104,7 @@ def test_the_populations_best_join_the_search(embedding: Embedding) -> None:
         plan(Request(NET, "tiny", budget), embedding, 1, settings=replace(narrow, known=known))
         for known in (0, 100)
     )
-    assert helped.candidates[0].prediction.lower >= alone.candidates[0].prediction.lower
+    assert predicted(helped.candidates[0]).lower >= predicted(alone.candidates[0]).lower
     best = max(embedding.exemplars, key=lambda exemplar: exemplar.accuracy)
     loose = Budget(max_params=best.costs.params, max_macs=best.costs.macs)
     settings = replace(narrow, known=1, search=SearchSettings(rounds=0))

@@ -183,10 +183,11 @@ def test_small_payloads_survive_json(
     assert payload_from_json(kind, record, "id", submission.spec) == payload
 
 
-def test_candidates_survive_json(submission: Submission) -> None:
+@pytest.mark.parametrize("prediction", [Prediction(0.9, 0.8, 0.95), None])
+def test_candidates_survive_json(submission: Submission, prediction: Prediction | None) -> None:
     architecture = submission.spec.request.architecture
     candidate = Candidate(
-        architecture, count(architecture), Prediction(0.9, 0.8, 0.95), 2, 0.7, True, inherits=True
+        architecture, count(architecture), prediction, 2, 0.7, True, inherits=True
     )
     record = json.loads(json.dumps(payload_to_json(candidate)))
     back = payload_from_json(EventKind.CANDIDATE, record, "id", submission.spec)
@@ -236,6 +237,23 @@ def test_a_front_and_int8_survive_json(full_job: JobRecord) -> None:
     record = json.loads(json.dumps(payload_to_json(full_job)))
     back = payload_from_json(EventKind.COMPLETED, record, full_job.id, full_job.spec)
     assert back == full_job
+
+
+def test_results_that_nothing_predicted(full_job: JobRecord) -> None:
+    assert full_job.result is not None
+    compression = full_job.result.compression
+    blind = replace(
+        compression,
+        prediction=None,
+        front=tuple(replace(model, prediction=None) for model in compression.front),
+    )
+    job = replace(full_job, result=replace(full_job.result, compression=blind))
+    record = json.loads(json.dumps(payload_to_json(job)))
+    assert payload_from_json(EventKind.COMPLETED, record, job.id, job.spec) == job
+    result = job_to_proto(job).result
+    for message in (result, *result.front):
+        assert not message.HasField("predicted_accuracy")
+        assert not message.HasField("predicted_interval")
 
 
 def test_results_of_before_fronts_can_be_read(full_job: JobRecord) -> None:
