@@ -52,9 +52,12 @@ class Planner:
         self._threads = threads
         self._pool: ProcessPoolExecutor | None = None
         self._latency_models: dict[str, LatencyModel] = {}
+        self._train_images: dict[str, int] = {}
 
     async def plan(self, request: Request, folder: Path, max_candidates: int) -> Plan:
         """Return a plan.
+
+        What an effort can afford to train counts once the data set was looked at.
 
         Raises:
             RequestError: the request cannot be met.
@@ -62,7 +65,8 @@ class Planner:
         model = None
         if request.budget.max_latency_seconds is not None and request.latency_table is None:
             model = await self._latency_model(folder)
-        answer = await self._run(_plan, request, folder, max_candidates, model)
+        images = self._train_images.get(request.dataset)
+        answer = await self._run(_plan, request, folder, max_candidates, model, images)
         if isinstance(answer, _Refusal):
             raise RequestError(answer.violations, answer.metadata)
         assert isinstance(answer, Plan)
@@ -72,6 +76,8 @@ class Planner:
         """Return what a data set holds; None if it is not on this machine or damaged."""
         answer = await self._run(_dataset_facts, sources, name)
         assert answer is None or isinstance(answer, DatasetFacts)
+        if answer is not None:
+            self._train_images[name] = answer.train_images
         return answer
 
     async def report(self, job: JobRecord, events: Sequence[Event], folder: Path | None) -> bytes:
@@ -131,14 +137,28 @@ def _calibrate(space: ArchitectureSpace) -> LatencyModel:
 
 
 def _plan(
-    request: Request, folder: Path, max_candidates: int, latency_model: LatencyModel | None
+    request: Request,
+    folder: Path,
+    max_candidates: int,
+    latency_model: LatencyModel | None,
+    train_images: int | None,
 ) -> Plan | _Refusal:
+    from archpress_server.compress.affordable import planned_affordably
+    from archpress_server.compress.effort import effort_plan
     from archpress_server.compress.planning import plan
 
+    written = (folder / MANIFEST_FILE).stat().st_mtime_ns
+    embedding = _embedding(folder, written)
+
+    def find(asked: Request) -> Plan:
+        return plan(asked, embedding, max_candidates, latency_model=latency_model)
+
     try:
-        written = (folder / MANIFEST_FILE).stat().st_mtime_ns
-        embedding = _embedding(folder, written)
-        return plan(request, embedding, max_candidates, latency_model=latency_model)
+        if train_images is None:
+            return find(request)
+        shape = embedding.manifest.space.input_shape
+        effort = effort_plan(request.effort, request.method, request.dataset, shape)
+        return planned_affordably(request, effort, train_images, find)
     except RequestError as error:
         return _Refusal(error.violations, error.metadata)
 

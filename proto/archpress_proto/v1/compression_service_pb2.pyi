@@ -404,7 +404,9 @@ class PlanRequest(_message.Message):
     """Most candidates wanted, 0 to 64; 0 is 8."""
     @_builtins.property
     def spec(self) -> _jobs_pb2.JobSpec:
-        """Required. Effort, priority, labels and time limits are without effect."""
+        """Required. Priority, labels and time limits are without effect. An effort whose training is
+        bounded, DRAFT, looks for networks that it can train for all epochs.
+        """
 
     def __init__(
         self,

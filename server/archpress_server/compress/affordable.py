@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from archpress_server.compress.checks import size_budget
 from archpress_server.compress.effort import EffortPlan
-from archpress_server.compress.types import Request
+from archpress_server.compress.types import Request, RequestError
 from archpress_trainer.space.costs import count
+
+_Found = TypeVar("_Found")
+
+
+def planned_affordably(
+    request: Request, effort: EffortPlan, images: int, find: Callable[[Request], _Found]
+) -> _Found:
+    """Return what is found for the request's `affordable` form, or if that is infeasible for it.
+
+    Args:
+        request: checked or not.
+        effort: whose final training it is.
+        images: number of training images.
+        find: a search.
+
+    Raises:
+        RequestError: the request is invalid or infeasible.
+    """
+    preferred = affordable(request, effort, images)
+    try:
+        return find(preferred)
+    except RequestError:
+        if preferred is request:
+            raise
+    return find(request)
 
 
 def affordable(request: Request, effort: EffortPlan, images: int) -> Request:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from archpress_server.compress.affordable import affordable
+from archpress_server.compress.affordable import planned_affordably
 from archpress_server.compress.checkpoints import NO_CHECKPOINTS, CheckpointStore
 from archpress_server.compress.delivery import Delivery
 from archpress_server.compress.effort import EffortPlan, effort_plan
@@ -30,7 +30,6 @@ from archpress_server.compress.types import (
     Progress,
     Reason,
     Request,
-    RequestError,
     StoppedError,
 )
 from archpress_server.compress.verdict import judge, slower_warning, too_slow
@@ -164,13 +163,14 @@ def _planned(
 ) -> Ladder:
     """Return candidates that the effort can train for all its epochs, else what there is."""
     most, watched = effort.trained_candidates, _Watched(observer)
-    preferred = affordable(request, effort, images)
-    try:
-        return plan_sizes(preferred, embedding, most, with_heirs=with_heirs, on_progress=watched)
-    except RequestError:
-        if preferred is request:
-            raise
-    return plan_sizes(request, embedding, most, with_heirs=with_heirs, on_progress=watched)
+    return planned_affordably(
+        request,
+        effort,
+        images,
+        lambda asked: plan_sizes(
+            asked, embedding, most, with_heirs=with_heirs, on_progress=watched
+        ),
+    )
 
 
 def _if_good(source: TrainedInput, best: Candidate, observer: Observer) -> TrainedInput | None:

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from archpress_server.compress.affordable import affordable
+from archpress_server.compress.affordable import affordable, planned_affordably
 from archpress_server.compress.effort import EffortPlan, effort_plan
-from archpress_server.compress.types import Budget, Effort, Method, Request
+from archpress_server.compress.types import (
+    Budget,
+    Effort,
+    FieldViolation,
+    Method,
+    Reason,
+    Request,
+    RequestError,
+)
 from archpress_trainer.space.costs import count
 from archpress_trainer.training.recipe import Recipe
 from tests.trainer.nets import small_net
@@ -58,3 +66,28 @@ def test_what_is_affordable_gets_all_epochs() -> None:
     assert most is not None
     assert effort.recipe_for(most, 54_000) == effort.final_recipe
     assert effort.recipe_for(2 * most, 54_000).epochs < effort.final_recipe.epochs
+
+
+@pytest.mark.parametrize("smallest", [MACS // 4, MACS // 2 + 1])
+def test_what_nothing_can_afford_is_planned_as_asked(smallest: int) -> None:
+    request = Request(NET, "tiny", Budget(max_params=3_000))
+
+    def find(asked: Request) -> Request:
+        if asked.budget.max_macs is not None and asked.budget.max_macs < smallest:
+            raise RequestError((violation,))
+        return asked
+
+    violation = FieldViolation("budget.max_macs", "is too small", Reason.BUDGET_INFEASIBLE)
+    found = planned_affordably(request, plan(100 * 10 * MACS / 2), 100, find)
+    assert (found is request) == (smallest > MACS // 2)
+
+
+def test_what_is_infeasible_without_a_bound_is_refused() -> None:
+    request = Request(NET, "tiny", Budget(max_params=3_000))
+
+    def find(asked: Request) -> Request:
+        raise RequestError((FieldViolation("budget", "is odd", Reason.BUDGET_INFEASIBLE),))
+
+    for work in (None, 100 * 10 * MACS / 2):
+        with pytest.raises(RequestError, match="is odd"):
+            planned_affordably(request, plan(work), 100, find)
