@@ -17,6 +17,7 @@ from json_lines import RESULTS
 from page_ablations import ablations
 from page_compression import certificates, paper_tables, peers
 from page_embedding import embeddings, heads, speed
+from page_inheritance import inheritance
 from page_search import plans, search
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -47,6 +48,7 @@ def render(results: Path) -> Page:
         ablations(results),
         plans(results),
         *peers(results),
+        inheritance(results),
         paper_tables(results),
         embeddings(results),
         heads(results),

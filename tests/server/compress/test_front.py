@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from archpress_server.compress.types import (
     Compression,
     CompressionError,
     Phase,
-    Progress,
     Reason,
     Request,
     RequestError,
@@ -36,6 +35,7 @@ from archpress_trainer.space.build import build
 from archpress_trainer.space.costs import count
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.recipe import Recipe
+from tests.server.compress.recorder import Recorder
 from tests.trainer.nets import small_net
 
 NET = small_net(32, second=32)
@@ -46,25 +46,6 @@ SHORT = EffortPlan(
     final_recipe=Recipe("final", 3, batch_size=16, learning_rate=0.1, average_decay=0.9),
 )
 BUDGET = Budget(max_params=6_000)
-
-
-@dataclass
-class Recorder:
-    seen: list[Progress] = field(default_factory=list)
-    candidates: list[Candidate] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    def progress(self, progress: Progress) -> None:
-        self.seen.append(progress)
-
-    def candidate(self, candidate: Candidate) -> None:
-        self.candidates.append(candidate)
-
-    def warning(self, text: str) -> None:
-        self.warnings.append(text)
-
-    def should_stop(self) -> bool:
-        return False
 
 
 @pytest.fixture(scope="module")

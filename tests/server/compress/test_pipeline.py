@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,12 @@ from archpress_server.compress.latency import Timer, session
 from archpress_server.compress.pipeline import compress
 from archpress_server.compress.types import (
     Budget,
-    Candidate,
     Certificate,
     Compression,
     CompressionError,
     Effort,
     Method,
     Phase,
-    Progress,
     Reason,
     Request,
     StoppedError,
@@ -38,6 +36,7 @@ from archpress_trainer.training.device import Compute
 from archpress_trainer.training.fidelity import Fidelity
 from archpress_trainer.training.recipe import Recipe, Schedule, population_recipe
 from tests.server.compress.predicted import predicted
+from tests.server.compress.recorder import Recorder
 from tests.trainer.nets import residual_net, small_net
 
 NET = small_net(32, second=32)
@@ -47,28 +46,6 @@ SHORT = EffortPlan(
     round_images=200,
     final_recipe=Recipe("final", 12, batch_size=16, learning_rate=0.1, average_decay=0.9),
 )
-
-
-@dataclass
-class Recorder:
-    """Keeps what it is told; asks to stop once it has heard `stop_after` reports of a phase."""
-
-    stop_in: Phase | None = None
-    seen: list[Progress] = field(default_factory=list)
-    candidates: list[Candidate] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    def progress(self, progress: Progress) -> None:
-        self.seen.append(progress)
-
-    def candidate(self, candidate: Candidate) -> None:
-        self.candidates.append(candidate)
-
-    def warning(self, text: str) -> None:
-        self.warnings.append(text)
-
-    def should_stop(self) -> bool:
-        return self.stop_in is not None and self.seen[-1].phase is self.stop_in
 
 
 def run(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ import torch
 from archpress_server.compress.effort import EffortPlan
 from archpress_server.compress.input_net import TrainedInput, train_input
 from archpress_server.compress.retrain import Trained, retrain
-from archpress_server.compress.types import Candidate, CompressionError, Progress, Reason
+from archpress_server.compress.types import Candidate, CompressionError, Reason
 from archpress_trainer.data.dataset import Normalisation, TrainingData
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.prediction import Prediction
@@ -22,29 +22,12 @@ from archpress_trainer.training.device import Compute
 from archpress_trainer.training.inheritance import narrowed
 from archpress_trainer.training.loop import accuracy
 from archpress_trainer.training.recipe import Recipe
+from tests.server.compress.recorder import Recorder
 
 SOON = Recipe("final", 3, batch_size=32, learning_rate=0.05)
 # So slow that a network stays what it began as.
 IDLE = replace(SOON, epochs=1, learning_rate=1e-9)
 WILD = replace(SOON, epochs=1, learning_rate=1e30)
-
-
-@dataclass
-class Recorder:
-    candidates: list[Candidate] = field(default_factory=list)
-    seen: list[Progress] = field(default_factory=list)
-
-    def progress(self, progress: Progress) -> None:
-        self.seen.append(progress)
-
-    def candidate(self, candidate: Candidate) -> None:
-        self.candidates.append(candidate)
-
-    def warning(self, text: str) -> None:
-        raise AssertionError(text)
-
-    def should_stop(self) -> bool:
-        return False
 
 
 def net(width: int) -> Architecture:

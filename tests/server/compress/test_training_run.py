@@ -12,9 +12,7 @@ from archpress_server.compress.effort import EffortPlan
 from archpress_server.compress.pipeline import compress
 from archpress_server.compress.types import (
     Budget,
-    Candidate,
     Compression,
-    Progress,
     Request,
 )
 from archpress_trainer.data.registry import DataSources
@@ -24,6 +22,7 @@ from archpress_trainer.space.layers import batch_norm, conv, global_average_pool
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.recipe import Recipe
 from archpress_trainer.training.snapshot import pack, unpack
+from tests.server.compress.recorder import Recorder
 
 pytestmark = pytest.mark.slow
 
@@ -69,25 +68,6 @@ class Memory:
             return False
         self.snapshots_left -= 1
         return True
-
-
-@dataclass
-class Recorder:
-    seen: list[Progress] = field(default_factory=list)
-    candidates: list[Candidate] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    def progress(self, progress: Progress) -> None:
-        self.seen.append(progress)
-
-    def candidate(self, candidate: Candidate) -> None:
-        self.candidates.append(candidate)
-
-    def warning(self, text: str) -> None:
-        self.warnings.append(text)
-
-    def should_stop(self) -> bool:
-        return False
 
 
 @dataclass(frozen=True)
