@@ -48,7 +48,8 @@ def candidates_section(facts: JobFacts) -> Section:
 def _heirs(facts: JobFacts) -> tuple[str, ...]:
     return tuple(
         f"Candidate {candidate.rank} is the input network with narrower layers. Its full training "
-        "starts from the weights of that, so that it may pass its ring by far."
+        "starts from the weights of that"
+        + (", so that it may pass its ring by far." if candidate.prediction else ".")
         for candidate in facts.candidates
         if candidate.inherits
     )

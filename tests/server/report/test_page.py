@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from archpress_server.jobs.model import JobError, State
+from archpress_server.jobs.model import EventKind, JobError, State
 from archpress_server.report.facts import JobFacts
 from archpress_server.report.page import render
 from tests.trainer.report.browser import browser_page, find_browser
@@ -49,6 +49,18 @@ def test_facts_are_read_from_the_log(facts: JobFacts) -> None:
     final = [t for t in facts.trainings if "(final)" in t.name]
     assert [len(t.accuracies) for t in final] == [3, 3]
     assert all(list(t.seconds) == sorted(t.seconds) for t in facts.trainings)
+
+
+@pytest.mark.parametrize("predicted", [True, False])
+def test_a_heir_is_named(facts: JobFacts, predicted: bool) -> None:
+    first = facts.candidates[0]
+    heir = replace(
+        first, rank=99, inherits=True, prediction=first.prediction if predicted else None
+    )
+    event = replace(facts.events[-1], kind=EventKind.CANDIDATE, payload=heir)
+    text = Reader(render(replace(facts, events=(*facts.events, event)))).text
+    assert "Candidate 99 is the input network with narrower layers." in text
+    assert ("pass its ring" in text) == predicted
 
 
 def test_the_page_shows_what_was_asked_and_delivered(facts: JobFacts) -> None:
