@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -49,11 +49,6 @@ class LatencyLimit:
         """Return the share of the limit that a network uses by the model."""
         return self.seconds(architecture) / self.limit_seconds
 
-    def at_widths(self, groups: WidthGroups) -> Callable[[Sequence[int]], bool]:
-        """Return whether widths of a network's free groups keep to the limit by the model."""
-        seconds_at = WidthLatency(groups, self.model)
-        return lambda widths: seconds_at(widths) <= self.limit_seconds
-
     def fit_widths(
         self,
         architecture: Architecture,
@@ -64,13 +59,14 @@ class LatencyLimit:
         max_scale: float = 4.0,
     ) -> Architecture | None:
         """Return the network with its widths scaled to use the limit and a budget, if they can."""
+        seconds_at = WidthLatency(WidthGroups(architecture), self.model)
         return fit_widths(
             architecture,
             budget,
             multiple=multiple,
             smallest=smallest,
             max_scale=max_scale,
-            also=self.at_widths(WidthGroups(architecture)),
+            also=lambda widths: seconds_at(widths) <= self.limit_seconds,
         )
 
     def implied(self, budget: SizeBudget, exemplars: Sequence[Exemplar]) -> SizeBudget:
