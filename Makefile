@@ -62,8 +62,7 @@ demo: setup ## Compress a network for Fashion-MNIST, through a server of its own
 	$(BIN)/python examples/demo.py
 
 test: setup browser prometheus ## Run the tests.
-	@# Threads that wait for one another crawl on a machine whose cores are taken.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4
 
 chaos: setup ## Kill servers and workers at random, and see that nothing is lost.
 	$(BIN)/python -m tests.chaos --output benchmarks/results/chaos.json
