@@ -32,6 +32,8 @@ from archpress_server.compress.types import (
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.space.build import build
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layers import batch_norm, conv, linear, max_pool, relu
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.fidelity import Fidelity
 from archpress_trainer.training.recipe import Recipe, Schedule, population_recipe
@@ -202,6 +204,33 @@ def test_an_effort_that_teaches_trains_the_input_unless_it_is_given(
     assert always.model == given.model
     alone, _ = teach(replace(teaching, teaches=False), None)
     assert alone.model != given.model
+
+
+def test_a_network_that_nothing_predicts_has_an_heir(
+    tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute
+) -> None:
+    embedding, dataset = load(tiny_embedding), tiny_sources.load("tiny")
+    block = (conv(16, 1), batch_norm(), relu())
+    layers = (conv(16, 3), *block * embedding.manifest.space.max_layers, max_pool(), linear(4))
+    network = Architecture((1, 12, 12), 4, layers)
+    weights = build(network, torch.Generator().manual_seed(0)).eval()
+    source = TrainedInput(weights, dataset.split().normalisation, 1.0)
+    brief = replace(SHORT, final_recipe=replace(SHORT.final_recipe, epochs=1))
+    recorder = Recorder()
+    result = compress(
+        Request(network, "tiny", Budget(max_params_ratio=0.3)),
+        embedding,
+        dataset,
+        recorder,
+        threads=1,
+        effort=brief,
+        compute=cpu,
+        input_network=source,
+    )
+    heirs = [candidate for candidate in recorder.candidates if candidate.inherits]
+    assert [heir.prediction for heir in heirs] == [None, None]
+    assert heirs[-1].validation_accuracy is not None
+    assert (result.prediction is None) == heirs[-1].chosen
 
 
 def test_weights_that_know_nothing_are_not_used(
