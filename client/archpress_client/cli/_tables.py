@@ -147,10 +147,12 @@ def show_plan(console: Console, plan: Plan) -> None:
         )
     console.print(table)
     if plan.heir is not None:
+        blind = plan.heir.predicted_accuracy is None
         console.print(
-            "narrowed: the input network itself, where a job has its trained weights; it is "
-            "predicted as if it were trained from scratch",
+            "narrowed: the input network itself, where a job has its trained weights; "
+            + ("nothing is predicted for it" if blind else "predicted as if trained from scratch"),
             highlight=False,
+            soft_wrap=True,
         )
     for warning in plan.warnings:
         console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
