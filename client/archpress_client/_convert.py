@@ -274,7 +274,7 @@ def candidate_from_proto(message: jobs_pb2.Candidate) -> Candidate:
         network=network_from_proto(message.architecture),
         costs=costs_from_proto(message.costs),
         predicted_accuracy=_optional(message, "predicted_accuracy"),
-        predicted_interval=_predicted_interval(message),
+        predicted_interval=_optional_interval(message, "predicted_interval"),
         validation_accuracy=_optional(message, "validation_accuracy"),
         chosen=message.chosen,
         rank=message.rank,
@@ -306,7 +306,7 @@ def result_from_proto(message: jobs_pb2.Result, source: ModelSource) -> Result:
         accuracy_before=_optional(message, "accuracy_before"),
         certificate=_certificate(message.certificate),
         predicted_accuracy=_optional(message, "predicted_accuracy"),
-        predicted_interval=_predicted_interval(message),
+        predicted_interval=_optional_interval(message, "predicted_interval"),
         budget_met=message.budget_met,
         nearest_budget=_budget_from_proto(nearest) if message.HasField("nearest_budget") else None,
         run_time_seconds=_seconds(message, "run_time") or 0.0,
@@ -326,7 +326,7 @@ def _front_model(message: jobs_pb2.FrontModel, source: ModelSource) -> FrontMode
         costs=costs_from_proto(message.costs),
         certificate=_certificate(message.certificate),
         predicted_accuracy=_optional(message, "predicted_accuracy"),
-        predicted_interval=_predicted_interval(message),
+        predicted_interval=_optional_interval(message, "predicted_interval"),
         validation_accuracy=message.validation_accuracy,
         _source=source,
     )
@@ -349,7 +349,6 @@ def _quantized(message: jobs_pb2.QuantizedModel, source: ModelSource) -> Quantiz
 
 
 def _certificate(message: jobs_pb2.Certificate) -> Certificate:
-    interval = message.accuracy_interval
     has_input = message.HasField("input_latency")
     return Certificate(
         sha256=message.sha256,
@@ -358,7 +357,7 @@ def _certificate(message: jobs_pb2.Certificate) -> Certificate:
         costs=costs_from_proto(message.costs),
         test_images=message.test_images,
         accuracy=message.accuracy,
-        accuracy_interval=_interval(interval) if message.HasField("accuracy_interval") else None,
+        accuracy_interval=_optional_interval(message, "accuracy_interval"),
         argmax_agreement=message.argmax_agreement,
         max_abs_logit_difference=message.max_abs_logit_difference,
         latency=_latency(message.latency) if message.HasField("latency") else None,
@@ -524,11 +523,8 @@ def _interval(message: jobs_pb2.Interval) -> Interval:
     return Interval(message.lower, message.upper)
 
 
-def _predicted_interval(
-    message: jobs_pb2.Candidate | jobs_pb2.Result | jobs_pb2.FrontModel,
-) -> Interval | None:
-    has = message.HasField("predicted_interval")
-    return _interval(message.predicted_interval) if has else None
+def _optional_interval(message: Message, field: str) -> Interval | None:
+    return _interval(getattr(message, field)) if message.HasField(field) else None
 
 
 def _optional(message: Message, field: str) -> float | None:

@@ -30,6 +30,11 @@ IDLE = replace(SOON, epochs=1, learning_rate=1e-9)
 WILD = replace(SOON, epochs=1, learning_rate=1e30)
 
 
+class Unwarned(Recorder):
+    def warning(self, text: str) -> None:
+        raise AssertionError(text)
+
+
 def net(width: int) -> Architecture:
     """Return a network whose classifier reads places, as the tiny images need it."""
     layers = (conv(width, 3), batch_norm(), relu(), max_pool(), linear(4))
@@ -56,7 +61,7 @@ def data(tiny_sources: DataSources) -> TrainingData:
 
 @pytest.fixture(scope="module")
 def source(data: TrainingData, cpu: Compute) -> TrainedInput:
-    return train_input(net(16), data, effort(SOON), 0, cpu, Recorder())
+    return train_input(net(16), data, effort(SOON), 0, cpu, Unwarned())
 
 
 def run(
@@ -65,8 +70,8 @@ def run(
     plan: EffortPlan,
     source: TrainedInput | None,
     candidates: tuple[Candidate, ...] = CANDIDATES,
-) -> tuple[Trained, Recorder]:
-    recorder = Recorder()
+) -> tuple[Trained, Unwarned]:
+    recorder = Unwarned()
     return retrain(candidates, data, plan, 0, cpu, recorder, source), recorder
 
 
