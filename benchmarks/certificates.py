@@ -1,11 +1,13 @@
 """What the service delivers at the sizes of the goals: certified accuracies over several seeds.
 
 `compress` gets CONV-7 (CONV-10 for CIFAR-10), a limit on parameters and a seed. The seed decides
-search, rounds and training; the input network, which teaches where the effort says so, is trained
-once by the same recipe. The accuracy is the certificate's. Each job is a line of OUTPUT.jsonl; a
-run that was broken off goes on.
+search, rounds and training; the input network is trained once by the same recipe if the effort says
+that it teaches. The accuracy is the certificate's. Each job is a line of OUTPUT.jsonl; a run that
+was broken off goes on.
 
     python benchmarks/certificates.py --output benchmarks/results/certificates.jsonl
+    python benchmarks/certificates.py --dataset cifar10 --data cifar10.npz --effort draft \\
+        --seeds 1 --output benchmarks/results/certificates-cifar10-draft.jsonl
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from quiet import Quiet
 from recipes import CHANGES, NETWORKS, changed
 
 from archpress_server.compress.effort import effort_plan
+from archpress_server.compress.input_net import TrainedInput
 from archpress_server.compress.pipeline import compress
 from archpress_server.compress.types import Budget, CompressionError, Effort, Method, Request
 from archpress_trainer.data.registry import DataSources
@@ -51,7 +54,7 @@ class Bench:
     """What a worker keeps between jobs."""
 
     def __init__(self, settings: Settings) -> None:
-        """Load the images and the input network, which is trained if there is no file of it."""
+        """Load the images and a teacher, which is trained if there is no file of it."""
         self._settings = settings
         self._compute = best_compute()
         files = {settings.dataset: settings.data} if settings.data else {}
@@ -65,15 +68,7 @@ class Bench:
         teaches = plan.teaches or final.distil_weight > 0
         self._plan = replace(plan, final_recipe=final, teaches=teaches)
         self._source = named(NETWORKS[settings.dataset], shape, classes)
-        self._input = input_network(
-            settings.teacher,
-            self._source,
-            self._dataset.split().to(self._compute.device),
-            self._dataset.test(),
-            final,
-            0,
-            self._compute,
-        )
+        self._input = self._taught_by(settings.teacher) if teaches else None
 
     def job(self, target: int, seed: int) -> Record:
         """Compress once and return the line; a job that fails says why."""
@@ -101,7 +96,7 @@ class Bench:
                 threads=1,
                 effort=self._plan,
                 compute=self._compute,
-                input_network=self._input.given(self._dataset.split().normalisation),
+                input_network=self._input,
             )
         except CompressionError as error:
             return line | {"failed": str(error)}
@@ -115,6 +110,19 @@ class Bench:
             "device": self._compute.device.type,
             "seconds": round(result.seconds, 1),
         }
+
+    def _taught_by(self, teacher: Path) -> TrainedInput:
+        data = self._dataset.split()
+        trained = input_network(
+            teacher,
+            self._source,
+            data.to(self._compute.device),
+            self._dataset.test(),
+            self._plan.final_recipe,
+            0,
+            self._compute,
+        )
+        return trained.given(data.normalisation)
 
 
 @lru_cache(maxsize=1)

@@ -16,8 +16,11 @@ from archpress_trainer.embedding.bundled import artifact_folder
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.named import named
 
-_GOALS = {93_000: (93.6, 94.0), 50_000: (92.9, 93.4), 20_000: (92.0, 92.5)}
-"""Accuracies in percent that must be and that should be reached on Fashion-MNIST."""
+_GOALS: Mapping[str, Mapping[int, tuple[float | None, float | None]]] = {
+    "fashion-mnist": {93_000: (93.6, 94.0), 50_000: (92.9, 93.4), 20_000: (92.0, 92.5)},
+    "cifar10": {400_000: (92.3, None), 100_000: (None, 92.3)},
+}
+"""Accuracies in percent that must be and that should be reached at a number of parameters."""
 
 _METHODS: Mapping[str, str] = {
     "ours": "ours: the search",
@@ -30,20 +33,28 @@ _METHODS: Mapping[str, str] = {
 }
 
 
-def certificates(folder: Path) -> Section:
-    """Return accuracies of certificates at the sizes of the goals."""
-    title = "Certified accuracy on Fashion-MNIST"
+def certificates(folder: Path) -> list[Section]:
+    """Return accuracies of certificates at the sizes of the goals, a section for each file."""
+    names = sorted(path.name for path in folder.glob("certificates*.jsonl"))
+    return [_certificates(folder, name) for name in names or ["certificates.jsonl"]]
 
+
+def _certificates(folder: Path, file: str) -> Section:
     def make(records: list[Record]) -> Section:
+        dataset, effort = records[0]["dataset"], records[0]["effort"]
+        space = load(artifact_folder(dataset)).manifest.space
+        network = TABLE_1[dataset].network
+        before = count(named(network, space.input_shape, space.classes))
         rows = []
         for target, lines in _by(records, "target_params").items():
             found = [line["accuracy"] for line in lines]
-            must, goal = _GOALS.get(target, (None, None))
+            must, goal = _GOALS[dataset].get(target, (None, None))
             average = 100 * sum(found) / len(found)
             rows.append(
                 [
                     f"{target:,}",
                     f"{max(line['params'] for line in lines):,}",
+                    f"{max(line['macs'] for line in lines) / 1e6:.1f}M",
                     str(len(lines)),
                     percent_of(found),
                     _verdict(average, must),
@@ -51,14 +62,15 @@ def certificates(folder: Path) -> Section:
                     f"{sum(line['seconds'] for line in lines) / len(lines):,.0f}",
                 ]
             )
-        head = ("at most", "parameters", "seeds", "accuracy, %", "must", "goal", "seconds")
+        head = ("at most", "parameters", "MACs", "seeds", "accuracy, %", "must", "goal", "seconds")
         text = (
-            "CONV-7 (709,378 parameters) compressed by `compress`; accuracy over the whole test "
-            "split, as ONNX Runtime computes it from the delivered bytes.\n\n" + table(head, rows)
+            f"{network.upper()} ({before.params:,} parameters) compressed by `compress` at "
+            f"{effort} effort on {records[0]['device']}; accuracy over the whole test split, as "
+            "ONNX Runtime computes it from the delivered bytes.\n\n" + table(head, rows)
         )
-        return Section(title, text)
+        return Section(f"Certified accuracy on {dataset}, {effort}", text)
 
-    return section_of_lines(title, folder, "certificates.jsonl", make)
+    return section_of_lines("Certified accuracy", folder, file, make)
 
 
 def peers(folder: Path) -> list[Section]:

@@ -19,6 +19,7 @@ from page_compression import certificates, paper_tables, peers
 from page_embedding import embeddings, heads, speed
 from page_inheritance import inheritance
 from page_search import plans, search
+from page_training import branches, recipes
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -43,12 +44,14 @@ class Page:
 def render(results: Path) -> Page:
     """Return the page that a folder of result files gives."""
     sections = (
-        certificates(results),
+        *certificates(results),
         search(results),
         ablations(results),
         plans(results),
         *peers(results),
         inheritance(results),
+        recipes(results),
+        branches(results),
         paper_tables(results),
         embeddings(results),
         heads(results),
