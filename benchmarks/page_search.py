@@ -70,17 +70,17 @@ def plans(folder: Path) -> Section:
         return Section(title, missing(path.name))
     values = read_json(path)
     seconds = values["seconds"]
-    head = ("requests", "candidates", "over budget", "outside the space", *seconds)
-    names = ("requests", "candidates", "over_budget", "outside_the_space")
+    head = ("requests", "candidates", "narrowed", "over budget", "outside the space", *seconds)
+    names = ("requests", "candidates", "heirs", "over_budget", "outside_the_space")
     row = [
         *(f"{values[name]:,}" for name in names),
         *(f"{value:.2f} s" for value in seconds.values()),
     ]
     text = (
         f"Named and sampled networks with random feasible limits on parameters, MACs or both, on "
-        f"`{values['embedding']}`; every candidate's costs are counted anew. Seconds of one plan "
-        f"in one thread ({values['machine']}). Requests without a candidate: "
-        f"{values['requests_without_a_candidate']}.\n\n"
+        f"`{values['embedding']}`; the costs of every candidate and narrowed input network are "
+        f"counted anew. Seconds of one plan in one thread ({values['machine']}). Requests without "
+        f"a candidate: {values['requests_without_a_candidate']}.\n\n"
     )
     return Section(title, text + table(head, [row]))
 

@@ -28,6 +28,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
+from json_lines import JsonLines, Record
 from safetensors.torch import load_file, save_file
 
 from archpress_server.compress.effort import effort_plan
@@ -128,7 +129,7 @@ class Bench:
         save_file(weights, path)
         return result.accuracy
 
-    def run(self, run: Run) -> dict[str, Any]:
+    def run(self, run: Run) -> Record:
         """Train once and return the line."""
         recipe = changed(self.recipe, run.change)
         generator = torch.Generator().manual_seed(run.seed)
@@ -158,7 +159,7 @@ def _bench(settings: Settings) -> Bench:
     return Bench(settings)
 
 
-def _run(settings: Settings, run: Run) -> dict[str, Any]:
+def _run(settings: Settings, run: Run) -> Record:
     return _bench(settings).run(run)
 
 
@@ -180,7 +181,7 @@ def networks(dataset: str, sizes: Sequence[int]) -> dict[int, Architecture]:
     }
 
 
-def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(lines: list[Record]) -> dict[str, Any]:
     """Return the mean over seeds for each size and change, and the gain over no change."""
     table: dict[str, Any] = {}
     for change in CHANGES:
@@ -199,7 +200,7 @@ def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
     return table
 
 
-def _of(lines: list[dict[str, Any]], change: str, size: int) -> list[float]:
+def _of(lines: list[Record], change: str, size: int) -> list[float]:
     return [
         100 * line["validation"]
         for line in lines
@@ -222,7 +223,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="start no training after so long")
     options = parser.parse_args()
     started = time.monotonic()
-    options.output.parent.mkdir(parents=True, exist_ok=True)
+    lines = JsonLines(options.output)
     settings = Settings(
         options.dataset,
         options.data,
@@ -232,30 +233,23 @@ def main() -> None:
     )
     if not settings.teacher.exists():
         print("teacher", Bench(settings).teach(settings.teacher), flush=True)
-    lines = _read(options.output)
-    done = {(line["change"], line["size"], line["seed"]) for line in lines}
     planned = networks(options.dataset, options.sizes or SIZES[options.dataset])
     runs = [
         Run(change, size, network, seed)
         for seed in range(options.seeds)
         for change in options.changes
         for size, network in planned.items()
-        if (change, size, seed) not in done
+        if not lines.holds({"change": change, "size": size, "seed": seed})
     ]
-    with worker_pool(options.workers, _start) as pool, options.output.open("a") as file:
+    with worker_pool(options.workers, _start) as pool:
         for future in as_completed([pool.submit(_run, settings, run) for run in runs]):
-            file.write(json.dumps(future.result()) + "\n")
-            file.flush()
+            lines.add(future.result())
             if options.seconds and time.monotonic() - started > options.seconds:
                 pool.shutdown(wait=False, cancel_futures=True)
                 break
-    text = json.dumps(summary(_read(options.output)), indent=1)
+    text = json.dumps(summary(lines.records), indent=1)
     options.output.with_suffix(".json").write_text(text + "\n")
     print(text)
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 if __name__ == "__main__":

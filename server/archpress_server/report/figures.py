@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -10,10 +13,24 @@ from archpress_server.compress.types import Candidate
 from archpress_server.report.facts import JobFacts
 from archpress_trainer.report.drawing import Panel, Section, draw
 from archpress_trainer.report.palette import BLUE, FAINT, GREEN, INK, ORANGE, SERIES, SURFACE
-from archpress_trainer.report.scales import AccuracyScale, label_counts, percent, plural
+from archpress_trainer.report.scales import AccuracyScale, Floats, label_counts, percent, plural
 
 _MOST_TRAININGS = 12
 _WIDE = 560
+_PREDICTED: Mapping[str, Any] = {
+    "marker": "o",
+    "color": BLUE,
+    "markerfacecolor": SURFACE,
+    "label": "predicted",
+}
+_MEASURED: Mapping[str, Any] = {"marker": "o", "color": ORANGE, "label": "measured (validation)"}
+_DELIVERED: Mapping[str, Any] = {
+    "marker": "*",
+    "color": GREEN,
+    "markersize": 15,
+    "markeredgecolor": SURFACE,
+    "label": "delivered (test)",
+}
 
 
 def sections(facts: JobFacts) -> list[Section]:
@@ -24,9 +41,10 @@ def sections(facts: JobFacts) -> list[Section]:
 def candidates_section(facts: JobFacts) -> Section:
     """Return the candidates by size: what was predicted, and what was measured then."""
     title = "The candidates"
-    if not facts.candidates:
-        return Section("candidates", title, missing="The job has not found any candidate yet.")
-    trained = sum(c.validation_accuracy is not None for c in facts.candidates)
+    if not any(c.prediction or _trained(c) for c in facts.candidates):
+        missing = "No candidate has been predicted or measured yet."
+        return Section("candidates", title, missing=missing)
+    trained = sum(map(_trained, facts.candidates))
     return Section(
         "candidates",
         title,
@@ -64,41 +82,28 @@ def _optimism(facts: JobFacts) -> tuple[str, ...]:
 
 
 def _plane(facts: JobFacts) -> Panel:
-    predicted = [(c.costs.params, c.prediction) for c in facts.candidates if c.prediction]
-    params = np.array([params for params, _ in predicted], dtype=np.float64)
-    middle, lower, upper = np.array([(p.accuracy, p.lower, p.upper) for _, p in predicted]).T
-    measured = [c for c in facts.candidates if c.validation_accuracy is not None]
-    result = facts.job.result
-    labelled = np.array(facts.labelled, dtype=np.float64).reshape(-1, 2)
+    predictions = [(c.costs.params, c.prediction) for c in facts.candidates if c.prediction]
+    predicted = _columns(4, [(params, p.accuracy, p.lower, p.upper) for params, p in predictions])
+    trained = [(c.costs.params, c.validation_accuracy) for c in facts.candidates if _trained(c)]
+    measured = _columns(2, trained)
+    result = None if facts.job.result is None else facts.job.result.compression
+    certified = [(result.costs_after.params, result.certificate.accuracy)] if result else []
+    delivered = _columns(2, certified)
+    near = _near(_columns(2, facts.labelled), [c.costs.params for c in facts.candidates])
 
     def plot(axes: Axes) -> None:
-        near = _near(labelled, params)
-        scale = AccuracyScale.around(
-            lower, upper, near[:, 1], np.array([_measured(c) for c in measured] or [middle[0]])
-        )
-        axes.scatter(near[:, 0], scale.place(near[:, 1]), s=14, color=FAINT, alpha=0.7, linewidth=0)
+        shown = [points[1:].ravel() for points in (predicted, measured, delivered, near)]
+        scale = AccuracyScale.around(*shown)
+        axes.scatter(near[0], scale.place(near[1]), s=14, color=FAINT, alpha=0.7, linewidth=0)
+        params, middle, lower, upper = predicted
         axes.vlines(params, scale.place(lower), scale.place(upper), color=BLUE, alpha=0.5)
-        axes.plot(
-            params, scale.place(middle), "o", color=BLUE, markerfacecolor=SURFACE, label="predicted"
-        )
-        if measured:
-            axes.plot(
-                [c.costs.params for c in measured],
-                scale.place(np.array([_measured(c) for c in measured])),
-                "o",
-                color=ORANGE,
-                label="measured (validation)",
-            )
-        if result is not None:
-            axes.plot(
-                result.compression.costs_after.params,
-                scale.place(np.array([result.compression.certificate.accuracy])),
-                "*",
-                color=GREEN,
-                markersize=15,
-                markeredgecolor=SURFACE,
-                label="delivered (test)",
-            )
+        for (places, accuracies), style in (
+            ((params, middle), _PREDICTED),
+            (measured, _MEASURED),
+            (delivered, _DELIVERED),
+        ):
+            if len(places):
+                axes.plot(places, scale.place(accuracies), linestyle="", **style)
         axes.set_xlabel("parameters, logarithmic")
         axes.set_ylabel("accuracy")
         _finish_plane(axes, scale, facts)
@@ -118,19 +123,24 @@ def _finish_plane(axes: Axes, scale: AccuracyScale, facts: JobFacts) -> None:
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
 
 
-def _near(labelled: np.ndarray, params: np.ndarray) -> np.ndarray:
+def _columns(number: int, rows: Sequence[Sequence[float | None]]) -> Floats:
+    """Return columns `(number, rows)`, also of no rows."""
+    return np.array(rows, dtype=np.float64).reshape(-1, number).T
+
+
+def _near(labelled: Floats, params: Sequence[int]) -> Floats:
     """Return the better labelled nets around the candidates' sizes."""
-    inside = (labelled[:, 0] > params.min() / 4) & (labelled[:, 0] < params.max() * 4)
-    found: np.ndarray = labelled[inside]
-    if len(found) == 0:
-        return found
-    # The worse half would press the candidates together.
-    better: np.ndarray = found[found[:, 1] >= np.median(found[:, 1])]
-    return better
+    sizes, accuracies = labelled
+    inside = (sizes > min(params) / 4) & (sizes < max(params) * 4)
+    if inside.any():
+        # The worse half would press the candidates together.
+        inside &= accuracies >= np.median(accuracies[inside])
+    near: Floats = labelled[:, inside]
+    return near
 
 
-def _measured(candidate: Candidate) -> float:
-    return candidate.validation_accuracy or 0.0
+def _trained(candidate: Candidate) -> bool:
+    return candidate.validation_accuracy is not None
 
 
 def descent_section(facts: JobFacts) -> Section:

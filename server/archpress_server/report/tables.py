@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from archpress_server.compress.types import Certificate, Latency
 from archpress_server.jobs.model import JobRecord
-from archpress_trainer.report.scales import percent, short_count
+from archpress_trainer.report.scales import percent
 from archpress_trainer.space.costs import Costs
 from archpress_trainer.space.graph import INPUT, Architecture
 
@@ -208,7 +208,7 @@ def model_rows(job: JobRecord) -> list[ModelRow]:
         rows.append(
             ModelRow(
                 "INT8 copy",
-                short_count(found.costs_after.params),
+                f"{found.costs_after.params:,}",
                 percent(found.int8.accuracy, 2),
                 f"{found.int8.size_bytes:,} bytes",
                 found.int8.sha256,

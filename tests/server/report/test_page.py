@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from archpress_server.compress.types import Candidate
 from archpress_server.jobs.model import EventKind, JobError, State
 from archpress_server.report.facts import JobFacts
 from archpress_server.report.page import render
 from tests.trainer.report.browser import browser_page, find_browser
-from tests.trainer.report.looks import CUT_TEXTS, PANELS, TOUCHING_TEXTS, colours
+from tests.trainer.report.looks import CUT_MARKS, CUT_TEXTS, PANELS, TOUCHING_TEXTS, colours
 
 PANEL_NAMES = ["candidates-plane", "descent-objective", "descent-path", "training-accuracy"]
 
@@ -63,6 +64,15 @@ def test_a_heir_is_named(facts: JobFacts, predicted: bool) -> None:
     assert ("pass its ring" in text) == predicted
 
 
+def test_candidates_without_a_prediction_are_drawn(facts: JobFacts) -> None:
+    heirs = tuple(
+        replace(event, payload=replace(event.payload, prediction=None, inherits=True))
+        for event in facts.events
+        if isinstance(event.payload, Candidate)
+    )
+    assert "candidates-plane" in Reader(render(replace(facts, events=heirs))).ids
+
+
 def test_the_page_shows_what_was_asked_and_delivered(facts: JobFacts) -> None:
     page = Reader(render(facts))
     result = facts.job.result
@@ -94,7 +104,7 @@ def test_a_job_without_a_result_has_a_page(facts: JobFacts, state: State) -> Non
     page = Reader(render(JobFacts(job, ())))
     assert f"The job is {state}." in page.text
     assert "There is no network yet." in page.text
-    assert "The job has not found any candidate yet." in page.text
+    assert "No candidate has been predicted or measured yet." in page.text
     assert "not yet" in page.text
 
 
@@ -123,6 +133,7 @@ def test_the_page_is_whole_in_a_browser(
         assert all(panel["width"] > 200 and colours(browser, panel) > 20 for panel in panels)
         assert browser.evaluate("document.documentElement.scrollWidth") == width
         assert browser.evaluate(CUT_TEXTS) == []
+        assert browser.evaluate(CUT_MARKS) == []
         assert browser.evaluate(TOUCHING_TEXTS) == []
         assert browser.requests == [path.as_uri()]
         assert browser.problems == []

@@ -27,6 +27,18 @@ CUT_TEXTS = """
   }).map(text => `${svg.id}: ${text.textContent}`);
 })
 """
+# Marks are drawn at points of a line, inside the frame of their axes.
+CUT_MARKS = """
+[...document.querySelectorAll("svg.plot g[clip-path] > use")].flatMap(mark => {
+  const svg = mark.closest("svg");
+  const clip = mark.parentElement.getAttribute("clip-path").slice("url(#".length, -1);
+  const frame = document.getElementById(clip).querySelector("rect").getBBox();
+  const box = mark.getBBox();
+  const inside = box.x >= frame.x - 1 && box.x + box.width <= frame.x + frame.width + 1
+    && box.y >= frame.y - 1 && box.y + box.height <= frame.y + frame.height + 1;
+  return inside ? [] : [`${svg.id}: ${box.x}, ${box.y}`];
+})
+"""
 # Labels that are turned fill less than their boxes, so those of the filters are left out.
 TOUCHING_TEXTS = """
 [...document.querySelectorAll("svg.plot:not([id^=filters])")].flatMap(svg => {

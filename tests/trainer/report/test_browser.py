@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 from archpress_trainer.report.page import write_report
 from tests.trainer.report.browser import Page, browser_page, find_browser
-from tests.trainer.report.looks import CUT_TEXTS, PANELS, TOUCHING_TEXTS, colours
+from tests.trainer.report.looks import CUT_MARKS, CUT_TEXTS, PANELS, TOUCHING_TEXTS, colours
 
 pytestmark = pytest.mark.skipif(
     find_browser() is None, reason="no Chromium is installed (make browser)"
@@ -61,6 +61,7 @@ def test_the_page_is_whole(browser: Page, report: Path, width: int, dark: bool) 
         assert colours(browser, panel) > 20, panel
     assert browser.evaluate("document.documentElement.scrollWidth") == width
     assert browser.evaluate(CUT_TEXTS) == []
+    assert browser.evaluate(CUT_MARKS) == []
     assert browser.evaluate(TOUCHING_TEXTS) == []
     outside = [url for url in browser.requests if not url.startswith("data:image/png;base64,")]
     assert outside == [report.as_uri()]

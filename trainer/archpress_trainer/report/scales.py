@@ -14,6 +14,7 @@ Floats = NDArray[np.float64]
 _CLIP = 1e-3
 _MOST_TICKS = 7
 _ENOUGH_TICKS = 3
+_WIDEST_GAP = 2.0
 
 
 def logit(accuracy: Floats) -> Floats:
@@ -78,7 +79,8 @@ class AccuracyScale:
                 inside = self.low < place < self.high
                 if inside and all(abs(place - _one_logit(other)) >= gap for other in kept):
                     kept.append(value)
-            if len(kept) > _ENOUGH_TICKS:
+            places = [self.low, *(_one_logit(value) for value in sorted(kept)), self.high]
+            if len(kept) > _ENOUGH_TICKS and np.diff(places).max() < _WIDEST_GAP * gap:
                 break
         return sorted(kept)
 
