@@ -26,6 +26,7 @@ from archpress_trainer.space.paper_sampler import PaperSampler
 from archpress_trainer.space.practical_sampler import PracticalSampler
 from archpress_trainer.space.residual_sampler import ResidualSampler
 from archpress_trainer.space.sampling import Sample, Sampler, draw
+from archpress_trainer.space.vocab import LayerKind
 
 INPUT_SHAPE = (1, 12, 12)
 CLASSES = 4
@@ -85,6 +86,20 @@ def residual_net(width: int = 8) -> Architecture:
         *(global_average_pool(), linear(CLASSES)),
     )
     return Architecture(INPUT_SHAPE, CLASSES, layers)
+
+
+def without_norms(architecture: Architecture) -> Architecture:
+    """Return the network as an exporter leaves it, without batch normalisations."""
+    layers: list[Layer] = []
+    place = {INPUT: INPUT}
+    for index, layer in enumerate(architecture.layers):
+        inputs = tuple(place[source] for source in layer.inputs)
+        if layer.kind is LayerKind.BATCH_NORM:
+            place[index] = inputs[0]
+            continue
+        layers.append(replace(layer, inputs=inputs, bias=None))
+        place[index] = len(layers) - 1
+    return Architecture(architecture.input_shape, architecture.classes, tuple(layers))
 
 
 def random_dag(rng: Random) -> Architecture:

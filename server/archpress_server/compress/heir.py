@@ -7,6 +7,7 @@ from archpress_server.compress.types import Candidate, Method, Request
 from archpress_trainer.embedding.codec import OutsideSpaceError
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.embedding.prediction import Prediction
+from archpress_trainer.space.batch_norms import with_batch_norms
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.reading_form import reading_form
@@ -27,7 +28,8 @@ def find_heir(
 ) -> Candidate | None:
     """Return the input network narrowed to the limits, as the last candidate.
 
-    None where it keeps to the limits as it is, no widths do, or the method is the paper's.
+    It is `with_batch_norms`, without which our recipe's rates end a training at chance. None where
+    the input keeps to the limits as it is, no widths do, or the method is the paper's.
 
     Args:
         request: checked.
@@ -41,7 +43,7 @@ def find_heir(
         return None
     if budget.holds(count(wide)) and (limit is None or limit.holds(wide)):
         return None
-    narrow = _narrow(wide, budget, limit)
+    narrow = _narrow(with_batch_norms(wide), budget, limit)
     if narrow is None:
         return None
     return Candidate(narrow, count(narrow), _predicted(narrow, embedding), rank, inherits=True)

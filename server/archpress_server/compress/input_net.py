@@ -22,12 +22,16 @@ from archpress_server.compress.types import (
     StoppedError,
 )
 from archpress_trainer.data.dataset import LabelledImages, Normalisation, TrainingData
+from archpress_trainer.space.batch_norms import with_batch_norms
 from archpress_trainer.space.build import Network
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import INPUT, Architecture
 from archpress_trainer.space.vocab import LayerKind
+from archpress_trainer.training.batch_norms import batch_normed
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.loop import Status, Step, accuracy
+
+_STATISTICS_IMAGES = 128
 
 
 @dataclass(frozen=True)
@@ -47,16 +51,18 @@ class TrainedInput:
             return self.network
         return _Renormalised(self.network, normalisation, self.normalisation).eval()
 
-    def bequeathed(self, normalisation: Normalisation) -> Network:
-        """Return the network as one that starts a training on images of another normalisation.
+    def bequeathed(self, data: TrainingData) -> Network:
+        """Return the network as one that starts a training on data of another normalisation.
 
-        The first layers' weights take over how images are scaled. By how much they are shifted,
-        which differs at padded borders, the training has to learn.
+        It is `with_batch_norms`. The first layers' weights take over how images are scaled. By how
+        much they are shifted, which differs at padded borders, the training has to learn.
         """
-        if normalisation == self.normalisation:
-            return self.network
-        network = deepcopy(self.network)
-        renormalised = _Renormalised(network, normalisation, self.normalisation)
+        images = data.train.images[:_STATISTICS_IMAGES].cpu()
+        network = batch_normed(self.network, self.normalisation(images))
+        if data.normalisation == self.normalisation:
+            return network
+        network = deepcopy(network)
+        renormalised = _Renormalised(network, data.normalisation, self.normalisation)
         for index, layer in enumerate(network.architecture.layers):
             if layer.inputs == (INPUT,) and layer.kind is LayerKind.CONVOLUTION:
                 weight = network.layers[index].get_parameter("weight")
@@ -119,12 +125,13 @@ def train_input(
     observer: Observer,
     checkpoints: CheckpointStore = NO_CHECKPOINTS,
 ) -> TrainedInput:
-    """Return a network trained by the effort's final recipe.
+    """Return a network trained by the effort's final recipe, `with_batch_norms`.
 
     Raises:
         StoppedError: the observer asked to stop.
         CompressionError: the training diverged.
     """
+    architecture = with_batch_norms(architecture)
     recipe = effort.recipe_for(count(architecture).macs, len(data.train))
 
     def observe(step: Step) -> bool:

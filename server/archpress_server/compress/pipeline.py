@@ -101,10 +101,8 @@ def compress(
         )
     if source is not None:
         before = input_accuracy(source, dataset.test(), threads=threads)
-    if input_network is not None:
-        source = _if_good(input_network, ladder.sizes[0][0], observer)
-    elif not effort.teaches:
-        source = None
+        wanted = effort.teaches or input_network is not None
+        source = _if_good(source, ladder.sizes[0][0], observer) if wanted else None
     trained = retrain_sizes(ladder, data, effort, seed, compute, observer, source, checkpoints)
     size = size_of(request.budget)
     front = undominated(trained, size)
@@ -174,7 +172,7 @@ def _planned(
 
 
 def _if_good(source: TrainedInput, best: Candidate, observer: Observer) -> TrainedInput | None:
-    """Return the caller's trained network, unless a short training is expected to beat it."""
+    """Return the trained input network, unless a short training is expected to beat it."""
     reached = source.validation_accuracy
     expected = best.prediction.accuracy if best.prediction else 0.0
     if reached >= expected:

@@ -253,8 +253,7 @@ class _Session:
 
     @cached_property
     def _start(self) -> Network | None:
-        source = self._source
-        return None if source is None else source.bequeathed(self.data.normalisation)
+        return None if self._source is None else self._source.bequeathed(self.data)
 
     def _full_work(self, macs: int) -> float:
         recipe = self.effort.recipe_for(macs, len(self.data.train))

@@ -22,7 +22,7 @@ from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layers import batch_norm, conv, global_average_pool, linear, relu
 from archpress_trainer.space.width_groups import WidthGroups
-from tests.trainer.nets import residual_net, small_net
+from tests.trainer.nets import residual_net, small_net, without_norms
 
 NET = small_net(32)
 
@@ -58,6 +58,16 @@ def test_it_uses_the_budget_with_the_inputs_layers(
     assert [la.kind for la in found.architecture.layers] == [la.kind for la in network.layers]
     pairs = zip(WidthGroups(found.architecture).widths, WidthGroups(network).widths, strict=True)
     assert all(narrow <= wide for narrow, wide in pairs)
+
+
+@pytest.mark.parametrize("network", [NET, residual_net(24)], ids=["chain", "residual"])
+def test_it_has_the_normalisations_that_an_exporter_folded(
+    embedding: Embedding, network: Architecture
+) -> None:
+    found = heir(embedding, without_norms(network), Budget(max_params_ratio=0.5))
+    assert found is not None
+    assert [la.kind for la in found.architecture.layers] == [la.kind for la in network.layers]
+    assert found.costs.params <= 0.5 * count(without_norms(network)).params
 
 
 def test_layers_that_are_narrow_already_stay_so(embedding: Embedding) -> None:

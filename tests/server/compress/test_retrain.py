@@ -8,9 +8,12 @@ import pytest
 import torch
 
 from archpress_server.compress.effort import EffortPlan
-from archpress_server.compress.input_net import TrainedInput, train_input
+from archpress_server.compress.export import to_onnx
+from archpress_server.compress.input_net import TrainedInput, given_input, train_input
 from archpress_server.compress.retrain import Trained, retrain
 from archpress_server.compress.types import Candidate, CompressionError, Reason
+from archpress_server.onnx_import.network import imported_network
+from archpress_server.onnx_import.read import read_onnx
 from archpress_trainer.data.dataset import Normalisation, TrainingData
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.prediction import Prediction
@@ -123,19 +126,32 @@ def test_the_heir_is_there_where_all_others_diverge(
     assert error.value.reason is Reason.TRAINING_DIVERGED
 
 
+def test_the_heir_of_a_network_without_normalisations_gets_them(
+    data: TrainingData, source: TrainedInput, cpu: Compute
+) -> None:
+    model = to_onnx(source.network, source.normalisation)
+    folded = imported_network(read_onnx(model))
+    assert len(folded.architecture.layers) < len(source.network.architecture.layers)
+    given = given_input(folded, source.normalisation, data, cpu)
+    assert given.validation_accuracy == pytest.approx(source.validation_accuracy, abs=0.01)
+    assert given.bequeathed(data).architecture == source.network.architecture
+    trained, _ = run(data, cpu, effort(IDLE), given, CANDIDATES[2:])
+    assert (trained.candidate.validation_accuracy or 0.0) > 0.5
+
+
 def test_a_heir_alone_is_trained(data: TrainingData, source: TrainedInput, cpu: Compute) -> None:
     trained, _ = run(data, cpu, effort(SOON), source, CANDIDATES[2:])
     assert trained.candidate.rank == 3
     assert trained.first_round == ()
 
 
-def test_weights_are_bequeathed_for_images_of_another_scale(cpu: Compute) -> None:
+def test_weights_are_bequeathed_for_images_of_another_scale(data: TrainingData) -> None:
     network = build(net(8), torch.Generator().manual_seed(0)).eval()
     own = Normalisation((0.2,), (0.5,))
     source = TrainedInput(network, own, 0.9)
-    assert source.bequeathed(own) is network
+    assert source.bequeathed(replace(data, normalisation=own)) is network
     # Of the same mean, so that nothing is shifted.
     wanted = Normalisation((0.2,), (0.1,))
     images = torch.rand(3, 1, 12, 12)
-    heir = source.bequeathed(wanted)
+    heir = source.bequeathed(replace(data, normalisation=wanted))
     torch.testing.assert_close(heir((images - 0.2) / 0.1), network((images - 0.2) / 0.5))
