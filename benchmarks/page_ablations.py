@@ -9,6 +9,9 @@ from json_lines import Record
 from page_text import Section, section_of_lines, table
 from rivals import ABLATED, OURS
 
+_SINCE = {"with half the starts": "taken"}
+"""What became of searches that can no longer be asked for, where they were not given up."""
+
 
 def ablations(folder: Path) -> Section:
     """Return how much the search expects of its candidates with and without each ingredient."""
@@ -33,7 +36,7 @@ def _made(title: str, lines: list[Record]) -> Section:
         seconds = mean(line["seconds"] for line in found.values())
         rows.append(
             [
-                name if name in ABLATED else f"{name} (removed since)",
+                name if name in ABLATED else f"{name} ({_SINCE.get(name, 'removed')} since)",
                 str(len(behind)),
                 f"{mean(behind):+.3f} ± {stdev(behind):.3f}",
                 str(sum(value > 0 for value in behind)),

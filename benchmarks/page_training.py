@@ -71,3 +71,28 @@ def _of(lines: Sequence[Record], size: int, way: str) -> dict[int, Record]:
 
 def _epochs(lines: Sequence[Record]) -> int:
     return min(int(line["epochs"]) for line in lines)
+
+
+def folding(folder: Path) -> Section:
+    """Return what heirs of a network with folded normalisations reach."""
+    title = "Heirs of a network whose normalisations were folded"
+    return section_of_lines(title, folder, "folding.jsonl", lambda lines: _folding(title, lines))
+
+
+def _folding(title: str, lines: list[Record]) -> Section:
+    efforts = list(dict.fromkeys(line["effort"] for line in lines))
+    rows = []
+    for way in dict.fromkeys(line["way"] for line in lines):
+        found = [
+            [line["validation"] for line in lines if (line["way"], line["effort"]) == (way, effort)]
+            for effort in efforts
+        ]
+        rows.append([way, *(f"{percent_of(cell)} ({len(cell)})" for cell in found)])
+    first = lines[0]
+    text = (
+        f"CONV-7 narrowed to at most {first['target']:,} parameters and trained on for "
+        f"{first['epochs']} epochs on {first['images']:,} images, taught by itself "
+        f"({100 * first['input']:.2f}%); validation accuracy in percent, in brackets the seeds, by "
+        "the recipe of each effort.\n\n" + table(("the input network", *efforts), rows)
+    )
+    return Section(title, text)

@@ -19,7 +19,7 @@ from page_compression import certificates, paper_tables, peers
 from page_embedding import embeddings, heads, speed
 from page_inheritance import inheritance
 from page_search import plans, search
-from page_training import branches, recipes
+from page_training import branches, folding, recipes
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -50,6 +50,7 @@ def render(results: Path) -> Page:
         plans(results),
         *peers(results),
         inheritance(results),
+        folding(results),
         recipes(results),
         branches(results),
         paper_tables(results),

@@ -139,7 +139,7 @@ class Pool:
 
     def _holds(self, architecture: Architecture, costs: Costs) -> bool:
         near = self._range is None or self._range.holds(costs)
-        inside = self._embedding.manifest.space.contains(architecture)
+        inside = self._embedding.manifest.space.contains(architecture, costs)
         if not (near and inside and self._budget.holds(costs)):
             return False
         return self._latency is None or self._latency.holds(architecture)

@@ -42,7 +42,7 @@ class PlanSettings:
     With `together` candidates are chosen for the best of them, else each for itself.
     """
 
-    starts: int = 24
+    starts: int = 12
     known: int = 200
     together: bool = True
     descent: DescentSettings = field(default_factory=DescentSettings)

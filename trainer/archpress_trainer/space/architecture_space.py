@@ -150,9 +150,9 @@ class ArchitectureSpace:
             found += [Violation(name, reason, index, layer.kind) for name, reason in faults]
         return found
 
-    def contains(self, architecture: Architecture) -> bool:
+    def contains(self, architecture: Architecture, costs: Costs | None = None) -> bool:
         """Return whether an architecture lies inside this space."""
-        return not self.violations(architecture)
+        return not self.violations(architecture, costs)
 
     def _layer_faults(self, layer: Layer, *, last: bool) -> list[tuple[str, str]]:
         if layer.kind not in self.kinds:

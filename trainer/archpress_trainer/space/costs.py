@@ -82,11 +82,13 @@ def _peak_activation_bytes(architecture: Architecture) -> int:
         last_use[index] = index
         for source in layer.inputs:
             last_use[source] = index
-    alive = {INPUT: elements(architecture.input_shape)}
-    peak = 0
-    for index, shape in enumerate(architecture.shapes):
-        alive[index] = elements(shape)
-        peak = max(peak, sum(alive.values()))
-        for node in [node for node in alive if last_use[node] <= index]:
-            del alive[node]
+    sizes = {INPUT: elements(architecture.input_shape)}
+    alive = peak = sizes[INPUT]
+    for index, layer in enumerate(architecture.layers):
+        sizes[index] = elements(architecture.shapes[index])
+        alive += sizes[index]
+        peak = max(peak, alive)
+        for node in {index, *layer.inputs}:
+            if last_use[node] == index:
+                alive -= sizes[node]
     return peak * _FLOAT_BYTES

@@ -37,8 +37,10 @@ class Layer:
     rate: float = 0.0
     inputs: tuple[int, ...] = ()
 
-    def with_width(self, out_channels: int, groups: int | None = None) -> Layer:
-        """Return the layer with other output channels, and with other groups if they are given."""
+    def with_width(
+        self, out_channels: int, groups: int | None = None, bias: bool | None = None
+    ) -> Layer:
+        """Return the layer with other output channels, and with other groups or bias if given."""
         # Searches make many of these, and `dataclasses.replace` takes three times as long.
         return Layer(
             self.kind,
@@ -47,19 +49,21 @@ class Layer:
             self.stride,
             self.padding,
             self.groups if groups is None else groups,
-            self.bias,
+            self.bias if bias is None else bias,
             self.rate,
             self.inputs,
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the attributes that are no defaults and do not follow from the input."""
+    def to_json(self, place: int | None = None) -> dict[str, Any]:
+        """Return the attributes that are no defaults and do not follow from the input or place."""
         record: dict[str, Any] = {"kind": self.kind.name}
         for name, default in _LAYER_DEFAULTS.items():
             value = getattr(self, name)
             implied = name == "out_channels" and self.kind not in WEIGHTED
             if value != default and not implied:
                 record[name] = list(value) if isinstance(value, tuple) else value
+        if place is not None and self.inputs == (place - 1,):
+            del record["inputs"]
         return record
 
     @classmethod
@@ -200,10 +204,7 @@ class Architecture:
         return {
             "input_shape": list(self.input_shape),
             "classes": self.classes,
-            "layers": [
-                (replace(layer, inputs=()) if layer.inputs == (index - 1,) else layer).to_json()
-                for index, layer in enumerate(self.layers)
-            ],
+            "layers": [layer.to_json(place) for place, layer in enumerate(self.layers)],
         }
 
     @classmethod
@@ -237,6 +238,6 @@ def _normalised(layers: tuple[Layer, ...], shapes: tuple[Shape, ...]) -> tuple[L
         if layer.kind in WEIGHTED and bias is None:
             bias = [layers[i].kind for i in readers[index]] != [LayerKind.BATCH_NORM]
         if layer.out_channels != shape[0] or bias is not layer.bias:
-            layer = replace(layer, out_channels=shape[0], bias=bias)
+            layer = layer.with_width(shape[0], bias=bias)
         result.append(layer)
     return tuple(result)
