@@ -26,6 +26,7 @@ from archpress_trainer.training.inheritance import narrowed
 from archpress_trainer.training.loop import accuracy
 from archpress_trainer.training.recipe import Recipe
 from tests.server.compress.recorder import Recorder
+from tests.trainer.nets import without_norms
 
 SOON = Recipe("final", 3, batch_size=32, learning_rate=0.05)
 # So slow that a network stays what it began as.
@@ -137,6 +138,11 @@ def test_the_heir_of_a_network_without_normalisations_gets_them(
     assert given.bequeathed(data).architecture == source.network.architecture
     trained, _ = run(data, cpu, effort(IDLE), given, CANDIDATES[2:])
     assert (trained.candidate.validation_accuracy or 0.0) > 0.5
+
+
+def test_an_input_network_is_trained_with_normalisations(data: TrainingData, cpu: Compute) -> None:
+    trained = train_input(without_norms(net(8)), data, effort(IDLE), 0, cpu, Unwarned())
+    assert trained.network.architecture == net(8)
 
 
 def test_a_heir_alone_is_trained(data: TrainingData, source: TrainedInput, cpu: Compute) -> None:
