@@ -65,10 +65,9 @@ class Bench:
         final = changed(plan.final_recipe, settings.change)
         if settings.epochs is not None:
             final = replace(final, epochs=settings.epochs)
-        teaches = plan.teaches or final.distil_weight > 0
-        self._plan = replace(plan, final_recipe=final, teaches=teaches)
+        self._plan = replace(plan, final_recipe=final)
         self._source = named(NETWORKS[settings.dataset], shape, classes)
-        self._input = self._taught_by(settings.teacher) if teaches else None
+        self._input = self._taught_by(settings.teacher) if plan.teaches else None
 
     def job(self, target: int, seed: int) -> Record:
         """Compress once and return the line; a job that fails says why."""
