@@ -842,7 +842,8 @@ class Candidate(_message.Message):
     """
     inherits: _builtins.bool
     """Whether this is the input network with narrower layers, whose full training starts from the
-    weights of that. Its prediction is that of a training from scratch.
+    weights of that. Its prediction is that of a training from scratch. Where an exporter folded the
+    input's batch normalisations into its convolutions, it has new ones.
     """
     @_builtins.property
     def architecture(self) -> _architecture_pb2.Architecture:
