@@ -59,14 +59,11 @@ def main() -> None:
     folded = imported_network(read_onnx(to_onnx(source.network, data.normalisation)))
     again = replace(source, network=folded.eval())
     teacher = source.network.to(compute.device)
+    starts = {TRAINED: source.network, FOLDED: folded, RENEWED: again.bequeathed(data)}
     lines = JsonLines(options.output)
     for seed in range(options.seeds):
         for effort in (Effort.DRAFT, Effort.STANDARD):
-            for way, start in (
-                (TRAINED, source.network),
-                (FOLDED, folded),
-                (RENEWED, again.bequeathed(data)),
-            ):
+            for way, start in starts.items():
                 key = {"way": way, "effort": effort.value, "target": options.target, "seed": seed}
                 if lines.holds(key):
                     continue

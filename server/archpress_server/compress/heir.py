@@ -28,7 +28,7 @@ def find_heir(
 ) -> Candidate | None:
     """Return the input network narrowed to the limits, as the last candidate.
 
-    It is `with_batch_norms`, without which our recipe's rates end a training at chance. None where
+    It is `with_batch_norms`, without which our recipe's rates may end at chance. None where
     the input keeps to the limits as it is, no widths do, or the method is the paper's.
 
     Args:
