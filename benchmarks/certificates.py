@@ -3,7 +3,7 @@
 `compress` gets CONV-7 (CONV-10 for CIFAR-10), a limit on parameters and a seed. The seed decides
 search, rounds and training; the input network is trained once by the same recipe if the effort says
 that it teaches. The accuracy is the certificate's. Each job is a line of OUTPUT.jsonl; a run that
-was broken off goes on.
+was broken off goes on, within a job too, as the server does.
 
     python benchmarks/certificates.py --output benchmarks/results/certificates.jsonl
     python benchmarks/certificates.py --dataset cifar10 --data cifar10.npz --effort draft \\
@@ -19,6 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+from folder_checkpoints import FolderCheckpoints
 from input_network import input_network
 from json_lines import JsonLines, Record
 from quiet import Quiet
@@ -47,7 +48,7 @@ class Settings:
     effort: Effort
     change: str
     epochs: int | None
-    teacher: Path
+    output: Path
 
 
 class Bench:
@@ -67,7 +68,7 @@ class Bench:
             final = replace(final, epochs=settings.epochs)
         self._plan = replace(plan, final_recipe=final)
         self._source = named(NETWORKS[settings.dataset], shape, classes)
-        self._input = self._taught_by(settings.teacher) if plan.teaches else None
+        self._input = self._trained_input() if plan.teaches else None
 
     def job(self, target: int, seed: int) -> Record:
         """Compress once and return the line; a job that fails says why."""
@@ -86,6 +87,9 @@ class Bench:
             "change": self._settings.change,
             "epochs": self._plan.final_recipe.epochs,
         }
+        output = self._settings.output
+        checkpoints = FolderCheckpoints(output.with_suffix(f".{target}-{seed}.checkpoints"))
+        goes_on = checkpoints.are_there
         try:
             result = compress(
                 request,
@@ -96,9 +100,12 @@ class Bench:
                 effort=self._plan,
                 compute=self._compute,
                 input_network=self._input,
+                checkpoints=checkpoints,
             )
         except CompressionError as error:
+            checkpoints.clear()
             return line | {"failed": str(error)}
+        checkpoints.clear()
         return line | {
             "params": result.costs_after.params,
             "macs": result.costs_after.macs,
@@ -107,13 +114,13 @@ class Bench:
             "validation": round(result.validation_accuracy, 5),
             "optimism": result.optimism,
             "device": self._compute.device.type,
-            "seconds": round(result.seconds, 1),
+            "seconds": None if goes_on else round(result.seconds, 1),
         }
 
-    def _taught_by(self, teacher: Path) -> TrainedInput:
+    def _trained_input(self) -> TrainedInput:
         data = self._dataset.split()
         trained = input_network(
-            teacher,
+            self._settings.output.with_suffix(".input.safetensors"),
             self._source,
             data.to(self._compute.device),
             self._dataset.test(),
@@ -157,7 +164,7 @@ def main() -> None:
         options.effort,
         options.change,
         options.epochs,
-        options.output.with_suffix(".input.safetensors"),
+        options.output,
     )
     lines = JsonLines(options.output)
     # Trained before the workers start, so that they find its file.

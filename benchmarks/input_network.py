@@ -1,4 +1,7 @@
-"""The trained input network of a comparison, kept in a file so that it is trained once."""
+"""The trained input network of a comparison, kept in a file so that it is trained once.
+
+While it is being trained a folder beside the file has a checkpoint, from which a run goes on.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from folder_checkpoints import FolderCheckpoints
+from quiet import Quiet
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from archpress_server.compress.input_net import TrainedInput
+from archpress_server.compress.training_run import TrainingRun, run_training
 from archpress_trainer.data.dataset import LabelledImages, Normalisation, TrainingData
 from archpress_trainer.space.build import Network, build
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.training.device import Compute
-from archpress_trainer.training.loop import Status, accuracy, train
+from archpress_trainer.training.loop import Status, accuracy
 from archpress_trainer.training.recipe import Recipe
 
 EXACT = Compute(torch.device("cpu"), bfloat16=False)
@@ -72,8 +78,9 @@ def input_network(
                 network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
                 measured = json.loads(facts["measured"])
                 return InputNetwork(network.eval(), work=work, **measured)
-    generator = torch.Generator().manual_seed(seed)
-    result = train(network, data, recipe, generator, compute)
+    checkpoints = FolderCheckpoints(cache.with_suffix(".checkpoints"))
+    run = TrainingRun(architecture, data, recipe, seed, compute)
+    network, result = run_training(run, checkpoints, Quiet(), lambda _: True)
     if result.status is not Status.FINISHED:
         raise RuntimeError(f"the training of the input network ended so: {result.message}")
     network.to(EXACT.device)
@@ -88,4 +95,5 @@ def input_network(
         cache,
         {"what": what, "measured": json.dumps(measured)},
     )
+    checkpoints.clear()
     return InputNetwork(network, work=work, **measured)

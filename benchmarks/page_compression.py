@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 
 from json_lines import Record, read_lines
 from page_figures import sizes_figure
@@ -50,6 +51,7 @@ def _certificates(folder: Path, file: str) -> Section:
             found = [line["accuracy"] for line in lines]
             must, goal = _GOALS[dataset].get(target, (None, None))
             average = 100 * sum(found) / len(found)
+            seconds = [line["seconds"] for line in lines if line["seconds"] is not None]
             rows.append(
                 [
                     f"{target:,}",
@@ -59,7 +61,7 @@ def _certificates(folder: Path, file: str) -> Section:
                     percent_of(found),
                     _verdict(average, must),
                     _verdict(average, goal),
-                    f"{sum(line['seconds'] for line in lines) / len(lines):,.0f}",
+                    f"{mean(seconds):,.0f}" if seconds else "-",
                 ]
             )
         head = ("at most", "parameters", "MACs", "seeds", "accuracy, %", "must", "goal", "seconds")
