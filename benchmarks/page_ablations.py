@@ -9,7 +9,7 @@ from json_lines import Record
 from page_text import Section, section_of_lines, table
 from rivals import ABLATED, OURS
 
-_SINCE = {"with half the starts": "taken"}
+_SINCE = {"with half the starts": "taken", "with half the starts and steps": "taken"}
 """What became of searches that can no longer be asked for, where they were not given up."""
 
 

@@ -153,7 +153,7 @@ class Candidate:
     network: Network
     costs: Costs
     predicted_accuracy: float | None
-    """None where the embedding cannot read the network; only one that `inherits` may be such."""
+    """None where the embedding cannot read the network; only the narrowed input may be such."""
     predicted_interval: Interval | None
     """90% interval of the prediction."""
     validation_accuracy: float | None
@@ -393,5 +393,5 @@ class Plan:
     duration_seconds: float
     warnings: tuple[str, ...]
     heir: Candidate | None = None
-    """The input network with narrower layers, a further candidate of jobs that have its weights:
-    an uploaded model's, or what `Effort.STANDARD` and `Effort.FULL` train."""
+    """The input network with narrower layers, a further candidate: it starts from the weights of an
+    uploaded model, or those that `Effort.STANDARD` and `Effort.FULL` train, else from nothing."""

@@ -149,7 +149,7 @@ def show_plan(console: Console, plan: Plan) -> None:
     if plan.heir is not None:
         blind = plan.heir.predicted_accuracy is None
         console.print(
-            "narrowed: the input network itself, where a job has its trained weights; "
+            "narrowed: the input network itself, from its trained weights where a job has them; "
             + ("nothing is predicted for it" if blind else "predicted as if trained from scratch"),
             highlight=False,
             soft_wrap=True,

@@ -456,9 +456,9 @@ class Plan(_message.Message):
 
     @_builtins.property
     def heir(self) -> _jobs_pb2.Candidate:
-        """The input network with narrower layers, where the limits leave one: a further candidate of jobs
-        that have its weights. Those of an uploaded model have them; STANDARD and FULL train them where
-        they are not given.
+        """The input network with narrower layers, where the limits leave one: a further candidate. Jobs
+        that have the input network's weights start from them: those of an uploaded model have them, and
+        STANDARD and FULL train them where they are not given. Others start from nothing.
         """
 
     def __init__(

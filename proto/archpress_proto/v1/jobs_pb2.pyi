@@ -827,7 +827,7 @@ class Candidate(_message.Message):
     predicted_accuracy: _builtins.float
     """Accuracy as predicted by the embedding, after as much training as its population had
     (EmbeddingInfo.fidelity). Full training gives more: compare candidates by it. Absent where the
-    embedding cannot read the network, which only one that inherits may be.
+    embedding cannot read the network, which only the input network with narrower layers may be.
     """
     validation_accuracy: _builtins.float
     """Accuracy on the validation split, where the candidate was trained."""

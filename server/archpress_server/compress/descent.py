@@ -23,7 +23,7 @@ class DescentSettings:
     `caution` weighs the uncertainty that is subtracted from the predicted accuracy.
     """
 
-    steps: int = 25
+    steps: int = 12
     learning_rate: float = 0.15
     cost_weight: float = 2.0
     caution: float = 0.5

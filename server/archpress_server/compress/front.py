@@ -68,13 +68,14 @@ def plan_sizes(
     embedding: Embedding,
     max_candidates: int,
     *,
-    with_heirs: bool,
+    inheriting: bool,
     on_progress: Callable[[Progress], None],
 ) -> Ladder:
     """Return candidates for each size that a request asks for, each found by a search of its own.
 
-    The first size is that of the request with one model. Ranks count on over the sizes. An heir is
-    a size's last candidate, where there is one and they are wanted.
+    The first size is that of the request with one model. Ranks count on over the sizes. The input
+    network with narrower layers is a size's last candidate, where there is one: `inheriting` its
+    weights or from nothing, so that a search whose predictions are bad does not lose to scaling.
 
     Raises:
         RequestError: the request is invalid or infeasible.
@@ -83,7 +84,7 @@ def plan_sizes(
     first = plan(
         request, embedding, max_candidates, on_progress=_PlanProgress(on_progress, 0, number)
     )
-    sizes = [(*first.candidates, *_heirs(first, with_heirs))]
+    sizes = [(*first.candidates, *_narrowed(first, first.candidates, inheriting))]
     warnings = list(first.warnings)
     budget = request.budget
     while len(sizes) < number and sizes[-1]:
@@ -102,8 +103,8 @@ def plan_sizes(
             break
         warnings += [warning for warning in found.warnings if warning not in warnings]
         fresh = _without(found.candidates, known)[:max_candidates]
-        heirs = _heirs(found, with_heirs and bool(fresh))
-        sizes.append((*fresh, *_without(heirs, [*known, *fresh])))
+        narrowed = _narrowed(found, [*known, *fresh], inheriting) if fresh else ()
+        sizes.append((*fresh, *narrowed))
     return Ladder(first.costs_before, tuple(filter(None, sizes)), tuple(warnings))
 
 
@@ -180,8 +181,10 @@ def size_of(budget: Budget) -> Callable[[Costs], int]:
     return _macs if _by_macs(budget) else _params
 
 
-def _heirs(found: Plan, wanted: bool) -> tuple[Candidate, ...]:
-    return () if found.heir is None or not wanted else (found.heir,)
+def _narrowed(found: Plan, known: Sequence[Candidate], inheriting: bool) -> tuple[Candidate, ...]:
+    if found.heir is None:
+        return ()
+    return _without([replace(found.heir, inherits=inheriting)], known)
 
 
 def _next_budget(budget: Budget, candidates: Sequence[Candidate]) -> Budget:

@@ -80,10 +80,10 @@ def compress(
     effort = replace(effort, training_seeds=max(effort.training_seeds, request.training_seeds))
     observer.progress(Progress(Phase.VALIDATE, message=f"embedding {embedding.manifest.name}"))
     data, seed = dataset.split(), request.seed
-    with_heirs = effort.teaches or input_network is not None
+    inheriting = effort.teaches or input_network is not None
     ladder = kept_ladder(
         checkpoints,
-        lambda: _planned(request, embedding, effort, len(data.train), with_heirs, observer),
+        lambda: _planned(request, embedding, effort, len(data.train), inheriting, observer),
     )
     if not ladder.sizes:
         raise CompressionError(
@@ -101,8 +101,7 @@ def compress(
         )
     if source is not None:
         before = input_accuracy(source, dataset.test(), threads=threads)
-        wanted = effort.teaches or input_network is not None
-        source = _if_good(source, ladder.sizes[0][0], observer) if wanted else None
+        source = _if_good(source, ladder.sizes[0][0], observer) if inheriting else None
     trained = retrain_sizes(ladder, data, effort, seed, compute, observer, source, checkpoints)
     size = size_of(request.budget)
     front = undominated(trained, size)
@@ -115,8 +114,7 @@ def compress(
     delivery = Delivery(request, dataset, data, observer, threads, files)
     best = front[0]
     first = delivery.certified(best)
-    trainable = [c for c in ladder.sizes[0] if source is not None or not c.inherits]
-    next_best = _next_best(best, trainable)
+    next_best = _next_best(best, ladder.sizes[0])
     if too_slow(first, request) and next_best is not None:
         observer.warning("the network measured over max_latency; the next candidate is trained")
         other = retrain([next_best], data, effort, seed, compute, observer, source, checkpoints)
@@ -156,7 +154,7 @@ def _planned(
     embedding: Embedding,
     effort: EffortPlan,
     images: int,
-    with_heirs: bool,
+    inheriting: bool,
     observer: Observer,
 ) -> Ladder:
     """Return candidates that the effort can train for all its epochs, else what there is."""
@@ -166,7 +164,7 @@ def _planned(
         effort,
         images,
         lambda asked: plan_sizes(
-            asked, embedding, most, with_heirs=with_heirs, on_progress=watched
+            asked, embedding, most, inheriting=inheriting, on_progress=watched
         ),
     )
 

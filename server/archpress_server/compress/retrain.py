@@ -59,10 +59,10 @@ def retrain(
     """Return the best of the candidates, trained by the effort's final recipe.
 
     The `source`, which stays as it is, teaches in full trainings, and leaves its weights to the
-    heir among the candidates, which is passed over without it. Short trainings tell nothing of an
-    heir beside those that start from nothing, so it is trained in full beside their winner, and the
-    better one is returned. Decisions use validation images only. The observer hears of every
-    candidate that was trained, in an earlier attempt too.
+    heir among the candidates, which without it starts from nothing like the others. Short trainings
+    tell nothing of an heir beside those that start from nothing, so it is trained in full beside
+    their winner, and the better one is returned. Decisions use validation images only. The observer
+    hears of every candidate that was trained, in an earlier attempt too.
 
     Raises:
         StoppedError: the observer asked to stop.
@@ -71,7 +71,9 @@ def retrain(
     session = _Session(
         data.to(compute.device), effort, seed, compute, observer, checkpoints, source
     )
-    heirs = [c for c in candidates if c.inherits] if source is not None else []
+    if source is None:
+        candidates = [replace(candidate, inherits=False) for candidate in candidates]
+    heirs = [candidate for candidate in candidates if candidate.inherits]
     searched = [candidate for candidate in candidates if not candidate.inherits]
     winner, first_round = _searched(session, searched, heirs)
     session.plan_work([], 0, heirs)
@@ -95,7 +97,7 @@ def _searched(
     Where its full trainings diverge, it is the next in rank; there is none where all diverge. What
     is trained in full `later` counts in the progress.
     """
-    remaining = list(candidates)[: session.effort.trained_candidates]
+    remaining = list(candidates)
     index = 0
     first: list[Candidate] = []
     while len(remaining) > 1:

@@ -146,8 +146,8 @@ class Candidate:
     """A valid architecture within the hard budgets, `rank` 1 being the best prediction.
 
     One that `inherits` is the input network with narrower layers, and its full training starts from
-    the weights of that; its prediction is that of a training from scratch, None where the embedding
-    cannot read such networks.
+    the weights of that; its prediction is that of a training from scratch. The prediction is None
+    for the narrowed input network where the embedding cannot read such networks.
     """
 
     architecture: Architecture
@@ -187,7 +187,8 @@ class Candidate:
 class Plan:
     """Candidates for a request, best first, without training.
 
-    The `heir` is one more for whoever has the input network's weights.
+    The `heir` is one more: the input network with narrower layers, which starts from the weights of
+    that where a job has them, and else from nothing.
     """
 
     costs_before: Costs

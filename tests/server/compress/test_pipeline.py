@@ -314,7 +314,20 @@ def test_a_network_that_certifies_too_slow_gives_way_to_the_next(
     assert error.value.nearest_budget == replace(request.budget, max_latency_seconds=9.0)
 
 
-def test_an_heir_without_weights_is_no_next_candidate(
+def test_without_weights_the_narrowed_input_is_a_candidate_of_the_rounds(
+    tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute
+) -> None:
+    recorder = Recorder()
+    run(Request(NET, "tiny", Budget(max_params=3_000)), tiny_embedding, tiny_sources, cpu, recorder)
+    last = SHORT.trained_candidates + 1
+    shape = [layer.kind for layer in NET.layers]
+    narrowed = [c for c in recorder.candidates if c.rank == last]
+    assert [layer.kind for layer in narrowed[0].architecture.layers] == shape
+    assert any(c.validation_accuracy is not None for c in narrowed)
+    assert not any(c.inherits for c in recorder.candidates)
+
+
+def test_a_next_candidate_without_weights_starts_from_nothing(
     tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow(*arguments: Any, **options: Any) -> Certificate:
@@ -337,7 +350,10 @@ def test_an_heir_without_weights_is_no_next_candidate(
             input_network=ignorant,
         )
     assert error.value.reason is Reason.BUDGET_UNREACHABLE
-    assert [c.inherits for c in recorder.candidates] == [False, True, False]
+    planned, trained = recorder.candidates[:2], recorder.candidates[2:]
+    assert [c.inherits for c in planned] == [False, True]
+    assert {c.rank for c in trained if c.chosen} == {1, 2}
+    assert not any(c.inherits for c in trained)
 
 
 def test_optimism_is_told_where_rounds_are_as_labels(
@@ -366,8 +382,8 @@ def test_optimism_is_told_where_rounds_are_as_labels(
     )
     trained = [c for c in recorder.candidates if c.validation_accuracy is not None and not c.chosen]
     differences = [predicted(c).accuracy - (c.validation_accuracy or 0.0) for c in trained]
-    assert len(trained) == 2
-    assert result.optimism == pytest.approx(sum(differences) / 2)
+    assert len(trained) == SHORT.trained_candidates + 1
+    assert result.optimism == pytest.approx(sum(differences) / len(trained))
 
 
 @pytest.mark.parametrize("affordable", [60_000, 10], ids=["possible", "impossible"])

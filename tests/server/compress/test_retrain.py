@@ -109,12 +109,16 @@ def test_the_better_one_on_validation_images_is_returned(
     assert [c.chosen for c in recorder.candidates[-2:]] == [True, False]
 
 
-def test_without_the_inputs_weights_the_heir_is_passed_over(
+def test_without_the_inputs_weights_the_heir_starts_from_nothing_like_the_others(
     data: TrainingData, cpu: Compute
 ) -> None:
     trained, recorder = run(data, cpu, effort(SOON), None)
-    assert not trained.candidate.inherits
-    assert {c.rank for c in recorder.candidates} == {1, 2}
+    assert {c.rank for c in trained.first_round} == {1, 2, 3}
+    assert not any(c.inherits for c in recorder.candidates)
+    # A network of one channel learns less than the narrowed input.
+    blind = (candidate(1, 1), candidate(1, 2), CANDIDATES[2])
+    trained, _ = run(data, cpu, effort(SOON, rounds=SOON), None, blind)
+    assert trained.candidate.rank == 3
 
 
 def test_the_heir_is_there_where_all_others_diverge(
