@@ -120,7 +120,7 @@ def test_tables(run: Any) -> None:
     plan = run("plan", *COMPRESS[1:], "--candidates", "2").stdout
     assert "40,002" in plan
     assert re.search(r"^ *narrowed +40,003 ", plan, re.MULTILINE)
-    assert "weights; nothing is predicted for it" in plan
+    assert "where a job has them; nothing is predicted for it" in plan
     assert "warning: the input network" in plan
 
 
