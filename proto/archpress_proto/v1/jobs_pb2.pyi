@@ -837,8 +837,8 @@ class Candidate(_message.Message):
     """
     rank: _builtins.int
     """Place in the order in which candidates are tried, from 1. The order follows the lower end of
-    the prediction, without a budget the size, and puts networks of different outline first. Each
-    rank occurs once in a plan.
+    the prediction, without a budget the size, and puts networks of different outline first; the
+    input network with narrower layers is the last. Each rank occurs once in a plan.
     """
     inherits: _builtins.bool
     """Whether this is the input network with narrower layers, whose full training starts from the
