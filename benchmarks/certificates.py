@@ -50,6 +50,10 @@ class Settings:
     epochs: int | None
     output: Path
 
+    def checkpoints(self, target: int, seed: int) -> FolderCheckpoints:
+        """Return where a job keeps what it has done, beside the output."""
+        return FolderCheckpoints(self.output.with_suffix(f".{target}-{seed}.checkpoints"))
+
 
 class Bench:
     """What a worker keeps between jobs."""
@@ -87,8 +91,7 @@ class Bench:
             "change": self._settings.change,
             "epochs": self._plan.final_recipe.epochs,
         }
-        output = self._settings.output
-        checkpoints = FolderCheckpoints(output.with_suffix(f".{target}-{seed}.checkpoints"))
+        checkpoints = self._settings.checkpoints(target, seed)
         goes_on = checkpoints.are_there
         try:
             result = compress(
@@ -103,9 +106,7 @@ class Bench:
                 checkpoints=checkpoints,
             )
         except CompressionError as error:
-            checkpoints.clear()
             return line | {"failed": str(error)}
-        checkpoints.clear()
         return line | {
             "params": result.costs_after.params,
             "macs": result.costs_after.macs,
@@ -177,8 +178,10 @@ def main() -> None:
     ]
     with worker_pool(options.workers, _start) as pool:
         for future in as_completed([pool.submit(_job, settings, *job) for job in jobs]):
-            lines.add(future.result())
-            print(lines.records[-1], flush=True)
+            line = future.result()
+            lines.add(line)
+            settings.checkpoints(line["target_params"], line["seed"]).clear()
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ def _garbled(zipped: bytes) -> bytes:
 
 
 whole = idx_bytes(IMAGES)
+not_images = "not an IDX file of unsigned bytes"
 
 
 @pytest.mark.parametrize(
@@ -38,12 +39,24 @@ whole = idx_bytes(IMAGES)
         (gzip.compress(whole)[:-20], "not a whole gzip file"),
         (_garbled(gzip.compress(whole)), "not a whole gzip file"),
         (b"", "not an IDX file"),
-        (gzip.compress(b"\0\0"), "not an IDX file of unsigned bytes"),
-        (gzip.compress(b"\0\1" + whole[2:]), "not an IDX file of unsigned bytes"),
-        (gzip.compress(b"\0\0\x0d" + whole[3:]), "not an IDX file of unsigned bytes"),
+        (gzip.compress(b"\0\0"), not_images),
+        (gzip.compress(b"\0\1" + whole[2:]), not_images),
+        (gzip.compress(b"\0\0\x0d" + whole[3:]), not_images),
         (gzip.compress(whole[:-1]), r"holds 83 bytes, its header says \(7, 4, 3\)"),
         (gzip.compress(whole + b"x"), r"holds 85 bytes, its header says \(7, 4, 3\)"),
         (gzip.compress(whole[:9]), "x.gz ends within its header"),
+    ],
+    ids=[
+        "plain bytes",
+        "cut short",
+        "garbled",
+        "empty",
+        "two bytes",
+        "no leading zeros",
+        "signed type",
+        "a byte less",
+        "a byte more",
+        "half a header",
     ],
 )
 def test_refused(content: bytes, message: str, tmp_path: Path) -> None:
