@@ -16,6 +16,7 @@ from archpress_server.metrics import Metrics
 from archpress_server.service.access_log import enter_call, log_call, traceparent_of
 from archpress_server.service.errors import Refusal, abort, refusal_of
 from archpress_server.service.handlers import Context, Handler, function_of, with_function
+from archpress_server.service.read_on import read_on
 from archpress_server.traces import Traces, enter_span
 
 _LABELS = ("grpc_type", "grpc_service", "grpc_method")
@@ -113,10 +114,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return handler
         if not self._calls.knows(method):
             return handler
-        around = self._streaming if handler.response_streaming else self._single
-        return with_function(handler, around(function_of(handler), method))
+        inner = function_of(handler)
+        if handler.response_streaming:
+            return with_function(handler, self._streaming(inner, method))
+        return with_function(handler, self._single(inner, method, handler.request_streaming))
 
-    def _single(self, inner: Any, method: str) -> Any:
+    def _single(self, inner: Any, method: str, many_requests: bool) -> Any:
         async def run(request: Any, context: Context) -> Any:
             with self._begun(method, context) as call:
                 try:
@@ -128,6 +131,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 except asyncio.CancelledError:
                     raise
                 except Exception as error:
+                    if many_requests:
+                        await read_on(request)
                     await abort(context, self._refuse(call, error))
 
         return run

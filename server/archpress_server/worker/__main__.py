@@ -65,6 +65,7 @@ def main() -> None:
             record = run_attempt(
                 leases, config, observer, checkpoints, arguments.job, arguments.attempt
             )
+            heart.rest()
             phases.close()
             if record is not None and record.error is not None:
                 span.fail(record.error.reason)

@@ -16,6 +16,9 @@ EXIT_DONE = 0
 EXIT_REQUEUED = 10
 EXIT_STALE = 11
 
+_LAST_WORDS_SECONDS = 5.0
+"""What the main thread has to say that it was itself who ended the attempt."""
+
 
 def block_sigterm() -> None:
     """Keep SIGTERM for the heart; to be called before any other thread is there."""
@@ -26,7 +29,8 @@ class Heart:
     """Beats for one attempt, beside a main thread that may be deep in a calculation.
 
     So it ends the process itself: on SIGTERM after giving the job back, when the attempt is over,
-    and when the main thread does not stop within the grace after a cancellation.
+    and when the main thread does not stop within the grace after a cancellation. A main thread
+    that wrote the attempt's end lets it rest, and is then left alone.
     """
 
     def __init__(
@@ -48,21 +52,28 @@ class Heart:
         self._cancel_grace_seconds = cancel_grace_seconds
         self._before_giving_back = before_giving_back
         self._last_beat = time.monotonic()
+        self._resting = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
+    def rest(self) -> None:
+        """Beat no more, since the attempt's end is written."""
+        self._resting.set()
+
     def _run(self) -> None:
         cancelled_at: float | None = None
         beat_seconds = min(1.0, self._heartbeat_seconds)
-        while True:
+        while not self._resting.is_set():
             # Looks for a cancellation more often than a lease needs.
             if signal.sigtimedwait({signal.SIGTERM}, beat_seconds) is not None:
                 self._give_back()
             answer = self._beat()
             if answer is Signal.STALE:
+                if self._resting.wait(_LAST_WORDS_SECONDS):
+                    return
                 self._log("the attempt is over")
                 os._exit(EXIT_STALE)
             if answer is Signal.CANCEL:

@@ -89,14 +89,16 @@ def test_a_file_that_was_removed_in_between_is_stored_again(
 def test_what_is_named_is_there_however_eager_the_removal(
     leases: Leases, submission: Submission
 ) -> None:
-    store, ended = leases.store, threading.Event()
+    store, ended, tries = leases.store, threading.Event(), threading.Semaphore(0)
     jobs = [store.create(submission).id for _ in range(3)]
     for _ in jobs:
         leases.lease_next("w")
 
     def clear_away() -> int:
+        """Remove once for each try to store, somewhere within it, whatever the machine's speed."""
         removed = 0
         while not ended.is_set():
+            tries.acquire()
             # So late that what was just stored is due.
             removed += remove(leases, store.clock() + 10_000)
         return removed
@@ -107,6 +109,7 @@ def test_what_is_named_is_there_however_eager_the_removal(
         for turn in range(12):
             content = b"even" if turn % 2 else b"odd"
             while True:
+                tries.release()
                 try:
                     save_checkpoint(store, job, 1, "a", content)
                     break

@@ -163,6 +163,20 @@ async def test_a_bad_upload_is_refused_by_its_field(
     assert rejected == 1
 
 
+async def test_the_refusal_reaches_a_client_that_is_still_sending(server: Server) -> None:
+    sent = [header(size_bytes=LIMIT + 1), *chunks(bytes(2**22), size=2**16)]
+
+    async def send() -> set[tuple[grpc.StatusCode, str]]:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            stub: Any = ArtifactServiceStub(channel)
+            refused = [await refusal(stub.UploadModel(iter(sent))) for _ in range(80)]
+            return {(code, reason) for code, reason, _, _ in refused}
+
+    # In a loop of its own, so that both write and read at the same time.
+    found = await asyncio.to_thread(asyncio.run, send())
+    assert found == {(grpc.StatusCode.INVALID_ARGUMENT, "LIMIT_EXCEEDED")}
+
+
 async def test_what_cannot_be_expressed_names_its_node(artifacts: Any) -> None:
     odd = plain()
     odd.graph.node[1].op_type = "Selu"
