@@ -124,6 +124,7 @@ def test_what_is_named_is_there_however_eager_the_removal(
             again = sum(pool.map(work, jobs))
         finally:
             ended.set()
+            tries.release()
         removed = clearing.result()
     assert removed > 0
     assert again < 1000
