@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
-from archpress_server.executors.memory import group_memory_bytes
 from archpress_server.executors.order import WorkerOrder
+from archpress_server.executors.process_group import group_is_running, group_memory_bytes
 
 _WORKER_COMMAND = (sys.executable, "-m", "archpress_server.worker")
 
 _MEMORY_SECONDS = 0.5
+_DEATH_SECONDS = 10.0
+"""Longest wait for processes that were killed, which a busy machine takes a while to end."""
 
 
 class WorkerProcess:
@@ -58,7 +61,8 @@ class WorkerProcess:
         with self._lock:
             self._ended.set()
             self._kill_group()
-            code = self._popen.wait()
+        self._wait_for_group()
+        code = self._popen.wait()
         if self._over_limit is not None:
             return self._over_limit
         if code < 0:
@@ -76,6 +80,11 @@ class WorkerProcess:
         with self._lock:
             if not self._ended.is_set():
                 self._kill_group()
+
+    def _wait_for_group(self) -> None:
+        deadline = time.monotonic() + _DEATH_SECONDS
+        while group_is_running(self.pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

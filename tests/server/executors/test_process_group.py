@@ -1,12 +1,13 @@
-"""What a process group uses."""
+"""What a process group uses, and when it is gone."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import time
 
-from archpress_server.executors.memory import group_memory_bytes
+from archpress_server.executors.process_group import group_is_running, group_memory_bytes
 
 HOLDS = """
 import subprocess, sys
@@ -33,6 +34,16 @@ def test_children_are_counted_and_other_groups_are_not() -> None:
         used = group_memory_bytes(process.pid)
         assert 128 * MIB < used < 256 * MIB
         assert os.getpgid(0) != process.pid
+        assert group_is_running(process.pid)
         process.kill()
         os.killpg(process.pid, 9)
+    while group_is_running(process.pid):
+        time.sleep(0.01)
     assert group_memory_bytes(process.pid) == 0
+
+
+def test_a_process_that_nobody_waited_for_has_ended() -> None:
+    with subprocess.Popen(["true"], start_new_session=True) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert not group_is_running(process.pid)
+    assert not group_is_running(process.pid)
