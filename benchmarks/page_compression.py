@@ -191,10 +191,14 @@ def paper_tables(folder: Path) -> Section:
 def _from_certificates(lines: Sequence[Record]) -> list[Record]:
     """Return lines of table 1 for the certificates at the largest limit within the paper's size."""
     found: list[Record] = []
-    for line in lines:
+    within = [line for line in lines if line["target_params"] <= TABLE_1[line["dataset"]].params]
+    largest = {
+        dataset: max(line["target_params"] for line in within if line["dataset"] == dataset)
+        for dataset in {line["dataset"] for line in within}
+    }
+    for line in within:
         paper = TABLE_1[line["dataset"]]
-        limits = {other["target_params"] for other in lines if other["dataset"] == line["dataset"]}
-        if line["target_params"] != max(limit for limit in limits if limit <= paper.params):
+        if line["target_params"] != largest[line["dataset"]]:
             continue
         same = {"row": line["dataset"], "status": "measured", "effort": line["effort"]}
         same |= {"reduced": False}

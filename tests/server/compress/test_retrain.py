@@ -52,16 +52,22 @@ def net(width: int) -> Architecture:
     return Architecture((1, 12, 12), 4, layers)
 
 
+def blind() -> Architecture:
+    """Return a network that loses the places, so that it learns nothing."""
+    layers = (conv(1, 3), batch_norm(), relu(), global_average_pool(), linear(4))
+    return Architecture((1, 12, 12), 4, layers)
+
+
 def candidate(width: int, rank: int, *, inherits: bool = False) -> Candidate:
-    architecture = net(width)
+    return candidate_of(net(width), rank, inherits=inherits)
+
+
+def candidate_of(architecture: Architecture, rank: int, *, inherits: bool = False) -> Candidate:
     prediction = Prediction(0.8, 0.7, 0.9)
     return Candidate(architecture, count(architecture), prediction, rank, inherits=inherits)
 
 
 CANDIDATES = (candidate(6, 1), candidate(5, 2), candidate(8, 3, inherits=True))
-# Loses the places, so that it learns nothing.
-AVERAGES = (conv(1, 3), batch_norm(), relu(), global_average_pool(), linear(4))
-BLIND = replace(candidate(1, 1), architecture=Architecture((1, 12, 12), 4, AVERAGES))
 
 
 def effort(final: Recipe, rounds: Recipe = IDLE) -> EffortPlan:
@@ -125,8 +131,8 @@ def test_without_the_inputs_weights_the_heir_starts_from_nothing_like_the_others
     trained, recorder = run(data, cpu, effort(SOON), None)
     assert {c.rank for c in trained.first_round} == {1, 2, 3}
     assert not any(c.inherits for c in recorder.candidates)
-    blind = (replace(BLIND, rank=1), replace(BLIND, rank=2), CANDIDATES[2])
-    trained, _ = run(data, cpu, effort(SOON, rounds=SOON), None, blind)
+    candidates = (candidate_of(blind(), 1), candidate_of(blind(), 2), CANDIDATES[2])
+    trained, _ = run(data, cpu, effort(SOON, rounds=SOON), None, candidates)
     assert trained.candidate.rank == 3
 
 
