@@ -51,7 +51,7 @@ def _certificates(folder: Path, file: str) -> Section:
         network = TABLE_1[dataset].network
         before = count(named(network, space.input_shape, space.classes))
         rows = []
-        for target, lines in _by(records, "target_params").items():
+        for target, lines in _by(_ended(records), "target_params").items():
             found = [line["accuracy"] for line in lines]
             must, goal = _GOALS[dataset].get(target, (None, None))
             average = 100 * sum(found) / len(found)
@@ -59,23 +59,58 @@ def _certificates(folder: Path, file: str) -> Section:
                 [
                     f"{target:,}",
                     f"{max(line['params'] for line in lines):,}",
+                    f"{before.params / max(line['params'] for line in lines):.1f}",
                     f"{max(line['macs'] for line in lines) / 1e6:.1f}M",
                     str(len(lines)),
                     percent_of(found),
                     _verdict(average, must),
                     _verdict(average, goal),
+                    _losses(lines),
                     _seconds_by_device(lines),
                 ]
             )
-        head = ("at most", "parameters", "MACs", "seeds", "accuracy, %", "must", "goal", "seconds")
+        head = (
+            "at most",
+            "parameters",
+            "times fewer",
+            "MACs",
+            "seeds",
+            "accuracy, %",
+            "must",
+            "goal",
+            "behind its input network, points",
+            "seconds",
+        )
         text = (
             f"{network.upper()} ({before.params:,} parameters) compressed by `compress` at "
             f"{effort} effort; accuracy over the whole test split, as ONNX Runtime computes it "
-            "from the delivered bytes.\n\n" + table(head, rows)
+            f"from the delivered bytes.\n\n{table(head, rows)}{_failures(records)}"
         )
         return Section(f"Certified accuracy on {dataset}, {effort}", text)
 
     return section_of_lines("Certified accuracy", folder, file, make)
+
+
+def _ended(lines: Sequence[Record]) -> list[Record]:
+    """Return the lines of jobs that ended with a network."""
+    return [line for line in lines if "failed" not in line]
+
+
+def _failures(lines: Sequence[Record]) -> str:
+    """Return a list of the jobs that ended without a network, with their reasons."""
+    failed = [line for line in lines if "failed" in line]
+    reasons = "".join(
+        f"- at most {line['target_params']:,}, seed {line['seed']}, failed: {line['failed']}\n"
+        for line in failed
+    )
+    return f"\n{reasons}" if failed else ""
+
+
+def _losses(lines: Sequence[Record]) -> str:
+    """Return how far the networks are behind the input network by the same recipe, if known."""
+    known = [line for line in lines if line["accuracy_before"] is not None]
+    losses = [line["accuracy_before"] - line["accuracy"] for line in known]
+    return percent_of(losses) if losses else "-"
 
 
 def _seconds_by_device(lines: Sequence[Record]) -> str:
@@ -191,7 +226,9 @@ def paper_tables(folder: Path) -> Section:
 def _from_certificates(lines: Sequence[Record]) -> list[Record]:
     """Return lines of table 1 for the certificates at the largest limit within the paper's size."""
     found: list[Record] = []
-    within = [line for line in lines if line["target_params"] <= TABLE_1[line["dataset"]].params]
+    within = [
+        line for line in _ended(lines) if line["target_params"] <= TABLE_1[line["dataset"]].params
+    ]
     largest = {
         dataset: max(line["target_params"] for line in within if line["dataset"] == dataset)
         for dataset in {line["dataset"] for line in within}
