@@ -39,6 +39,7 @@ from archpress_trainer.training.device import best_compute
 from archpress_trainer.training.inheritance import narrowed
 from archpress_trainer.training.loop import train
 from archpress_trainer.training.recipe import Recipe
+from archpress_trainer.training.teaching import Teacher
 
 TRAINED, FOLDED, RENEWED = "as it was trained", "folded", "folded, normalised anew"
 
@@ -58,7 +59,7 @@ def main() -> None:
     source = trained.given(data.normalisation)
     folded = imported_network(read_onnx(to_onnx(source.network, data.normalisation)))
     again = replace(source, network=folded.eval())
-    teacher = source.network.to(compute.device)
+    teacher = Teacher(source.network.to(compute.device), compute)
     starts = {TRAINED: source.network, FOLDED: folded, RENEWED: again.bequeathed(data)}
     lines = JsonLines(options.output)
     for seed in range(options.seeds):

@@ -26,7 +26,6 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -54,6 +53,7 @@ from archpress_trainer.training.device import Compute, best_compute
 from archpress_trainer.training.inheritance import narrowed
 from archpress_trainer.training.loop import accuracy, train
 from archpress_trainer.training.recipe import Recipe
+from archpress_trainer.training.teaching import Teacher
 
 _SPREAD = 0.6
 """Standard deviation of the logarithm of the factors on widths."""
@@ -70,7 +70,7 @@ class Bench:
     compute: Compute
     embedding: Embedding
     source: InputNetwork
-    teacher: nn.Module
+    teacher: Teacher
 
     def run(self, form: Architecture, seed: int) -> dict[str, Any]:
         """Return what could rank a form, with the seconds that it took, and how the form ends."""
@@ -123,25 +123,6 @@ class Bench:
     def _accuracy(self, network: Network) -> float:
         data = self.data
         return accuracy(network, data.validation, data.normalisation, self.compute)
-
-
-class Remembering(nn.Module):
-    """A teacher on the CPU that is asked once for each image, whoever learns from it."""
-
-    def __init__(self, teacher: nn.Module) -> None:
-        """Ask a network in evaluation mode."""
-        super().__init__()
-        self._teacher = teacher
-        self._known: dict[bytes, torch.Tensor] = {}
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return logits `(batch, classes)`."""
-        keys = [blake2b(image.numpy().tobytes()).digest() for image in images]
-        new = [place for place, key in enumerate(keys) if key not in self._known]
-        if new:
-            for place, logits in zip(new, self._teacher(images[new]), strict=True):
-                self._known[keys[place]] = logits.clone()
-        return torch.stack([self._known[key] for key in keys])
 
 
 def forms(architecture: Architecture, target: int, number: int) -> list[Architecture]:
@@ -227,9 +208,7 @@ def _prepare(options: argparse.Namespace) -> Bench:
     )
     embedding = load(artifact_folder(options.embedding or options.dataset))
     # A copy, since the device may be another.
-    teacher: nn.Module = deepcopy(source.network).to(compute.device)
-    if compute.device.type == "cpu":
-        teacher = Remembering(teacher)
+    teacher = Teacher(deepcopy(source.network).to(compute.device), compute)
     return Bench(data, recipe, plan.round_recipe, compute, embedding, source, teacher)
 
 

@@ -9,10 +9,10 @@ the training of the input network, the labels of the embedding's population.
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from input_network import InputNetwork
@@ -22,6 +22,7 @@ from removal_policy import PolicySettings, RemovalSearch
 
 from archpress_server.compress.effort import EffortPlan
 from archpress_server.compress.heir import find_heir
+from archpress_server.compress.legacy import Legacy
 from archpress_server.compress.planning import plan
 from archpress_server.compress.retrain import retrain
 from archpress_server.compress.types import Budget, Candidate, Request
@@ -60,6 +61,12 @@ class Comparison:
     student_images: int = 6_000
     student_validation: int = 2_000
     policies: PolicySettings = field(default_factory=PolicySettings)
+
+    @cached_property
+    def legacy(self) -> Legacy:
+        """What the input network leaves to those that learn from it."""
+        source = self.source.given(self.data.normalisation)
+        return Legacy(source, self.data, self.compute)
 
 
 @dataclass(frozen=True)
@@ -167,7 +174,7 @@ def ours(comparison: Comparison, max_params: int, seed: int) -> Outcome:
         seed,
         comparison.compute,
         rounds,
-        comparison.source.given(comparison.data.normalisation),
+        comparison.legacy,
     )
     macs_of_winner = trained.candidate.costs.macs
     epochs = effort.recipe_for(macs_of_winner, len(comparison.data.train)).epochs
@@ -274,9 +281,7 @@ def _finished(
     epochs = max(1, int(work / (macs * images)))
     recipe = replace(comparison.recipe, epochs=epochs)
     generator = torch.Generator().manual_seed(seed)
-    # A copy, since the training moves it.
-    source = copy.deepcopy(comparison.source.network).to(comparison.compute.device)
-    teacher = source if taught else None
+    teacher = comparison.legacy.teacher if taught else None
     result = train(network, comparison.data, recipe, generator, comparison.compute, teacher=teacher)
     return Outcome(
         network.cpu(),

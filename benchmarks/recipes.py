@@ -38,13 +38,14 @@ from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.bundled import artifact_folder
 from archpress_trainer.processes import keep_freed_memory, worker_pool
-from archpress_trainer.space.build import Network, build
+from archpress_trainer.space.build import build
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.named import named
 from archpress_trainer.training.device import best_compute
 from archpress_trainer.training.loop import train
 from archpress_trainer.training.recipe import Recipe
+from archpress_trainer.training.teaching import Teacher
 
 NETWORKS = {"fashion-mnist": "conv-7", "cifar10": "conv-10"}
 SIZES = {"fashion-mnist": (93_000, 50_000, 20_000), "cifar10": (400_000, 100_000)}
@@ -114,11 +115,11 @@ class Bench:
         effort = effort_plan(Effort.STANDARD, Method.DEFAULT, settings.dataset, dataset.input_shape)
         self.recipe = replace(effort.final_recipe, epochs=settings.epochs)
         self._input = named(NETWORKS[settings.dataset], dataset.input_shape, dataset.classes)
-        self._teacher: Network | None = None
+        self._teacher: Teacher | None = None
         if settings.teacher.exists():
-            self._teacher = build(self._input, torch.Generator())
-            self._teacher.load_state_dict(load_file(settings.teacher))
-            self._teacher.to(self._compute.device).eval()
+            network = build(self._input, torch.Generator())
+            network.load_state_dict(load_file(settings.teacher))
+            self._teacher = Teacher(network.to(self._compute.device).eval(), self._compute)
 
     def teach(self, path: Path) -> float:
         """Train the input network, keep its weights in a file and return its accuracy."""

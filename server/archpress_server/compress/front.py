@@ -9,7 +9,7 @@ from typing import Any
 
 from archpress_server.compress.checkpoints import NO_CHECKPOINTS, CheckpointStore
 from archpress_server.compress.effort import EffortPlan
-from archpress_server.compress.input_net import TrainedInput
+from archpress_server.compress.legacy import Legacy
 from archpress_server.compress.pace import Pace
 from archpress_server.compress.planning import plan
 from archpress_server.compress.retrain import Trained, retrain
@@ -132,12 +132,12 @@ def retrain_sizes(
     seed: int,
     compute: Compute,
     observer: Observer,
-    source: TrainedInput | None = None,
+    legacy: Legacy | None = None,
     checkpoints: CheckpointStore = NO_CHECKPOINTS,
 ) -> tuple[Trained, ...]:
     """Return the best of each size, trained in full, the largest first.
 
-    The `source` teaches, and heirs start from its weights. A size whose trainings all diverge is
+    The `legacy` teaches, and heirs start from its weights. A size whose trainings all diverge is
     left out with a warning.
 
     Raises:
@@ -155,7 +155,7 @@ def retrain_sizes(
         part = _Part(observer, name, begin, works[index] / total, pace)
         try:
             trained.append(
-                retrain(candidates, data, effort, seed, compute, part, source, checkpoints)
+                retrain(candidates, data, effort, seed, compute, part, legacy, checkpoints)
             )
         except CompressionError as error:
             failure = error

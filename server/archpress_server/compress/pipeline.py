@@ -19,6 +19,7 @@ from archpress_server.compress.front import (
     undominated,
 )
 from archpress_server.compress.input_net import TrainedInput, input_accuracy, train_input
+from archpress_server.compress.legacy import Legacy
 from archpress_server.compress.optimism import optimism
 from archpress_server.compress.retrain import Trained, retrain
 from archpress_server.compress.types import (
@@ -94,15 +95,16 @@ def compress(
     for candidates in ladder.sizes:
         for candidate in candidates:
             observer.candidate(candidate)
-    before, source = None, input_network
+    before, legacy, source = None, None, input_network
     if source is None and (effort.teaches or request.budget.max_accuracy_drop is not None):
         source = train_input(
             request.architecture, data, effort, seed, compute, observer, checkpoints
         )
     if source is not None:
         before = input_accuracy(source, dataset.test(), threads=threads)
-        source = _if_good(source, ladder.sizes[0][0], observer) if inheriting else None
-    trained = retrain_sizes(ladder, data, effort, seed, compute, observer, source, checkpoints)
+        if inheriting and _is_good(source, ladder.sizes[0][0], observer):
+            legacy = Legacy(source, data, compute)
+    trained = retrain_sizes(ladder, data, effort, seed, compute, observer, legacy, checkpoints)
     size = size_of(request.budget)
     front = undominated(trained, size)
     if len(front) < len(trained):
@@ -117,7 +119,7 @@ def compress(
     next_best = _next_best(best, ladder.sizes[0])
     if too_slow(first, request) and next_best is not None:
         observer.warning("the network measured over max_latency; the next candidate is trained")
-        other = retrain([next_best], data, effort, seed, compute, observer, source, checkpoints)
+        other = retrain([next_best], data, effort, seed, compute, observer, legacy, checkpoints)
         first, best = min(
             ((first, best), (delivery.certified(other), other)),
             key=lambda pair: (too_slow(pair[0], request), -pair[0].validation_accuracy),
@@ -169,17 +171,17 @@ def _planned(
     )
 
 
-def _if_good(source: TrainedInput, best: Candidate, observer: Observer) -> TrainedInput | None:
-    """Return the trained input network, unless a short training is expected to beat it."""
+def _is_good(source: TrainedInput, best: Candidate, observer: Observer) -> bool:
+    """Return whether no short training is expected to beat the trained input network."""
     reached = source.validation_accuracy
     expected = best.prediction.accuracy if best.prediction else 0.0
     if reached >= expected:
-        return source
+        return True
     observer.warning(
         f"the input network's weights are not used: they classify {reached:.1%} of the validation "
         f"images, and a candidate is predicted to reach {expected:.1%} after a short training"
     )
-    return None
+    return False
 
 
 def _next_best(trained: Trained, candidates: Sequence[Candidate]) -> Candidate | None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from archpress_server.compress.checkpoints import NO_CHECKPOINTS, CheckpointStore
 from archpress_server.compress.effort import EffortPlan
-from archpress_server.compress.input_net import TrainedInput
+from archpress_server.compress.legacy import Legacy
 from archpress_server.compress.pace import Pace
 from archpress_server.compress.training_run import TrainingRun, run_training
 from archpress_server.compress.types import (
@@ -53,13 +51,13 @@ def retrain(
     seed: int,
     compute: Compute,
     observer: Observer,
-    source: TrainedInput | None = None,
+    legacy: Legacy | None = None,
     checkpoints: CheckpointStore = NO_CHECKPOINTS,
 ) -> Trained:
     """Return the best of the candidates, trained by the effort's final recipe.
 
-    The `source`, which stays as it is, teaches in full trainings, and leaves its weights to the
-    heir among the candidates, which without it starts from nothing like the others. Short trainings
+    The `legacy` teaches in full trainings, and leaves its weights to the heir among the candidates,
+    which without it starts from nothing like the others. Short trainings
     tell nothing of an heir beside those that start from nothing, so it is trained in full beside
     their winner, and the better one is returned. Decisions use validation images only. The observer
     hears of every candidate that was trained, in an earlier attempt too.
@@ -69,9 +67,9 @@ def retrain(
         CompressionError: every training diverged.
     """
     session = _Session(
-        data.to(compute.device), effort, seed, compute, observer, checkpoints, source
+        data.to(compute.device), effort, seed, compute, observer, checkpoints, legacy
     )
-    if source is None:
+    if legacy is None:
         candidates = [replace(candidate, inherits=False) for candidate in candidates]
     heirs = [candidate for candidate in candidates if candidate.inherits]
     searched = [candidate for candidate in candidates if not candidate.inherits]
@@ -174,7 +172,7 @@ class _Session:
         compute: Compute,
         observer: Observer,
         checkpoints: CheckpointStore,
-        source: TrainedInput | None,
+        legacy: Legacy | None,
     ) -> None:
         self.data = data
         self.effort = effort
@@ -182,10 +180,7 @@ class _Session:
         self._seed = seed
         self._compute = compute
         self._checkpoints = checkpoints
-        self._source = source
-        self._teacher = None
-        if source is not None:
-            self._teacher = deepcopy(source.teacher(data.normalisation)).to(compute.device)
+        self._legacy = legacy
         self._done = 0.0
         self._total = 1.0
         self._share = 0.0
@@ -221,7 +216,7 @@ class _Session:
     ) -> tuple[Network, TrainResult]:
         """Train one candidate; equal candidates, recipes and repeats get equal seeds.
 
-        Only what is trained in full learns from the source, and is sure to come back trained.
+        Only what is trained in full has the legacy, and is sure to come back trained.
         """
         seed = self._seed * 31 + candidate.rank + _REPEAT * repeat
         work = candidate.costs.macs * self._images(recipe, data)
@@ -236,14 +231,15 @@ class _Session:
             self._report(work * share, step, label)
             return True
 
+        legacy = self._legacy if in_full else None
         run = TrainingRun(
             candidate.architecture,
             data,
             recipe,
             seed,
             self._compute,
-            self._teacher if in_full else None,
-            self._start if in_full and candidate.inherits else None,
+            legacy.teacher if legacy else None,
+            legacy.start if legacy and candidate.inherits else None,
             evaluate_every=1,
             wanted=in_full,
         )
@@ -252,10 +248,6 @@ class _Session:
             raise StoppedError("stopped while training")
         self._done += work
         return network, result
-
-    @cached_property
-    def _start(self) -> Network | None:
-        return None if self._source is None else self._source.bequeathed(self.data)
 
     def _full_work(self, macs: int) -> float:
         recipe = self.effort.recipe_for(macs, len(self.data.train))

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
-from torch import nn
 
 from archpress_server.compress.checkpoints import CheckpointStore
 from archpress_server.compress.types import Observer
@@ -20,6 +19,7 @@ from archpress_trainer.training.inheritance import narrowed
 from archpress_trainer.training.loop import Status, Step, TrainResult, train
 from archpress_trainer.training.recipe import Recipe
 from archpress_trainer.training.snapshot import SnapshotError, pack, unpack
+from archpress_trainer.training.teaching import Teacher
 
 _VERSION = 1
 
@@ -38,7 +38,7 @@ class TrainingRun:
     recipe: Recipe
     seed: int
     compute: Compute
-    teacher: nn.Module | None = None
+    teacher: Teacher | None = None
     start: Network | None = None
     evaluate_every: int = 0
     wanted: bool = True

@@ -10,6 +10,7 @@ import torch
 from archpress_server.compress.effort import EffortPlan
 from archpress_server.compress.export import to_onnx
 from archpress_server.compress.input_net import TrainedInput, given_input, train_input
+from archpress_server.compress.legacy import Legacy
 from archpress_server.compress.retrain import Trained, retrain
 from archpress_server.compress.types import Candidate, CompressionError, Reason
 from archpress_server.onnx_import.network import imported_network
@@ -92,7 +93,8 @@ def run(
     candidates: tuple[Candidate, ...] = CANDIDATES,
 ) -> tuple[Trained, Unwarned]:
     recorder = Unwarned()
-    return retrain(candidates, data, plan, 0, cpu, recorder, source), recorder
+    legacy = None if source is None else Legacy(source, data, cpu)
+    return retrain(candidates, data, plan, 0, cpu, recorder, legacy), recorder
 
 
 def test_the_heir_starts_from_the_inputs_weights(
@@ -168,6 +170,18 @@ def test_a_heir_alone_is_trained(data: TrainingData, source: TrainedInput, cpu: 
     trained, _ = run(data, cpu, effort(SOON), source, CANDIDATES[2:])
     assert trained.candidate.rank == 3
     assert trained.first_round == ()
+
+
+def test_all_full_trainings_share_what_the_input_says_of_an_image(
+    data: TrainingData, source: TrainedInput, cpu: Compute
+) -> None:
+    asked = []
+    # A function, unlike the network that it hooks, has no copies.
+    hook = source.network.register_forward_hook(lambda _, given, out: asked.append(len(given[0])))
+    trained, _ = run(data, cpu, effort(SOON), source)
+    hook.remove()
+    assert len(trained.seed_accuracies) == 2
+    assert len(data.train) < sum(asked) <= 2 * len(data.train)
 
 
 def test_weights_are_bequeathed_for_images_of_another_scale(data: TrainingData) -> None:

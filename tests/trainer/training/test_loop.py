@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
 
@@ -17,6 +18,7 @@ from archpress_trainer.space.layers import batch_norm, conv, dropout, linear, ma
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.loop import Status, Step, TrainResult, accuracy, predict, train
 from archpress_trainer.training.recipe import Optimizer, Recipe, Schedule
+from archpress_trainer.training.teaching import Teacher
 from tests.trainer.nets import CLASSES, INPUT_SHAPE
 
 RECIPE = Recipe("test", 3, batch_size=64, learning_rate=0.1, flip=False, clip_norm=1.0)
@@ -187,7 +189,7 @@ class _Swapped(nn.Module):
 
 def test_a_teacher_is_followed_by_its_weight(data: TrainingData, cpu: Compute) -> None:
     _, good = run(data, RECIPE, cpu)
-    teacher = _Swapped(good).eval()
+    teacher = Teacher(_Swapped(good).eval(), cpu)
     before = [parameter.clone() for parameter in good.parameters()]
     found = {}
     for weight in (0.0, 0.2, 1.0):
@@ -220,7 +222,7 @@ def test_a_gpu_learns_the_same(data: TrainingData, cpu: Compute, optimizer: Opti
             recipe,
             torch.Generator().manual_seed(0),
             compute,
-            teacher=teacher.to(compute.device),
+            teacher=Teacher(deepcopy(teacher).to(compute.device), compute),
         )
         for compute in (cpu, gpu)
     )

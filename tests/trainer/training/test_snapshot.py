@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from archpress_trainer.data.dataset import TrainingData
 from archpress_trainer.data.registry import DataSources
@@ -21,6 +20,7 @@ from archpress_trainer.training.device import Compute
 from archpress_trainer.training.loop import Status, Step, TrainResult, train
 from archpress_trainer.training.recipe import Optimizer, Recipe, Schedule
 from archpress_trainer.training.snapshot import SnapshotError, pack, unpack
+from archpress_trainer.training.teaching import Teacher
 from tests.trainer.nets import CLASSES, INPUT_SHAPE
 
 LAYERS = (
@@ -62,9 +62,9 @@ class Run:
     def __call__(self, **options: Any) -> tuple[TrainResult, Network]:
         generator = torch.Generator().manual_seed(self.seed)
         network = build(NET, generator)
-        teacher: nn.Module | None = None
+        teacher: Teacher | None = None
         if self.taught:
-            teacher = build(NET, torch.Generator().manual_seed(9)).eval()
+            teacher = Teacher(build(NET, torch.Generator().manual_seed(9)).eval(), self.compute)
         result = train(
             network,
             self.data,

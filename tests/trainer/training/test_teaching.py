@@ -1,4 +1,4 @@
-"""A teacher's answers are the same whether it is asked again or remembered."""
+"""A teacher's answers are the same whether it is asked again or remembers them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import pytest
 import torch
 from torch import nn
 
-from archpress_trainer.data.dataset import LabelledImages
+from archpress_trainer.data.dataset import LabelledImages, Normalisation, TrainingData
+from archpress_trainer.space.build import build
 from archpress_trainer.training.batches import batches
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.recipe import Recipe
-from archpress_trainer.training.teaching import lesson
+from archpress_trainer.training.teaching import Lesson, Teacher
+from tests.trainer.nets import small_net
 
 COUNT = 60
 RECIPE = Recipe("test", 1, batch_size=20)
 CPU = Compute(torch.device("cpu"), bfloat16=False)
 
 
-class _Teacher(nn.Module):
-    """Says the weighted sum of the pixels and how many images it was asked for."""
+class _Sums(nn.Module):
+    """Says sums of the pixels, weighted and plain, and how many images it was asked for."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,29 +31,82 @@ class _Teacher(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         self.asked += len(images)
         weights = torch.arange(1.0, images[0].numel() + 1)
-        return torch.stack([images.flatten(1) @ weights, images.flatten(1).sum(dim=1)], dim=1)
+        pixels = images.flatten(1)
+        return torch.stack([pixels @ weights, pixels.sum(dim=1)], dim=1)
 
 
-def ask_for_epochs(recipe: Recipe, epochs: int) -> int:
-    """Compare with what the teacher says itself; return for how many images it was asked."""
+def some(shape: tuple[int, int, int] = (1, 4, 4), classes: int = 2) -> TrainingData:
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 255, (COUNT, 1, 4, 4), generator=generator, dtype=torch.uint8)
-    data = LabelledImages(images, torch.zeros(COUNT, dtype=torch.int64))
-    teacher, itself = _Teacher(), _Teacher()
-    taught = lesson(teacher, COUNT, 2, recipe, CPU)
+    images = torch.randint(0, 255, (COUNT, *shape), generator=generator, dtype=torch.uint8)
+    labelled = LabelledImages(images, torch.zeros(COUNT, dtype=torch.int64))
+    return TrainingData(labelled, labelled, Normalisation((0.5,), (0.25,)), classes)
+
+
+DATA = some()
+
+
+def learn(lesson: Lesson, data: TrainingData, recipe: Recipe, epochs: int, seed: int = 0) -> None:
+    """Learn for some epochs, and compare with what the teacher says when it is asked again."""
+    draws = torch.Generator().manual_seed(seed)
+    itself = _Sums()
     for _ in range(epochs):
-        for batch in batches(data, recipe, generator):
-            normalised = batch.images.float()
-            assert torch.equal(taught(normalised, batch.places), itself(normalised))
-    return teacher.asked
+        for batch in batches(data.train, recipe, draws):
+            images = data.normalisation(batch.images)
+            torch.testing.assert_close(lesson(images, batch.places), itself(images))
 
 
 def test_each_image_and_its_mirror_are_asked_for_once() -> None:
-    assert ask_for_epochs(RECIPE, 1) == COUNT
-    assert COUNT < ask_for_epochs(RECIPE, 12) <= 2 * COUNT
-    assert ask_for_epochs(replace(RECIPE, flip=False), 12) == COUNT
+    network = _Sums()
+    learn(Teacher(network, CPU).lesson(DATA, RECIPE), DATA, RECIPE, 12)
+    assert network.asked == 2 * COUNT
+
+
+def test_without_mirroring_mirrored_images_are_not_asked_for() -> None:
+    network, recipe = _Sums(), replace(RECIPE, flip=False)
+    learn(Teacher(network, CPU).lesson(DATA, recipe), DATA, recipe, 12)
+    # In blocks of 16, the last of which has the first mirrored images.
+    assert network.asked == 64
+
+
+def test_all_that_learn_from_the_same_images_share_the_answers() -> None:
+    network = _Sums()
+    teacher = Teacher(network, CPU)
+    for seed, recipe in enumerate((RECIPE, replace(RECIPE, flip=False, epochs=3))):
+        learn(teacher.lesson(DATA, recipe), DATA, recipe, 12, seed)
+    assert network.asked == 2 * COUNT
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(DATA, train=DATA.train.first(30)),
+        replace(DATA, normalisation=Normalisation((0.1,), (0.5,))),
+    ],
+    ids=["images", "normalisation"],
+)
+def test_answers_are_for_the_images_that_were_shown(other: TrainingData) -> None:
+    teacher = Teacher(_Sums(), CPU)
+    learn(teacher.lesson(DATA, RECIPE), DATA, RECIPE, 3)
+    learn(teacher.lesson(other, RECIPE), other, RECIPE, 3)
+    learn(teacher.lesson(DATA, RECIPE), DATA, RECIPE, 3)
 
 
 @pytest.mark.parametrize("recipe", [replace(RECIPE, crop_padding=1), replace(RECIPE, erase=2)])
 def test_images_that_never_come_back_are_asked_for_each_time(recipe: Recipe) -> None:
-    assert ask_for_epochs(recipe, 3) == 3 * COUNT
+    network = _Sums()
+    learn(Teacher(network, CPU).lesson(DATA, recipe), DATA, recipe, 3)
+    assert network.asked == 3 * COUNT
+
+
+def test_answers_have_the_same_bits_whoever_asks_first() -> None:
+    net = small_net()
+    data = some(net.input_shape, net.classes)
+    network = build(net, torch.Generator().manual_seed(0)).eval()
+    answers = []
+    for seed in range(2):
+        lesson = Teacher(network, CPU).lesson(data, RECIPE)
+        for batch in batches(data.train, RECIPE, torch.Generator().manual_seed(seed)):
+            lesson(data.normalisation(batch.images), batch.places)
+        places = torch.arange(2 * COUNT)
+        answers.append(lesson(torch.empty(0), places).clone())
+    assert torch.equal(*answers)

@@ -19,7 +19,7 @@ from archpress_trainer.training.optimizers import AveragedWeights, Rates
 from archpress_trainer.training.recipe import Recipe
 from archpress_trainer.training.snapshot import Place, TrainingState
 from archpress_trainer.training.step import training_step
-from archpress_trainer.training.teaching import Lesson, lesson
+from archpress_trainer.training.teaching import Teacher
 
 
 class Status(StrEnum):
@@ -73,7 +73,7 @@ def train(
     generator: torch.Generator,
     compute: Compute,
     *,
-    teacher: nn.Module | None = None,
+    teacher: Teacher | None = None,
     observer: Observer | None = None,
     evaluate_every: int = 0,
     report_every: int = 20,
@@ -90,8 +90,8 @@ def train(
         recipe: how to train.
         generator: on the CPU; draws the order of images and the augmentation.
         compute: device and precision.
-        teacher: maps the same images to logits that the network is to match too, by the recipe's
-            `distil_weight`; on the device, in evaluation mode.
+        teacher: gives logits of the same images that the network is to match too, by the recipe's
+            `distil_weight`; on the device.
         observer: told every `report_every` steps and after each epoch.
         evaluate_every: epochs between validations; 0 for the end only.
         report_every: steps between calls of the observer.
@@ -127,7 +127,7 @@ def _train(
     recipe: Recipe,
     seed: int,
     compute: Compute,
-    teacher: nn.Module | None,
+    teacher: Teacher | None,
     observer: Observer | None,
     evaluate_every: int,
     report_every: int,
@@ -143,7 +143,7 @@ def _train(
         else None
     )
     rates = Rates(network, recipe, compute.device)
-    taught = _lesson(teacher, data, recipe, compute)
+    taught = None if teacher is None else teacher.lesson(data, recipe)
     advance = training_step(network, rates.optimizer, recipe, compute, averaged, taught)
     normalise = data.normalisation.on(compute.device)
     draws = torch.Generator(compute.device).manual_seed(seed)
@@ -205,14 +205,6 @@ def _train(
     final = curve[-1] if curve and status is Status.FINISHED else 0.0
     seconds = time.perf_counter() - here.started
     return TrainResult(status, here.step, final, here.loss_sum, tuple(curve), seconds, message)
-
-
-def _lesson(
-    teacher: nn.Module | None, data: TrainingData, recipe: Recipe, compute: Compute
-) -> Lesson | None:
-    if teacher is None:
-        return None
-    return lesson(teacher, len(data.train), data.classes, recipe, compute)
 
 
 @torch.no_grad()

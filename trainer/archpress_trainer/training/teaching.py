@@ -1,7 +1,8 @@
 """What a teacher says of the images of a batch: asked once for each image where images come back.
 
 Flips alone make two images of each, so that after two epochs' worth of passes a teacher has said
-all that it can; a teacher costs as much as the training of a network a third of its size.
+all that it can, to all that learn from it; those passes cost as much as the whole training of a
+network of a thirtieth of its multiply-accumulates.
 """
 
 from __future__ import annotations
@@ -12,8 +13,16 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from archpress_trainer.data.dataset import TrainingData
+from archpress_trainer.training.augment import flip
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.recipe import Recipe
+
+_BLOCK = 16
+"""How many places a teacher is asked for at once.
+
+They are the same ones whoever asks first: a network computes other last bits in other batches.
+"""
 
 
 class Lesson(Protocol):
@@ -28,35 +37,37 @@ class Lesson(Protocol):
         ...
 
 
-def lesson(
-    teacher: nn.Module, images: int, classes: int, recipe: Recipe, compute: Compute
-) -> Lesson:
-    """Return what asks a teacher, or remembers what it said.
+class Teacher:
+    """A network that others learn from; what it said of images to one, it remembers for all."""
 
-    Args:
-        teacher: maps normalised images to logits; in evaluation mode, on the device.
-        images: how many there are in the data.
-        classes: how many logits the teacher gives.
-        recipe: whose augmentation decides whether images come back.
-        compute: device and precision.
-    """
-    changes = recipe.crop_padding or recipe.erase
-    # On a GPU the pass is a part of the recorded step, which cannot ask for some images only.
-    if changes or compute.device.type == "cuda":
-        return _Asked(teacher, compute)
-    return _Remembered(_Asked(teacher, compute), 2 * images, classes)
+    def __init__(self, network: nn.Module, compute: Compute) -> None:
+        """Ask a network that is on the device, in evaluation mode, and takes normalised images."""
+        self._network = network
+        self._compute = compute
+        self._remembered: _Remembered | None = None
+
+    def lesson(self, data: TrainingData, recipe: Recipe) -> Lesson:
+        """Return what a training by a recipe learns from; `data` is on the device."""
+        asked = _Asked(self._network, self._compute)
+        changes = recipe.crop_padding or recipe.erase
+        # On a GPU the pass is a part of the recorded step, which cannot ask for some images only.
+        if changes or self._compute.device.type == "cuda":
+            return asked
+        if self._remembered is None or not self._remembered.is_of(data):
+            self._remembered = _Remembered(asked, data)
+        return self._remembered
 
 
 class _Asked:
     """Asks for all images each time."""
 
-    def __init__(self, teacher: nn.Module, compute: Compute) -> None:
-        self._teacher = teacher
+    def __init__(self, network: nn.Module, compute: Compute) -> None:
+        self._network = network
         self._compute = compute
 
     def __call__(self, images: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         with torch.no_grad(), self._compute.autocast():
-            logits: torch.Tensor = self._teacher(images).float()
+            logits: torch.Tensor = self._network(images).float()
         return logits
 
     def memory(self) -> Mapping[str, torch.Tensor]:
@@ -64,21 +75,35 @@ class _Asked:
 
 
 class _Remembered:
-    """Asks for images that are new and looks up the others."""
+    """Asks for blocks of images and mirrored images, and looks up those that it has asked for."""
 
-    def __init__(self, ask: Lesson, places: int, classes: int) -> None:
+    def __init__(self, ask: Lesson, data: TrainingData) -> None:
         self._ask = ask
+        self._data = data
+        places = 2 * len(data.train)
         self._known = torch.zeros(places, dtype=torch.bool)
-        self._logits = torch.zeros(places, classes)
+        self._logits = torch.zeros(places, data.classes)
+
+    def is_of(self, data: TrainingData) -> bool:
+        """Return whether places mean the same images, equally normalised, in other data."""
+        own = self._data
+        return own.train.images is data.train.images and own.normalisation == data.normalisation
 
     def __call__(self, images: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        new = ~self._known[places]
-        if new.any():
-            asked = places[new]
-            self._logits[asked] = self._ask(images[new], asked)
-            self._known[asked] = True
+        new = places[~self._known[places]]
+        for block in (new // _BLOCK).unique().tolist():
+            self._learn(block * _BLOCK)
         return self._logits[places]
 
     def memory(self) -> Mapping[str, torch.Tensor]:
-        # Asked anew in other batches, a teacher would differ in the last bits.
         return {"known": self._known, "logits": self._logits}
+
+    def _learn(self, start: int) -> None:
+        count = len(self._data.train)
+        places = torch.arange(start, min(start + _BLOCK, 2 * count))
+        images = flip(self._data.train.images[places % count], places >= count)
+        normalised = self._data.normalisation(images)
+        self._logits[places] = self._ask(
+            normalised.contiguous(memory_format=torch.channels_last), places
+        )
+        self._known[places] = True
