@@ -1,8 +1,8 @@
 """What a teacher says of the images of a batch: asked once for each image where images come back.
 
 Flips alone make two images of each, so that after two epochs' worth of passes a teacher has said
-all that it can, to all that learn from it; those passes cost as much as the whole training of a
-network of a thirtieth of its multiply-accumulates.
+all that it can, to all that learn from it; those passes cost as much as 20 epochs of a network of
+a thirtieth of its multiply-accumulates.
 """
 
 from __future__ import annotations
