@@ -91,7 +91,10 @@ class CallMetrics:
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Counts the calls of the API and answers what their handlers raise."""
+    """Counts the calls of the API and answers what their handlers raise.
+
+    A call is counted and logged before its status is sent: who has the status finds the call there.
+    """
 
     def __init__(self, calls: CallMetrics, metrics: Metrics, traces: Traces) -> None:
         """Count calls, and refusals by their reason; make a span of each call."""
@@ -133,7 +136,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 except Exception as error:
                     if many_requests:
                         await read_on(request)
-                    await abort(context, self._refuse(call, error))
+                    refusal = self._refuse(call, error)
+            await abort(context, refusal)
 
         return run
 
@@ -148,14 +152,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                         yield answer
                         call.sent()
                     call.code = grpc.StatusCode.OK
+                    return
                 except asyncio.CancelledError:
                     raise
                 except Exception as error:
-                    await abort(context, self._refuse(call, error))
+                    refusal = self._refuse(call, error)
                 finally:
                     # Now, and not when it is collected: the stream's watcher leaves with it.
                     if answers is not None:
                         await answers.aclose()
+            await abort(context, refusal)
 
         return run
 
