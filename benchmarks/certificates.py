@@ -2,10 +2,11 @@
 
 `compress` gets CONV-7 (CONV-10 for CIFAR-10), a limit on parameters and a seed. The seed decides
 search, rounds and training; the input network is trained once by the same recipe if the effort says
-that it teaches. The accuracy is the certificate's. Each job is a line of OUTPUT.jsonl; a run that
-was broken off goes on, within a job too, as the server does.
+that it teaches, or comes from a file. The accuracy is the certificate's. Each job is a line of
+OUTPUT.jsonl; a run that was broken off goes on, within a job too, as the server does.
 
-    python benchmarks/certificates.py --output benchmarks/results/certificates.jsonl
+    python benchmarks/certificates.py --input benchmarks/results/conv-7.input.safetensors \\
+        --output benchmarks/results/certificates.jsonl
     python benchmarks/certificates.py --dataset cifar10 --data cifar10.npz --effort draft \\
         --seeds 1 --output benchmarks/results/certificates-cifar10-draft.jsonl
 """
@@ -49,6 +50,7 @@ class Settings:
     change: str
     epochs: int | None
     output: Path
+    input: Path
 
     def checkpoints(self, target: int, seed: int) -> FolderCheckpoints:
         """Return where a job keeps what it has done, beside the output."""
@@ -121,7 +123,7 @@ class Bench:
     def _trained_input(self) -> TrainedInput:
         data = self._dataset.split()
         trained = input_network(
-            self._settings.output.with_suffix(".input.safetensors"),
+            self._settings.input,
             self._source,
             data.to(self._compute.device),
             self._dataset.test(),
@@ -152,6 +154,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="fashion-mnist", choices=sorted(TARGETS))
     parser.add_argument("--data", type=Path, help="an .npz, for a data set that is not installed")
     parser.add_argument("--output", type=Path, required=True, help="JSON lines")
+    parser.add_argument("--input", type=Path, help="the input network; beside OUTPUT by default")
     parser.add_argument("--targets", type=int, nargs="+", help="limits on parameters")
     parser.add_argument("--effort", type=Effort, default=Effort.STANDARD, choices=list(Effort))
     parser.add_argument("--change", default="as it is", choices=list(CHANGES))
@@ -166,6 +169,7 @@ def main() -> None:
         options.change,
         options.epochs,
         options.output,
+        options.input or options.output.with_suffix(".input.safetensors"),
     )
     lines = JsonLines(options.output)
     # Trained before the workers start, so that they find its file.

@@ -14,7 +14,7 @@ work is said in `peer_methods.py`. Decisions use validation images; the test spl
 each network, for the number that is reported.
 
 Every (method, target, seed) is a line of the output as soon as it is there; run again, the program
-goes on where it was. The input network is kept beside the output, in a file that is not committed.
+goes on where it was. The input network is kept in a file, beside the output if no other is named.
 
 Prediction: ours is ahead most at the smallest target, where proportions matter most; distillation
 and what a pruned network inherits are worth half a point over training from scratch.
@@ -96,6 +96,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--work-scale", type=float, default=1.0, help="a factor on --work")
     parser.add_argument("--images", type=int, help="training images; all by default")
+    parser.add_argument("--input", type=Path, help="the file of the input network")
     parser.add_argument("--input-epochs", type=int, help="of the input network's training")
     parser.add_argument("--output", type=Path, default=RESULTS / "peers.jsonl")
     return parser.parse_args()
@@ -111,7 +112,7 @@ def _prepare(options: argparse.Namespace) -> tuple[Comparison, LabelledImages]:
     recipe = replace(plan.final_recipe, name="final")
     if options.input_epochs is not None:
         recipe = replace(recipe, epochs=options.input_epochs)
-    cache = options.output.with_suffix(".input.safetensors")
+    cache = options.input or options.output.with_suffix(".input.safetensors")
     source = input_network(cache, architecture, data, test, recipe, 0, compute)
     embedding = load(artifact_folder(options.embedding or options.dataset))
     work = options.work * options.work_scale
