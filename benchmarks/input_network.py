@@ -63,13 +63,17 @@ def input_network(
         architecture: of the network.
         data: on `compute.device` already.
         test: on the CPU; read once, after the training.
-        recipe: how to train; its name makes no difference.
+        recipe: how to train; its name makes no difference, nor what it says of teachers.
         seed: of the initial weights and the order of images.
         compute: where to train.
     """
     images = len(data.train)
-    unnamed = {key: value for key, value in recipe.to_json().items() if key != "name"}
-    what = json.dumps([architecture.digest, unnamed, images, seed])
+    alone = {
+        key: value
+        for key, value in recipe.to_json().items()
+        if key != "name" and not key.startswith("distil_")
+    }
+    what = json.dumps([architecture.digest, alone, images, seed])
     network = build(architecture, torch.Generator().manual_seed(seed))
     work = float(count(architecture).macs * images * recipe.epochs)
     if cache.exists():

@@ -188,7 +188,7 @@ def ours(comparison: Comparison, max_params: int, seed: int) -> Outcome:
         trained.candidate.validation_accuracy,
         rounds.work + float(macs_of_winner * len(comparison.data.train) * epochs),
         search_work=rounds.work,
-        teacher_work=_teacher_work(comparison, epochs),
+        teacher_work=_teacher_work(comparison),
         once_work=comparison.source.work + float(labels),
         networks_trained=rounds.number + 1,
     )
@@ -288,11 +288,11 @@ def _finished(
         epochs,
         result.accuracy if result.status is Status.FINISHED else None,
         float(macs * images * epochs),
-        teacher_work=_teacher_work(comparison, epochs) if taught else 0.0,
+        teacher_work=_teacher_work(comparison) if taught else 0.0,
         once_work=comparison.source.work if taught else 0.0,
     )
 
 
-def _teacher_work(comparison: Comparison, epochs: int) -> float:
+def _teacher_work(comparison: Comparison) -> float:
     macs = count(comparison.source.network.architecture).macs
-    return float(macs * len(comparison.data.train) * min(2, epochs))
+    return float(macs * len(comparison.data.train) * (2 if comparison.recipe.flip else 1))

@@ -1,8 +1,9 @@
 """What a teacher says of the images of a batch: asked once for each image where images come back.
 
-Flips alone make two images of each, so that after two epochs' worth of passes a teacher has said
-all that it can, to all that learn from it; those passes cost as much as 20 epochs of a network of
-a thirtieth of its multiply-accumulates.
+It has seen the same images and is too sure of them. So where images are mirrored it says the same
+of an image and its mirror: the mean over both. These two passes are all that it takes for all that
+learn from it; they cost as much as 20 epochs of a network of a thirtieth of its
+multiply-accumulates.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ import torch
 from torch import nn
 
 from archpress_trainer.data.dataset import TrainingData
-from archpress_trainer.training.augment import flip
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.recipe import Recipe
 
 _BLOCK = 16
-"""How many places a teacher is asked for at once.
+"""How many images a teacher is asked for at once where some are not asked for at all.
 
 They are the same ones whoever asks first: a network computes other last bits in other batches.
 """
+_BLOCK_OF_ALL = 1000
+"""How many images a teacher is asked for at once where all are."""
 
 
 class Lesson(Protocol):
@@ -49,12 +51,13 @@ class Teacher:
     def lesson(self, data: TrainingData, recipe: Recipe) -> Lesson:
         """Return what a training by a recipe learns from; `data` is on the device."""
         asked = _Asked(self._network, self._compute)
-        changes = recipe.crop_padding or recipe.erase
-        # On a GPU the pass is a part of the recorded step, which cannot ask for some images only.
-        if changes or self._compute.device.type == "cuda":
+        if recipe.crop_padding or recipe.erase:
             return asked
-        if self._remembered is None or not self._remembered.is_of(data):
-            self._remembered = _Remembered(asked, data)
+        if self._remembered is None or not self._remembered.is_of(data, recipe.flip):
+            self._remembered = _Remembered(asked, data, recipe.flip)
+        if self._compute.device.type == "cuda":
+            # A recorded step can look up, but not find out what is missing.
+            self._remembered.learn_all()
         return self._remembered
 
 
@@ -75,35 +78,51 @@ class _Asked:
 
 
 class _Remembered:
-    """Asks for blocks of images and mirrored images, and looks up those that it has asked for."""
+    """Asks for blocks of images, and their mirrors, and looks up those that it has asked for."""
 
-    def __init__(self, ask: Lesson, data: TrainingData) -> None:
+    def __init__(self, ask: Lesson, data: TrainingData, mirror: bool) -> None:
         self._ask = ask
         self._data = data
-        places = 2 * len(data.train)
-        self._known = torch.zeros(places, dtype=torch.bool)
-        self._logits = torch.zeros(places, data.classes)
+        self._mirror = mirror
+        count, device = len(data.train), data.train.images.device
+        self._known = torch.zeros(count, dtype=torch.bool, device=device)
+        self._logits = torch.zeros(count, data.classes, device=device)
+        self._knows_all = False
 
-    def is_of(self, data: TrainingData) -> bool:
-        """Return whether places mean the same images, equally normalised, in other data."""
+    def is_of(self, data: TrainingData, mirror: bool) -> bool:
+        """Return whether other data have the same images, equally normalised and mirrored."""
         own = self._data
-        return own.train.images is data.train.images and own.normalisation == data.normalisation
+        same = own.train.images is data.train.images and own.normalisation == data.normalisation
+        return same and self._mirror == mirror
 
     def __call__(self, images: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        new = places[~self._known[places]]
-        for block in (new // _BLOCK).unique().tolist():
-            self._learn(block * _BLOCK)
-        return self._logits[places]
+        indices = places % len(self._known)
+        if not self._knows_all:
+            new = indices[~self._known[indices]]
+            for block in (new // _BLOCK).unique().tolist():
+                self._learn(block * _BLOCK, _BLOCK)
+        return self._logits[indices]
 
     def memory(self) -> Mapping[str, torch.Tensor]:
         return {"known": self._known, "logits": self._logits}
 
-    def _learn(self, start: int) -> None:
-        count = len(self._data.train)
-        places = torch.arange(start, min(start + _BLOCK, 2 * count))
-        images = flip(self._data.train.images[places % count], places >= count)
-        normalised = self._data.normalisation(images)
-        self._logits[places] = self._ask(
-            normalised.contiguous(memory_format=torch.channels_last), places
+    def learn_all(self) -> None:
+        """Ask for every image now."""
+        if not self._knows_all:
+            for start in range(0, len(self._known), _BLOCK_OF_ALL):
+                self._learn(start, _BLOCK_OF_ALL)
+            self._knows_all = True
+
+    def _learn(self, start: int, count: int) -> None:
+        chosen = torch.arange(
+            start, min(start + count, len(self._known)), device=self._known.device
         )
-        self._known[places] = True
+        images = self._data.normalisation(self._data.train.images[chosen])
+        said = self._said(images, chosen)
+        if self._mirror:
+            said = (said + self._said(images.flip(-1), chosen)) / 2
+        self._logits[chosen] = said
+        self._known[chosen] = True
+
+    def _said(self, images: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        return self._ask(images.contiguous(memory_format=torch.channels_last), places)
