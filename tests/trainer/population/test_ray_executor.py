@@ -28,7 +28,7 @@ from tests.trainer.population.helpers import descendants, is_alive, tiny_spec, w
 def test_interrupted_it_stops_its_cluster_and_its_population_goes_on(
     tiny_dataset: Path, tiny_sources: DataSources, tmp_path: Path
 ) -> None:
-    store, nets = PopulationStore(tmp_path / "population"), 40
+    store, nets = PopulationStore(tmp_path / "population"), 1000
     program = [sys.executable, collecting.__file__, str(tiny_dataset), str(store.folder)]
     home = tmp_path / "home"
     home.mkdir()
