@@ -34,6 +34,7 @@ from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.bundled import artifact_folder
 from archpress_trainer.processes import keep_freed_memory, worker_pool
+from archpress_trainer.space.costs import count
 from archpress_trainer.space.named import named
 from archpress_trainer.training.device import best_compute
 
@@ -127,7 +128,7 @@ class Bench:
             self._source,
             data.to(self._compute.device),
             self._dataset.test(),
-            self._plan.final_recipe,
+            self._plan.input_recipe_for(count(self._source).macs, len(data.train)),
             0,
             self._compute,
         )

@@ -170,8 +170,8 @@ def _peers(folder: Path, file: str) -> Section:
             f"{work(settings['work'])} x 10^12 multiply-accumulates of forward passes, short "
             "trainings of a search included, and one final recipe; the input network teaches all "
             "but the one from scratch. Not included, in the same unit: the teacher's passes for a "
-            "network, one for each image and its mirror, and what is done once for all networks "
-            "(the input network's training, the labels of our embedding's population). The input "
+            "network and what is done once for all networks (the input network's training, the "
+            "labels of our embedding's population). The input "
             f"network has {source['params']:,} parameters and {100 * source['test']:.2f}%.\n\n"
             + table(head, rows)
             + "\n"

@@ -132,7 +132,8 @@ class _Row:
         )
         plan = effort_plan(options.effort, Method.DEFAULT, name, self._dataset.input_shape)
         if options.epochs is not None:
-            plan = replace(plan, final_recipe=replace(plan.final_recipe, epochs=options.epochs))
+            final = replace(plan.final_recipe, epochs=options.epochs)
+            plan = replace(plan, final_recipe=final, input_epochs=None)
         self._plan = plan
         self._fidelity = {
             "effort": options.effort.value,
@@ -209,12 +210,13 @@ class _Row:
         return output.with_suffix(f".{self._name}-{name}")
 
     def _trained(self, seed: int) -> InputNetwork:
+        data = self._dataset.split().to(self._compute.device)
         return input_network(
             self._beside(f"{seed}.safetensors"),
             self._architecture,
-            self._dataset.split().to(self._compute.device),
+            data,
             self._dataset.test(),
-            self._plan.final_recipe,
+            self._plan.input_recipe_for(count(self._architecture).macs, len(data.train)),
             seed,
             self._compute,
         )

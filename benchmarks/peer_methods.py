@@ -3,7 +3,7 @@
 All of them may spend the same work on training for a target: multiply-accumulates of the forward
 passes, of everything that a method trains for it, short trainings of a search included. In the
 final training the input network teaches all but the one that is called from scratch. Counted apart
-are the teacher's passes, one for each image and its mirror, and what is done once for all targets:
+are the teacher's passes, one for each view of an image, and what is done once for all targets:
 the training of the input network, the labels of the embedding's population.
 """
 
@@ -36,6 +36,7 @@ from archpress_trainer.training.device import Compute
 from archpress_trainer.training.inheritance import narrowed
 from archpress_trainer.training.loop import Status, train
 from archpress_trainer.training.recipe import Recipe
+from archpress_trainer.training.teaching import views
 
 
 @dataclass(frozen=True)
@@ -295,4 +296,4 @@ def _finished(
 
 def _teacher_work(comparison: Comparison) -> float:
     macs = count(comparison.source.network.architecture).macs
-    return float(macs * len(comparison.data.train) * (2 if comparison.recipe.flip else 1))
+    return float(macs * len(comparison.data.train) * views(comparison.recipe))

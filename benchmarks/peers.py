@@ -109,7 +109,8 @@ def _prepare(options: argparse.Namespace) -> tuple[Comparison, LabelledImages]:
     data = dataset.split().first(options.images).to(compute.device)
     architecture = named(options.network, dataset.input_shape, dataset.classes)
     plan = effort_plan(Effort.STANDARD, Method.DEFAULT, options.dataset, dataset.input_shape)
-    recipe = replace(plan.final_recipe, name="final")
+    images = len(data.train)
+    recipe = replace(plan.input_recipe_for(count(architecture).macs, images), name="final")
     if options.input_epochs is not None:
         recipe = replace(recipe, epochs=options.input_epochs)
     cache = options.input or options.output.with_suffix(".input.safetensors")

@@ -19,6 +19,7 @@ class EffortPlan:
 
     `final_work_macs` bounds the winner's training to so many multiply-accumulates of forward
     passes by fewer epochs, so that a draft takes minutes whatever the network; None is no bound.
+    `input_epochs` are those of the input network's training where they are not the winner's.
     Each round trains the remaining candidates by `round_recipe` on `round_images` images, twice as
     long as the round before, and keeps the better half (successive halving). With `teaches` the
     input network is trained by the same recipe first, where its weights are not given, and teaches
@@ -33,14 +34,17 @@ class EffortPlan:
     final_work_macs: float | None = None
     teaches: bool = False
     training_seeds: int = 1
+    input_epochs: int | None = None
 
     def recipe_for(self, macs: int, images: int) -> Recipe:
         """Return the final recipe for a network of these MACs on so many training images."""
+        return self._affordable(self.final_recipe, macs, images)
+
+    def input_recipe_for(self, macs: int, images: int) -> Recipe:
+        """Return the recipe of the input network, which has no teacher."""
         recipe = self.final_recipe
-        if self.final_work_macs is None:
-            return recipe
-        affordable = int(self.final_work_macs / (macs * images))
-        return replace(recipe, epochs=max(_FEWEST_EPOCHS, min(recipe.epochs, affordable)))
+        alone = replace(recipe, epochs=self.input_epochs or recipe.epochs)
+        return self._affordable(alone, macs, images)
 
     def affordable_macs(self, images: int) -> int | None:
         """Return the MACs up to which a network gets all epochs of the final recipe.
@@ -56,6 +60,12 @@ class EffortPlan:
         recipe = self.round_recipe
         label = population_recipe(fidelity.epochs, crop_padding=recipe.crop_padding)
         return recipe == label and self.round_images == fidelity.train_images
+
+    def _affordable(self, recipe: Recipe, macs: int, images: int) -> Recipe:
+        if self.final_work_macs is None:
+            return recipe
+        affordable = int(self.final_work_macs / (macs * images))
+        return replace(recipe, epochs=max(_FEWEST_EPOCHS, min(recipe.epochs, affordable)))
 
 
 def effort_plan(
@@ -86,19 +96,23 @@ def effort_plan(
         clip_norm=2.0,
         distil_weight=0.9,
         distil_temperature=4.0,
+        distil_shift=1 if small and teaches else 0,
     )
     # As labels are trained, so that predictions and rounds speak of the same accuracy.
     short = population_recipe(3, crop_padding=final.crop_padding)
     candidates, images = _ROUNDS[effort]
     work = _DRAFT_WORK_MACS if effort is Effort.DRAFT else None
-    return EffortPlan(candidates, short, images, final, work, teaches)
+    alone = _INPUT_EPOCHS.get(effort) if small else None
+    return EffortPlan(candidates, short, images, final, work, teaches, input_epochs=alone)
 
 
 _EPOCHS = {
     Effort.DRAFT: (16, 16),
-    Effort.STANDARD: (20, 60),
-    Effort.FULL: (50, 150),
+    Effort.STANDARD: (40, 60),
+    Effort.FULL: (80, 150),
 }
+_INPUT_EPOCHS = {Effort.STANDARD: 20, Effort.FULL: 50}
+"""Of small images; who learns from labels alone overfits where others still learn."""
 _ROUNDS: dict[Effort, tuple[int, int | None]] = {
     Effort.DRAFT: (4, 12_000),
     Effort.STANDARD: (8, 12_000),

@@ -125,14 +125,14 @@ def train_input(
     observer: Observer,
     checkpoints: CheckpointStore = NO_CHECKPOINTS,
 ) -> TrainedInput:
-    """Return a network trained by the effort's final recipe, `with_batch_norms`.
+    """Return a network trained by the effort's recipe for it, `with_batch_norms`.
 
     Raises:
         StoppedError: the observer asked to stop.
         CompressionError: the training diverged.
     """
     architecture = with_batch_norms(architecture)
-    recipe = effort.recipe_for(count(architecture).macs, len(data.train))
+    recipe = effort.input_recipe_for(count(architecture).macs, len(data.train))
 
     def observe(step: Step) -> bool:
         if observer.should_stop():

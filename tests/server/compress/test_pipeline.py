@@ -421,6 +421,15 @@ def test_efforts_spend_more_and_the_papers_method_trains_one() -> None:
     assert paper.final_recipe.epochs == 50
 
 
+@pytest.mark.parametrize("effort", list(Effort))
+def test_who_has_a_teacher_trains_no_shorter(effort: Effort) -> None:
+    plan = effort_plan(effort, Method.DEFAULT, "fashion-mnist", (1, 28, 28))
+    alone = plan.input_recipe_for(10**5, 55_000)
+    taught = plan.recipe_for(10**5, 55_000)
+    assert (alone.epochs < taught.epochs) == plan.teaches
+    assert replace(alone, epochs=taught.epochs) == taught
+
+
 def test_a_draft_trains_large_networks_for_fewer_epochs() -> None:
     plan = effort_plan(Effort.DRAFT, Method.DEFAULT, "fashion-mnist", (1, 28, 28))
     epochs = [plan.recipe_for(macs, 55_000).epochs for macs in (10**5, 10**7, 10**9)]

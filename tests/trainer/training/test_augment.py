@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from archpress_trainer.training.augment import erase, flip, mirrored, random_crop
+from archpress_trainer.training.augment import erase, flip, mirrored, move, random_crop
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -25,6 +26,18 @@ def test_flip_mirrors_about_half_of_the_images() -> None:
     assert torch.equal((after == before.flip(-1)).flatten(1).all(dim=1), which)
     assert 70 < int(which.sum()) < 130
     assert after.dtype == torch.uint8
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(0, 0), (1, 0), (-2, 0), (0, 3), (0, -1), (2, -1)])
+def test_a_moved_image_is_where_it_was_moved_to(rows: int, columns: int) -> None:
+    before = images(2)
+    after = move(before, rows, columns)
+    expected = torch.zeros_like(before)
+    for row in range(5):
+        for column in range(6):
+            if 0 <= row - rows < 5 and 0 <= column - columns < 6:
+                expected[..., row, column] = before[..., row - rows, column - columns]
+    assert torch.equal(after, expected)
 
 
 def test_a_crop_is_a_window_of_the_padded_image() -> None:

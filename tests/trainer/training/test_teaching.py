@@ -10,10 +10,11 @@ from torch import nn
 
 from archpress_trainer.data.dataset import LabelledImages, Normalisation, TrainingData
 from archpress_trainer.space.build import build
+from archpress_trainer.training.augment import move
 from archpress_trainer.training.batches import batches
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.recipe import Recipe
-from archpress_trainer.training.teaching import Lesson, Teacher
+from archpress_trainer.training.teaching import Lesson, Teacher, views
 from tests.trainer.nets import small_net
 
 COUNT = 60
@@ -51,17 +52,21 @@ def learn(lesson: Lesson, data: TrainingData, recipe: Recipe, epochs: int, seed:
     itself = _Sums()
     for _ in range(epochs):
         for batch in batches(data.train, recipe, draws):
-            images = data.normalisation(batch.images)
-            said = itself(images)
+            side = recipe.distil_shift
+            moves = [(0, 0), (side, 0), (-side, 0), (0, side), (0, -side)][: 5 if side else 1]
+            seen = [move(batch.images, *by) for by in moves]
             if recipe.flip:
-                said = (said + itself(images.flip(-1))) / 2
-            torch.testing.assert_close(lesson(images, batch.places), said)
+                seen += [images.flip(-1) for images in seen]
+            said = torch.stack([itself(data.normalisation(images)) for images in seen])
+            answer = lesson(data.normalisation(batch.images), batch.places)
+            torch.testing.assert_close(answer, said.mean(dim=0))
 
 
-@pytest.mark.parametrize(("flip", "number"), [(True, 2), (False, 1)])
-def test_each_image_and_its_mirror_are_asked_for_once(flip: bool, number: int) -> None:
-    network, recipe = _Sums(), replace(RECIPE, flip=flip)
+@pytest.mark.parametrize(("flip", "shift", "number"), [(True, 0, 2), (False, 0, 1), (True, 1, 10)])
+def test_each_view_of_an_image_is_asked_for_once(flip: bool, shift: int, number: int) -> None:
+    network, recipe = _Sums(), replace(RECIPE, flip=flip, distil_shift=shift)
     learn(Teacher(network, CPU).lesson(DATA, recipe), DATA, recipe, 12)
+    assert views(recipe) == number
     assert network.asked == number * COUNT
 
 
@@ -75,8 +80,8 @@ def test_all_that_learn_from_the_same_images_share_the_answers() -> None:
 
 def test_answers_are_for_the_recipe_that_asks() -> None:
     teacher = Teacher(_Sums(), CPU)
-    for flip in (True, False, True):
-        recipe = replace(RECIPE, flip=flip)
+    for flip, shift in ((True, 0), (False, 0), (False, 1), (True, 1), (True, 2), (True, 0)):
+        recipe = replace(RECIPE, flip=flip, distil_shift=shift)
         learn(teacher.lesson(DATA, recipe), DATA, recipe, 3)
 
 

@@ -16,6 +16,15 @@ def flip(images: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
     return torch.where(which.view(-1, 1, 1, 1), images.flip(-1), images)
 
 
+def move(images: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """Move images down and to the right, and fill with zeros; negative numbers move them back."""
+    height, width = images.shape[-2:]
+    side = max(abs(rows), abs(columns))
+    padded = functional.pad(images, (side,) * 4)
+    top, left = side - rows, side - columns
+    return padded[..., top : top + height, left : left + width]
+
+
 def random_crop(images: torch.Tensor, padding: int, generator: torch.Generator) -> torch.Tensor:
     """Pad each image by `padding` zeros and crop it back at a random place."""
     count, _, height, width = images.shape

@@ -31,7 +31,8 @@ class Recipe:
     blackens a square of such sides. `average_decay` above 0 evaluates an exponential moving average
     of the weights (a faster one where there are few steps), `clip_norm` above 0 bounds the norm of
     each step's gradient. Where there is a teacher, `distil_weight` of the loss is the divergence
-    from it at `distil_temperature`.
+    from it at `distil_temperature`; it says of an image what it says on average of its views: as it
+    is, moved by `distil_shift` pixels up, down, left and right, and these mirrored if `flip`.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Recipe:
     clip_norm: float = 0.0
     distil_weight: float = 0.0
     distil_temperature: float = 1.0
+    distil_shift: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data."""

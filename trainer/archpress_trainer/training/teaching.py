@@ -1,8 +1,8 @@
 """What a teacher says of the images of a batch: asked once for each image where images come back.
 
-It has seen the same images and is too sure of them. So where images are mirrored it says the same
-of an image and its mirror: the mean over both. These two passes are all that it takes for all that
-learn from it; they cost as much as 20 epochs of a network of a thirtieth of its
+It has seen the same images and is too sure of them. So it says of each what it says on average of
+its views: the image as it is, moved, and these mirrored, as the recipe has it. All that learn from
+it share the answers; two views cost as much as 20 epochs of a network of a thirtieth of its
 multiply-accumulates.
 """
 
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from archpress_trainer.data.dataset import TrainingData
+from archpress_trainer.training.augment import move
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.recipe import Recipe
 
@@ -39,6 +40,16 @@ class Lesson(Protocol):
         ...
 
 
+def views(recipe: Recipe) -> int:
+    """Return how many times a teacher is asked about each image that comes back."""
+    return len(_moves(recipe)) * (2 if recipe.flip else 1)
+
+
+def _moves(recipe: Recipe) -> tuple[tuple[int, int], ...]:
+    side = recipe.distil_shift
+    return ((0, 0), (-side, 0), (side, 0), (0, -side), (0, side)) if side else ((0, 0),)
+
+
 class Teacher:
     """A network that others learn from; what it said of images to one, it remembers for all."""
 
@@ -53,8 +64,8 @@ class Teacher:
         asked = _Asked(self._network, self._compute)
         if recipe.crop_padding or recipe.erase:
             return asked
-        if self._remembered is None or not self._remembered.is_of(data, recipe.flip):
-            self._remembered = _Remembered(asked, data, recipe.flip)
+        if self._remembered is None or not self._remembered.is_of(data, recipe):
+            self._remembered = _Remembered(asked, data, recipe)
         if self._compute.device.type == "cuda":
             # A recorded step can look up, but not find out what is missing.
             self._remembered.learn_all()
@@ -78,22 +89,23 @@ class _Asked:
 
 
 class _Remembered:
-    """Asks for blocks of images, and their mirrors, and looks up those that it has asked for."""
+    """Asks for blocks of images in all views, and looks up those that it has asked for."""
 
-    def __init__(self, ask: Lesson, data: TrainingData, mirror: bool) -> None:
+    def __init__(self, ask: Lesson, data: TrainingData, recipe: Recipe) -> None:
         self._ask = ask
         self._data = data
-        self._mirror = mirror
+        self._moves = _moves(recipe)
+        self._mirror = recipe.flip
         count, device = len(data.train), data.train.images.device
         self._known = torch.zeros(count, dtype=torch.bool, device=device)
         self._logits = torch.zeros(count, data.classes, device=device)
         self._knows_all = False
 
-    def is_of(self, data: TrainingData, mirror: bool) -> bool:
-        """Return whether other data have the same images, equally normalised and mirrored."""
+    def is_of(self, data: TrainingData, recipe: Recipe) -> bool:
+        """Return whether a training has the same images, equally normalised, in the same views."""
         own = self._data
         same = own.train.images is data.train.images and own.normalisation == data.normalisation
-        return same and self._mirror == mirror
+        return same and (self._moves, self._mirror) == (_moves(recipe), recipe.flip)
 
     def __call__(self, images: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         indices = places % len(self._known)
@@ -117,12 +129,13 @@ class _Remembered:
         chosen = torch.arange(
             start, min(start + count, len(self._known)), device=self._known.device
         )
-        images = self._data.normalisation(self._data.train.images[chosen])
-        said = self._said(images, chosen)
+        images = self._data.train.images[chosen]
+        seen = [move(images, *by) for by in self._moves]
         if self._mirror:
-            said = (said + self._said(images.flip(-1), chosen)) / 2
-        self._logits[chosen] = said
+            seen += [view.flip(-1) for view in seen]
+        self._logits[chosen] = torch.stack([self._said(view, chosen) for view in seen]).mean(dim=0)
         self._known[chosen] = True
 
     def _said(self, images: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        return self._ask(images.contiguous(memory_format=torch.channels_last), places)
+        normalised = self._data.normalisation(images)
+        return self._ask(normalised.contiguous(memory_format=torch.channels_last), places)
