@@ -34,7 +34,7 @@ from archpress_server.compress.types import (
     StoppedError,
 )
 from archpress_server.compress.verdict import judge, slower_warning, too_slow
-from archpress_trainer.data.dataset import ImageDataset
+from archpress_trainer.data.dataset import ImageDataset, TrainingData
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.training.device import Compute, best_compute
 
@@ -102,7 +102,7 @@ def compress(
         )
     if source is not None:
         before = input_accuracy(source, dataset.test(), threads=threads)
-        if inheriting and _is_good(source, ladder.sizes[0][0], observer):
+        if inheriting and _is_good(source, ladder.sizes[0][0], data, observer):
             legacy = Legacy(source, data, compute)
     trained = retrain_sizes(ladder, data, effort, seed, compute, observer, legacy, checkpoints)
     size = size_of(request.budget)
@@ -171,15 +171,24 @@ def _planned(
     )
 
 
-def _is_good(source: TrainedInput, best: Candidate, observer: Observer) -> bool:
-    """Return whether no short training is expected to beat the trained input network."""
+_LEAST_KNOWLEDGE = 1 / 4
+"""Share of a guess's errors that trained weights do not make at the least."""
+
+
+def _is_good(source: TrainedInput, best: Candidate, data: TrainingData, observer: Observer) -> bool:
+    """Return whether the input network knows something, and no short training is to beat it."""
     reached = source.validation_accuracy
     expected = best.prediction.accuracy if best.prediction else 0.0
-    if reached >= expected:
+    guess = float(data.validation.labels.bincount().max()) / len(data.validation)
+    if reached < guess + _LEAST_KNOWLEDGE * (1 - guess):
+        but = f"guessing the most frequent class {guess:.1%}"
+    elif reached < expected:
+        but = f"a candidate is predicted to reach {expected:.1%} after a short training"
+    else:
         return True
     observer.warning(
         f"the input network's weights are not used: they classify {reached:.1%} of the validation "
-        f"images, and a candidate is predicted to reach {expected:.1%} after a short training"
+        f"images, and {but}"
     )
     return False
 

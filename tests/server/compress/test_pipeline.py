@@ -239,8 +239,8 @@ def test_weights_that_know_nothing_are_not_used(
     final = replace(SHORT.final_recipe, epochs=3, distil_weight=0.9, distil_temperature=2.0)
     effort = replace(SHORT, final_recipe=final)
     dataset = tiny_sources.load("tiny")
-    # Below any prediction: that of the tiny embedding is no better than a guess.
-    ignorant = replace(given_input(build(NET), None, dataset.split(), cpu), validation_accuracy=0.0)
+    # Predictions of the tiny embedding may be no better than a guess either.
+    ignorant = given_input(build(NET), None, dataset.split(), cpu)
     recorders = Recorder(), Recorder()
     given, alone = (
         compress(
