@@ -5,6 +5,7 @@ Arguments: the `.npz` file, the population's folder, the number of nets, the exe
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from tests.trainer.population.helpers import tiny_spec
 
 
 def main() -> None:
-    """Collect with one worker."""
+    """Collect with one worker, which can be interrupted even if the tests run in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     file, folder, nets = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     sources = DataSources(root=file.parent, files={"tiny": file}, download=False)
     spec = tiny_spec(sources, images=880)
