@@ -24,7 +24,7 @@ _BLOCK = 16
 
 They are the same ones whoever asks first: a network computes other last bits in other batches.
 """
-_BLOCK_OF_ALL = 1000
+_BLOCK_OF_ALL = 100
 """How many images a teacher is asked for at once where all are."""
 
 
@@ -130,12 +130,10 @@ class _Remembered:
             start, min(start + count, len(self._known)), device=self._known.device
         )
         images = self._data.train.images[chosen]
-        seen = [move(images, *by) for by in self._moves]
+        seen = torch.cat([move(images, *by) for by in self._moves])
         if self._mirror:
-            seen += [view.flip(-1) for view in seen]
-        self._logits[chosen] = torch.stack([self._said(view, chosen) for view in seen]).mean(dim=0)
+            seen = torch.cat([seen, seen.flip(-1)])
+        normalised = self._data.normalisation(seen).contiguous(memory_format=torch.channels_last)
+        said = self._ask(normalised, chosen.repeat(len(seen) // len(chosen)))
+        self._logits[chosen] = said.view(-1, len(chosen), said.shape[1]).mean(dim=0)
         self._known[chosen] = True
-
-    def _said(self, images: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        normalised = self._data.normalisation(images)
-        return self._ask(normalised.contiguous(memory_format=torch.channels_last), places)
