@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models
 
 from archpress_client import InvalidRequestError, Network
-from archpress_client._convert import network_to_proto
+from archpress_client._convert_network import network_to_proto
 from archpress_client.torch_import import onnx_bytes
 from archpress_server.compress.types import RequestError
 from archpress_server.onnx_import.read import read_onnx

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archpress_client import InvalidRequestError, Layer, LayerKind, Network
-from archpress_client._convert import network_from_proto, network_to_proto
+from archpress_client._convert_network import network_from_proto, network_to_proto
 from archpress_client._network import WEIGHTED
 from archpress_proto.v1 import architecture_pb2
 

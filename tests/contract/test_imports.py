@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from archpress_client import Network
-from archpress_client._convert import network_to_proto
+from archpress_client._convert_network import network_to_proto
 from archpress_client.torch_import import onnx_bytes
 from archpress_server.onnx_import.network import imported_network
 from archpress_server.onnx_import.read import read_onnx

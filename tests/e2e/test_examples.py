@@ -53,7 +53,7 @@ def network(target: str) -> str:
     """An uploaded network, since the tiny data set fits none of the named ones."""
     import torch
 
-    from archpress_client._convert import network_to_proto
+    from archpress_client._convert_network import network_to_proto
     from archpress_server.compress.export import to_onnx
     from archpress_server.service.convert import architecture_from_proto
     from archpress_trainer.data.dataset import Normalisation
