@@ -178,8 +178,8 @@ _BY_CODE: Mapping[grpc.StatusCode, type[ArchpressError]] = {
 def is_transport_fault(error: ArchpressError) -> bool:
     """Return whether the same call may go better: the fault lies between client and handler.
 
-    Proxies and dying servers answer INTERNAL or UNKNOWN without any details; an archpress server
-    always gives a reason.
+    Proxies and dying servers answer INTERNAL or UNKNOWN without any details, as gRPC does itself
+    where a connection breaks while a message is written; an archpress server always gives a reason.
     """
     return isinstance(error, UnavailableError) or (type(error) is ServerError and not error.reason)
 

@@ -9,7 +9,12 @@ from random import Random
 from typing import TypeVar
 
 from archpress_client._config import Retry, Timeouts
-from archpress_client._errors import UnavailableError, mapped_errors
+from archpress_client._errors import (
+    ArchpressError,
+    UnavailableError,
+    is_transport_fault,
+    mapped_errors,
+)
 from archpress_client._methods import Method, Q, R
 from archpress_client._wire import Metadata, Patience, Wire
 
@@ -73,7 +78,9 @@ class Transport:
             try:
                 with mapped_errors():
                     return await call(max(deadline - time.monotonic(), 0.001))
-            except UnavailableError as error:
+            except ArchpressError as error:
+                if not is_transport_fault(error):
+                    raise
                 self.wire.check_open()
                 failures += 1
                 delay = self.retry.delay_seconds(failures, self.random, error.retry_after_seconds)

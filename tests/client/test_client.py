@@ -16,6 +16,7 @@ from pathlib import Path
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.rpc import status_pb2
 
 from archpress_client import (
     Client,
@@ -238,6 +239,15 @@ def test_faults_of_the_server_are_not_repeated(client: Client, server: ScriptedS
     with pytest.raises(ServerError, match="1234"):
         client.info()
     assert len(server.asked("GetServerInfo")) == 1
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN])
+def test_faults_on_the_way_are_repeated(
+    client: Client, server: ScriptedServer, code: grpc.StatusCode
+) -> None:
+    server.script.refusals = [(code, status_pb2.Status(message="Internal error from Core"))] * 2
+    client.info()
+    assert len(server.asked("GetServerInfo")) == 3
 
 
 def test_request_ids_make_requests_repeatable(client: Client) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.rpc import status_pb2
 
 from archpress_client import Client, InvalidRequestError, UnavailableError
 from tests.client.scripted import MODEL, ScriptedServer, error_status
@@ -33,8 +34,11 @@ def test_bytes_may_have_a_name(client: Client) -> None:
 
 
 def test_an_upload_is_repeated_from_its_start(client: Client, server: ScriptedServer) -> None:
-    code = grpc.StatusCode.UNAVAILABLE
-    server.script.refusals = [(code, error_status(code, "busy", "DRAINING"))] * 2
+    draining, broken = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL
+    server.script.refusals = [
+        (draining, error_status(draining, "busy", "DRAINING")),
+        (broken, status_pb2.Status(message="Internal error from Core")),
+    ]
     assert client.upload(MODEL).size_bytes == len(MODEL)
     assert len(server.asked("UploadModel")) == 3
 
