@@ -29,6 +29,17 @@ def test_a_job_that_failed_is_named_and_counts_in_no_mean(tmp_path: Path) -> Non
     assert "94.25 (1) @ 709K | 94.00 (1) @ 70K" in paper_tables(tmp_path).text
 
 
-def _certificate(**values: float | str) -> str:
-    line = {"dataset": "fashion-mnist", "target_params": 93_000, "effort": "standard"}
+def test_a_recipe_that_has_changed_since_is_apart(tmp_path: Path) -> None:
+    costs = {"params": 70_000, "macs": 5_000_000, "accuracy_before": None}
+    (tmp_path / "certificates-20-epochs.jsonl").write_text(
+        _certificate(seed=0, epochs=20, accuracy=0.92, **costs)
+    )
+    (tmp_path / "certificates.jsonl").write_text(_certificate(seed=0, accuracy=0.94, **costs))
+    titles = [section.title.rpartition(", ")[2] for section in certificates(tmp_path)]
+    assert titles == ["40 epochs", "20 epochs"]
+    assert "| - | 94.00 (1) @ 70K |" in paper_tables(tmp_path).text
+
+
+def _certificate(**values: float | str | None) -> str:
+    line = {"dataset": "fashion-mnist", "target_params": 93_000, "effort": "standard", "epochs": 40}
     return json.dumps(line | {"device": "cpu", "seconds": 60.0} | values) + "\n"
