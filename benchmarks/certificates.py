@@ -2,8 +2,10 @@
 
 `compress` gets CONV-7 (CONV-10 for CIFAR-10), a limit on parameters and a seed. The seed decides
 search, rounds and training; the input network is trained once by the same recipe if the effort says
-that it teaches, or comes from a file. The accuracy is the certificate's. Each job is a line of
-OUTPUT.jsonl; a run that was broken off goes on, within a job too, as the server does.
+that it teaches, or comes from a file. The accuracy is the certificate's; beside it are the
+validation accuracies of what was trained in full, the search's winner and the narrowed input
+network. Each job is a line of OUTPUT.jsonl; a run that was broken off goes on, within a job too, as
+the server does.
 
     python benchmarks/certificates.py --input benchmarks/results/conv-7.input.safetensors \\
         --output benchmarks/results/certificates.jsonl
@@ -29,7 +31,14 @@ from recipes import CHANGES, NETWORKS, changed
 from archpress_server.compress.effort import effort_plan
 from archpress_server.compress.input_net import TrainedInput
 from archpress_server.compress.pipeline import compress
-from archpress_server.compress.types import Budget, CompressionError, Effort, Method, Request
+from archpress_server.compress.types import (
+    Budget,
+    Candidate,
+    CompressionError,
+    Effort,
+    Method,
+    Request,
+)
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.bundled import artifact_folder
@@ -56,6 +65,24 @@ class Settings:
     def checkpoints(self, target: int, seed: int) -> FolderCheckpoints:
         """Return where a job keeps what it has done, beside the output."""
         return FolderCheckpoints(self.output.with_suffix(f".{target}-{seed}.checkpoints"))
+
+
+class _InFull(Quiet):
+    """Remembers what full trainings reached: the last that is told of each kind of candidate."""
+
+    def __init__(self) -> None:
+        self._told: dict[bool, float | None] = {}
+
+    def candidate(self, candidate: Candidate) -> None:
+        """Take note."""
+        self._told[candidate.inherits] = candidate.validation_accuracy
+
+    def record(self) -> Record:
+        """Return both validation accuracies, None for what there was not."""
+        return {
+            "searched_validation": self._told.get(False),
+            "narrowed_validation": self._told.get(True),
+        }
 
 
 class Bench:
@@ -95,13 +122,13 @@ class Bench:
             "epochs": self._plan.final_recipe.epochs,
         }
         checkpoints = self._settings.checkpoints(target, seed)
-        goes_on = checkpoints.are_there
+        goes_on, in_full = checkpoints.are_there, _InFull()
         try:
             result = compress(
                 request,
                 self._embedding,
                 self._dataset,
-                Quiet(),
+                in_full,
                 threads=1,
                 effort=self._plan,
                 compute=self._compute,
@@ -116,6 +143,7 @@ class Bench:
             "accuracy": result.certificate.accuracy,
             "accuracy_before": result.accuracy_before,
             "validation": round(result.validation_accuracy, 5),
+            **in_full.record(),
             "optimism": result.optimism,
             "device": self._compute.device.type,
             "seconds": None if goes_on else round(result.seconds, 1),

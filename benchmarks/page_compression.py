@@ -66,6 +66,7 @@ def _certificates(folder: Path, file: str) -> Section:
                     _verdict(average, must),
                     _verdict(average, goal),
                     _losses(lines),
+                    _narrowed(lines),
                     _seconds_by_device(lines),
                 ]
             )
@@ -79,12 +80,15 @@ def _certificates(folder: Path, file: str) -> Section:
             "must",
             "goal",
             "behind its input network, points",
+            "narrowed is better by, points",
             "seconds",
         )
         text = (
             f"{network.upper()} ({before.params:,} parameters) compressed by `compress` at "
             f"{effort} effort; accuracy over the whole test split, as ONNX Runtime computes it "
-            f"from the delivered bytes.\n\n{table(head, rows)}{_failures(records)}"
+            "from the delivered bytes. The narrowed input network is compared with the search's "
+            "winner, both trained in full, on validation images.\n\n"
+            f"{table(head, rows)}{_failures(records)}"
         )
         return Section(f"Certified accuracy on {dataset}, {effort}, {epochs} epochs", text)
 
@@ -111,6 +115,13 @@ def _losses(lines: Sequence[Record]) -> str:
     known = [line for line in lines if line["accuracy_before"] is not None]
     losses = [line["accuracy_before"] - line["accuracy"] for line in known]
     return percent_of(losses) if losses else "-"
+
+
+def _narrowed(lines: Sequence[Record]) -> str:
+    """Return how far the narrowed input network is ahead of the search's winner, where known."""
+    pairs = [(line.get("narrowed_validation"), line.get("searched_validation")) for line in lines]
+    ahead = [narrowed - searched for narrowed, searched in pairs if narrowed and searched]
+    return percent_of(ahead) if ahead else "-"
 
 
 def _seconds_by_device(lines: Sequence[Record]) -> str:
