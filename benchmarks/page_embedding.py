@@ -69,15 +69,36 @@ def heads(folder: Path) -> Section:
 def speed(folder: Path) -> Section:
     """Return the speed of labelling populations and of a server's answers."""
     populations = [_population(path) for path in sorted(folder.glob("population*.json"))]
-    service = folder / "service.json"
+    service, waiting = folder / "service.json", folder / "waiting.json"
     return Section(
         "Speed",
         "\n".join(
             (
                 *(populations or [missing("population.json")]),
                 _service(service) if service.exists() else missing(service.name),
+                _waiting(waiting) if waiting.exists() else missing(waiting.name),
             )
         ),
+    )
+
+
+def _waiting(path: Path) -> str:
+    values = read_json(path)
+    rows = [
+        [
+            row["spins"],
+            row["place"],
+            str(row["n"]),
+            f"{1000 * row['mean_seconds']:.1f}",
+            f"{row['ratio_mean']:.2f} ± {row['ratio_stdev']:.2f}",
+        ]
+        for row in values["settings"]
+    ]
+    head = ("rounds", "where", "n", "mean, ms", "of the default's time")
+    return (
+        "A training step of a narrowed CONV-7 with as many threads as CPUs "
+        f"({values['cpus']}), by the rounds that a thread spins for the others; a worker's threads "
+        f"spin 100,000:\n\n{table(head, rows)}"
     )
 
 

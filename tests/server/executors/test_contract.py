@@ -172,6 +172,7 @@ async def test_a_worker_shows_no_settings_and_stands_back(
     shown = b"".join(Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ"))
     assert str(config.state_dir).encode() not in shown
     assert f"OMP_NUM_THREADS={config.threads_per_worker}\0".encode() in shown
+    assert b"GOMP_SPINCOUNT=100000\0" in shown
     # Ray itself lowers the priority of what it runs.
     assert os.getpriority(os.PRIO_PROCESS, pid) >= os.getpriority(os.PRIO_PROCESS, 0) + 3
     assert os.getsid(pid) == pid
