@@ -68,7 +68,7 @@ def main() -> None:
                     measured.setdefault(place, {}).setdefault(spins, []).append(found)
                     print(place, spins, found, flush=True)
     result = {
-        "command": "python benchmarks/waiting.py",
+        "command": " ".join(("python", *sys.argv)),
         "machine": platform.processor() or platform.machine(),
         "cpus": _cpus(),
         "torch": torch.__version__,
