@@ -163,8 +163,10 @@ async def test_too_much_memory_ends_the_worker_and_is_said(executor: Executor, j
 
 
 async def test_a_worker_shows_no_settings_and_stands_back(
-    executor: Executor, jobs: Jobs, config: ServerConfig
+    executor: Executor, jobs: Jobs, config: ServerConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for waiting in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(waiting, raising=False)
     job = jobs.lease("wait")
     run = await executor.start(job, 1)
     await jobs.begun(job)
