@@ -20,6 +20,7 @@ from pruning import pruned
 from quiet import Quiet
 from removal_policy import PolicySettings, RemovalSearch
 
+from archpress_server.compress.conditions import Conditions
 from archpress_server.compress.effort import EffortPlan
 from archpress_server.compress.heir import find_heir
 from archpress_server.compress.legacy import Legacy
@@ -168,15 +169,8 @@ def ours(comparison: Comparison, max_params: int, seed: int) -> Outcome:
     effort = _effort(comparison, found.candidates)
     images = len(comparison.data.first(effort.round_images).train)
     rounds = _Trainings(images, effort.round_recipe.epochs)
-    trained = retrain(
-        found.candidates,
-        comparison.data,
-        effort,
-        seed,
-        comparison.compute,
-        rounds,
-        comparison.legacy,
-    )
+    conditions = Conditions(comparison.data, effort, seed, comparison.compute, rounds)
+    trained = retrain(found.candidates, conditions, comparison.legacy)
     macs_of_winner = trained.candidate.costs.macs
     epochs = effort.recipe_for(macs_of_winner, len(comparison.data.train)).epochs
     exemplars = comparison.embedding.exemplars

@@ -1,139 +1,28 @@
-"""Models of several sizes from one request: a ladder of budgets, their trainings, what remains."""
+"""Trained models of several sizes: all sizes of a ladder trained, and what remains of them."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
-from archpress_server.compress.checkpoints import NO_CHECKPOINTS, CheckpointStore
-from archpress_server.compress.effort import EffortPlan
+from archpress_server.compress.conditions import Conditions
+from archpress_server.compress.ladder import Ladder, size_name
 from archpress_server.compress.legacy import Legacy
 from archpress_server.compress.pace import Pace
-from archpress_server.compress.planning import plan
 from archpress_server.compress.retrain import Trained, retrain
 from archpress_server.compress.types import (
-    Budget,
     Candidate,
     CompressionError,
     Observer,
-    Phase,
-    Plan,
     Progress,
-    Request,
-    RequestError,
 )
-from archpress_trainer.data.dataset import TrainingData
-from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.space.costs import Costs
-from archpress_trainer.training.device import Compute
-
-_RATIO = 0.6
-"""Size of a model against the largest candidate of the size before."""
 
 _STEPS = 1000
-_VERSION = 2
-_CANDIDATES = "candidates"
-
-
-@dataclass(frozen=True)
-class Ladder:
-    """Candidates by size, the largest first; none is of two sizes."""
-
-    costs_before: Costs
-    sizes: tuple[tuple[Candidate, ...], ...]
-    warnings: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON data."""
-        return {
-            "costs_before": asdict(self.costs_before),
-            "sizes": [[candidate.to_json() for candidate in size] for size in self.sizes],
-            "warnings": list(self.warnings),
-        }
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Ladder:
-        """Inverse of `to_json`."""
-        return cls(
-            Costs(**record["costs_before"]),
-            tuple(tuple(map(Candidate.from_json, size)) for size in record["sizes"]),
-            tuple(record["warnings"]),
-        )
-
-
-def plan_sizes(
-    request: Request,
-    embedding: Embedding,
-    max_candidates: int,
-    *,
-    inheriting: bool,
-    on_progress: Callable[[Progress], None],
-) -> Ladder:
-    """Return candidates for each size that a request asks for, each found by a search of its own.
-
-    The first size is that of the request with one model. Ranks count on over the sizes. The input
-    network with narrower layers is a size's last candidate, where there is one: `inheriting` its
-    weights or from nothing, so that a search whose predictions are bad does not lose to scaling.
-
-    Raises:
-        RequestError: the request is invalid or infeasible.
-    """
-    number = max(1, request.pareto_models)
-    first = plan(
-        request, embedding, max_candidates, on_progress=_PlanProgress(on_progress, 0, number)
-    )
-    sizes = [(*first.candidates, *_narrowed(first, first.candidates, inheriting))]
-    warnings = list(first.warnings)
-    budget = request.budget
-    while len(sizes) < number and sizes[-1]:
-        budget = _next_budget(budget, sizes[-1])
-        known = [candidate for candidates in sizes for candidate in candidates]
-        try:
-            found = plan(
-                replace(request, budget=budget),
-                embedding,
-                max_candidates + len(known),
-                on_progress=_PlanProgress(on_progress, len(sizes), number),
-            )
-        except RequestError as error:
-            # Below the smallest network of the space.
-            warnings.append(f"there are {len(sizes)} sizes, not {number}: {error}")
-            break
-        warnings += [warning for warning in found.warnings if warning not in warnings]
-        fresh = _without(found.candidates, known)[:max_candidates]
-        narrowed = _narrowed(found, [*known, *fresh], inheriting) if fresh else ()
-        sizes.append((*fresh, *narrowed))
-    return Ladder(first.costs_before, tuple(filter(None, sizes)), tuple(warnings))
-
-
-def kept_ladder(checkpoints: CheckpointStore, make: Callable[[], Ladder]) -> Ladder:
-    """Return the candidates of an earlier attempt, or make and keep them."""
-    content = checkpoints.load(_CANDIDATES)
-    if content is not None:
-        try:
-            record = json.loads(content)
-            if record["version"] == _VERSION:
-                return Ladder.from_json(record["ladder"])
-        except (ValueError, KeyError, TypeError):
-            # Damaged: they are found again.
-            pass
-    ladder = make()
-    record = {"version": _VERSION, "ladder": ladder.to_json()}
-    checkpoints.save(_CANDIDATES, json.dumps(record).encode())
-    return ladder
 
 
 def retrain_sizes(
-    ladder: Ladder,
-    data: TrainingData,
-    effort: EffortPlan,
-    seed: int,
-    compute: Compute,
-    observer: Observer,
-    legacy: Legacy | None = None,
-    checkpoints: CheckpointStore = NO_CHECKPOINTS,
+    ladder: Ladder, conditions: Conditions, legacy: Legacy | None = None
 ) -> tuple[Trained, ...]:
     """Return the best of each size, trained in full, the largest first.
 
@@ -144,19 +33,17 @@ def retrain_sizes(
         StoppedError: the observer asked to stop.
         CompressionError: every training of every size diverged.
     """
-    images = len(data.train)
-    works = [_work(candidates, effort, images) for candidates in ladder.sizes]
+    observer = conditions.observer
+    works = [_work(candidates, conditions) for candidates in ladder.sizes]
     total, pace = sum(works), Pace()
     trained: list[Trained] = []
     failure: CompressionError | None = None
     for index, candidates in enumerate(ladder.sizes):
         begin = sum(works[:index]) / total
-        name = _name(index, len(works))
+        name = size_name(index, len(works))
         part = _Part(observer, name, begin, works[index] / total, pace)
         try:
-            trained.append(
-                retrain(candidates, data, effort, seed, compute, part, legacy, checkpoints)
-            )
+            trained.append(retrain(candidates, replace(conditions, observer=part), legacy))
         except CompressionError as error:
             failure = error
             if name:
@@ -176,84 +63,18 @@ def undominated(models: Iterable[Trained], size: Callable[[Costs], int]) -> tupl
     return tuple(reversed(kept))
 
 
-def size_of(budget: Budget) -> Callable[[Costs], int]:
-    """Return the cost by which the models of a budget are ordered: MACs where only they count."""
-    return _macs if _by_macs(budget) else _params
-
-
-def _narrowed(found: Plan, known: Sequence[Candidate], inheriting: bool) -> tuple[Candidate, ...]:
-    if found.heir is None:
-        return ()
-    return _without([replace(found.heir, inherits=inheriting)], known)
-
-
-def _next_budget(budget: Budget, candidates: Sequence[Candidate]) -> Budget:
-    size = size_of(budget)
-    limit = max(1, int(_RATIO * max(size(candidate.costs) for candidate in candidates)))
-    if _by_macs(budget):
-        return replace(budget, max_macs=limit, max_macs_ratio=None)
-    return replace(budget, max_params=limit, max_params_ratio=None)
-
-
-def _by_macs(budget: Budget) -> bool:
-    macs = budget.max_macs is not None or budget.max_macs_ratio is not None
-    return macs and budget.max_params is None and budget.max_params_ratio is None
-
-
-def _params(costs: Costs) -> int:
-    return costs.params
-
-
-def _macs(costs: Costs) -> int:
-    return costs.macs
-
-
 def _validated(model: Trained) -> float:
     return model.candidate.validation_accuracy or 0.0
 
 
-def _without(candidates: Iterable[Candidate], known: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """Return the candidates that are not among the known, with ranks behind theirs."""
-    digests = {candidate.architecture.digest for candidate in known}
-    fresh = [c for c in candidates if c.architecture.digest not in digests]
-    return tuple(replace(c, rank=len(known) + place) for place, c in enumerate(fresh, start=1))
-
-
-def _work(candidates: Sequence[Candidate], effort: EffortPlan, images: int) -> float:
+def _work(candidates: Sequence[Candidate], conditions: Conditions) -> float:
     """Return what training some candidates in full costs, against other candidates."""
     searched = [candidate.costs.macs for candidate in candidates if not candidate.inherits]
     in_full = [candidate.costs.macs for candidate in candidates if candidate.inherits]
     if searched:
         in_full.append(round(sum(searched) / len(searched)))
-    return float(sum(macs * effort.recipe_for(macs, images).epochs for macs in in_full))
-
-
-def _name(index: int, number: int) -> str:
-    return f"size {index + 1} of {number}" if number > 1 else ""
-
-
-class _PlanProgress:
-    """Reports the plan of one size as a part of all, so that no phase comes twice."""
-
-    def __init__(self, report: Callable[[Progress], None], index: int, number: int) -> None:
-        self._report = report
-        self._index = index
-        self._number = number
-
-    def __call__(self, progress: Progress) -> None:
-        if progress.phase is not Phase.DECODE:
-            if self._index == 0:
-                self._report(progress)
-            return
-        before = self._index * progress.total_steps
-        self._report(
-            replace(
-                progress,
-                step=before + progress.step,
-                total_steps=self._number * progress.total_steps,
-                message=_name(self._index, self._number),
-            )
-        )
+    images = len(conditions.data.train)
+    return float(sum(m * conditions.effort.recipe_for(m, images).epochs for m in in_full))
 
 
 class _Part:

@@ -9,13 +9,11 @@ import torch
 from torch import nn
 
 from archpress_server.compress.certify import onnx_accuracy
-from archpress_server.compress.checkpoints import NO_CHECKPOINTS, CheckpointStore
-from archpress_server.compress.effort import EffortPlan
+from archpress_server.compress.conditions import Conditions
 from archpress_server.compress.export import to_onnx
 from archpress_server.compress.training_run import TrainingRun, run_training
 from archpress_server.compress.types import (
     CompressionError,
-    Observer,
     Phase,
     Progress,
     Reason,
@@ -116,15 +114,7 @@ def input_accuracy(source: TrainedInput, test: LabelledImages, *, threads: int) 
     return onnx_accuracy(to_onnx(source.network, source.normalisation), test, threads)
 
 
-def train_input(
-    architecture: Architecture,
-    data: TrainingData,
-    effort: EffortPlan,
-    seed: int,
-    compute: Compute,
-    observer: Observer,
-    checkpoints: CheckpointStore = NO_CHECKPOINTS,
-) -> TrainedInput:
+def train_input(architecture: Architecture, conditions: Conditions) -> TrainedInput:
     """Return a network trained by the effort's recipe for it, `with_batch_norms`.
 
     Raises:
@@ -132,7 +122,8 @@ def train_input(
         CompressionError: the training diverged.
     """
     architecture = with_batch_norms(architecture)
-    recipe = effort.input_recipe_for(count(architecture).macs, len(data.train))
+    data, compute, observer = conditions.data, conditions.compute, conditions.observer
+    recipe = conditions.effort.input_recipe_for(count(architecture).macs, len(data.train))
 
     def observe(step: Step) -> bool:
         if observer.should_stop():
@@ -149,8 +140,8 @@ def train_input(
         )
         return True
 
-    run = TrainingRun(architecture, data.to(compute.device), recipe, seed, compute)
-    network, result = run_training(run, checkpoints, observer, observe)
+    run = TrainingRun(architecture, data.to(compute.device), recipe, conditions.seed, compute)
+    network, result = run_training(run, conditions.checkpoints, observer, observe)
     if result.status is Status.STOPPED:
         raise StoppedError("stopped while training the input network")
     if result.status is Status.DIVERGED:

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 from archpress_server.compress.checkpoints import NO_CHECKPOINTS, CheckpointStore
+from archpress_server.compress.conditions import Conditions
 from archpress_server.compress.effort import EffortPlan, effort_plan
 from archpress_server.compress.input_net import TrainedInput, input_accuracy
 from archpress_server.compress.optimism import optimism
@@ -63,16 +64,10 @@ def compress(
     )
     effort = replace(effort, training_seeds=max(effort.training_seeds, request.training_seeds))
     observer.progress(Progress(Phase.VALIDATE, message=f"embedding {embedding.manifest.name}"))
-    steps = Steps(
-        request,
-        dataset,
-        dataset.split(),
-        effort,
-        compute or best_compute(),
-        observer,
-        threads,
-        checkpoints,
+    conditions = Conditions(
+        dataset.split(), effort, request.seed, compute or best_compute(), observer, checkpoints
     )
+    steps = Steps(request, dataset, conditions, threads)
     inheriting = effort.teaches or input_network is not None
     ladder = steps.planned(embedding, inheriting)
     source = steps.trained_input(input_network)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from archpress_server.compress.checkpoints import NO_CHECKPOINTS, CheckpointStore
-from archpress_server.compress.effort import EffortPlan
+from archpress_server.compress.conditions import Conditions
 from archpress_server.compress.legacy import Legacy
 from archpress_server.compress.pace import Pace
 from archpress_server.compress.training_run import TrainingRun, run_training
 from archpress_server.compress.types import (
     Candidate,
     CompressionError,
-    Observer,
     Phase,
     Progress,
     Reason,
@@ -21,7 +19,6 @@ from archpress_server.compress.types import (
 )
 from archpress_trainer.data.dataset import TrainingData
 from archpress_trainer.space.build import Network
-from archpress_trainer.training.device import Compute
 from archpress_trainer.training.loop import Status, Step, TrainResult
 from archpress_trainer.training.recipe import Recipe
 
@@ -45,14 +42,7 @@ class Trained:
 
 
 def retrain(
-    candidates: Sequence[Candidate],
-    data: TrainingData,
-    effort: EffortPlan,
-    seed: int,
-    compute: Compute,
-    observer: Observer,
-    legacy: Legacy | None = None,
-    checkpoints: CheckpointStore = NO_CHECKPOINTS,
+    candidates: Sequence[Candidate], conditions: Conditions, legacy: Legacy | None = None
 ) -> Trained:
     """Return the best of the candidates, trained by the effort's final recipe.
 
@@ -66,9 +56,7 @@ def retrain(
         StoppedError: the observer asked to stop.
         CompressionError: every training diverged.
     """
-    session = _Session(
-        data.to(compute.device), effort, seed, compute, observer, checkpoints, legacy
-    )
+    session = _Session(conditions, legacy)
     if legacy is None:
         candidates = [replace(candidate, inherits=False) for candidate in candidates]
     heirs = [candidate for candidate in candidates if candidate.inherits]
@@ -81,7 +69,7 @@ def retrain(
         raise _diverged([*searched, *heirs])
     best = max(finished, key=lambda trained: trained.candidate.validation_accuracy or 0.0)
     for trained in finished:
-        observer.candidate(replace(trained.candidate, chosen=trained is best))
+        session.observer.candidate(replace(trained.candidate, chosen=trained is best))
     return replace(
         best, candidate=replace(best.candidate, chosen=True), first_round=tuple(first_round)
     )
@@ -164,22 +152,11 @@ def _diverged(candidates: Sequence[Candidate]) -> CompressionError:
 class _Session:
     """Runs trainings one after another and reports their progress as one count of images."""
 
-    def __init__(
-        self,
-        data: TrainingData,
-        effort: EffortPlan,
-        seed: int,
-        compute: Compute,
-        observer: Observer,
-        checkpoints: CheckpointStore,
-        legacy: Legacy | None,
-    ) -> None:
-        self.data = data
-        self.effort = effort
-        self.observer = observer
-        self._seed = seed
-        self._compute = compute
-        self._checkpoints = checkpoints
+    def __init__(self, conditions: Conditions, legacy: Legacy | None) -> None:
+        self.data = conditions.data.to(conditions.compute.device)
+        self.effort = conditions.effort
+        self.observer = conditions.observer
+        self._conditions = conditions
         self._legacy = legacy
         self._done = 0.0
         self._total = 1.0
@@ -218,7 +195,7 @@ class _Session:
 
         Only what is trained in full has the legacy, and is sure to come back trained.
         """
-        seed = self._seed * 31 + candidate.rank + _REPEAT * repeat
+        seed = self._conditions.seed * 31 + candidate.rank + _REPEAT * repeat
         work = candidate.costs.macs * self._images(recipe, data)
         label = f"candidate {candidate.rank}, {recipe.epochs} epochs ({recipe.name})"
         if repeat:
@@ -237,13 +214,13 @@ class _Session:
             data,
             recipe,
             seed,
-            self._compute,
+            self._conditions.compute,
             legacy.teacher if legacy else None,
             legacy.start if legacy and candidate.inherits else None,
             evaluate_every=1,
             wanted=in_full,
         )
-        network, result = run_training(run, self._checkpoints, self.observer, observe)
+        network, result = run_training(run, self._conditions.checkpoints, self.observer, observe)
         if result.status is Status.STOPPED:
             raise StoppedError("stopped while training")
         self._done += work

@@ -6,18 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from archpress_server.compress.affordable import planned_affordably
-from archpress_server.compress.checkpoints import CheckpointStore
+from archpress_server.compress.conditions import Conditions
 from archpress_server.compress.delivery import Delivery
-from archpress_server.compress.effort import EffortPlan
-from archpress_server.compress.front import (
-    Ladder,
-    kept_ladder,
-    plan_sizes,
-    retrain_sizes,
-    size_of,
-    undominated,
-)
+from archpress_server.compress.front import retrain_sizes, undominated
 from archpress_server.compress.input_net import TrainedInput, train_input
+from archpress_server.compress.ladder import Ladder, kept_ladder, plan_sizes, size_of
 from archpress_server.compress.legacy import Legacy
 from archpress_server.compress.retrain import Trained, retrain
 from archpress_server.compress.types import (
@@ -33,9 +26,8 @@ from archpress_server.compress.types import (
     StoppedError,
 )
 from archpress_server.compress.verdict import too_slow
-from archpress_trainer.data.dataset import ImageDataset, TrainingData
+from archpress_trainer.data.dataset import ImageDataset
 from archpress_trainer.embedding.interface import Embedding
-from archpress_trainer.training.device import Compute
 
 
 @dataclass(frozen=True)
@@ -53,12 +45,8 @@ class Steps:
 
     request: Request
     dataset: ImageDataset
-    data: TrainingData
-    effort: EffortPlan
-    compute: Compute
-    observer: Observer
+    conditions: Conditions
     threads: int
-    checkpoints: CheckpointStore
 
     def planned(self, embedding: Embedding, inheriting: bool) -> Ladder:
         """Return candidates that the effort can train for all its epochs, else what there is.
@@ -68,24 +56,25 @@ class Steps:
             StoppedError: the observer asked to stop.
             CompressionError: there is no candidate.
         """
-        most, watched = self.effort.trained_candidates, _Watched(self.observer)
+        effort, observer = self.conditions.effort, self.conditions.observer
+        most, watched = effort.trained_candidates, _Watched(observer)
 
         def sizes(asked: Request) -> Ladder:
             return plan_sizes(asked, embedding, most, inheriting=inheriting, on_progress=watched)
 
         def search() -> Ladder:
-            return planned_affordably(self.request, self.effort, len(self.data.train), sizes)
+            return planned_affordably(self.request, effort, len(self.conditions.data.train), sizes)
 
-        ladder = kept_ladder(self.checkpoints, search)
+        ladder = kept_ladder(self.conditions.checkpoints, search)
         if not ladder.sizes:
             raise CompressionError(
                 Reason.BUDGET_UNREACHABLE, "the embedding's decodes gave no valid candidate"
             )
         for warning in ladder.warnings:
-            self.observer.warning(warning)
+            observer.warning(warning)
         for candidates in ladder.sizes:
             for candidate in candidates:
-                self.observer.candidate(candidate)
+                observer.candidate(candidate)
         return ladder
 
     def trained_input(self, given: TrainedInput | None) -> TrainedInput | None:
@@ -95,24 +84,17 @@ class Steps:
             StoppedError: the observer asked to stop.
             CompressionError: the training diverged.
         """
-        needed = self.effort.teaches or self.request.budget.max_accuracy_drop is not None
+        drop = self.request.budget.max_accuracy_drop
+        needed = self.conditions.effort.teaches or drop is not None
         if given is not None or not needed:
             return given
-        return train_input(
-            self.request.architecture,
-            self.data,
-            self.effort,
-            self.request.seed,
-            self.compute,
-            self.observer,
-            self.checkpoints,
-        )
+        return train_input(self.request.architecture, self.conditions)
 
     def legacy(self, source: TrainedInput, ladder: Ladder) -> Legacy | None:
         """Return what the input network leaves to the trainings, if it is good enough."""
-        if not _is_good(source, ladder.sizes[0][0], self.data, self.observer):
+        if not _is_good(source, ladder.sizes[0][0], self.conditions):
             return None
-        return Legacy(source, self.data, self.compute)
+        return Legacy(source, self.conditions.data, self.conditions.compute)
 
     def trained_front(self, ladder: Ladder, legacy: Legacy | None) -> tuple[Trained, ...]:
         """Return the best of each size that no smaller one beats, trained, the largest first.
@@ -121,19 +103,10 @@ class Steps:
             StoppedError: the observer asked to stop.
             CompressionError: every training diverged.
         """
-        trained = retrain_sizes(
-            ladder,
-            self.data,
-            self.effort,
-            self.request.seed,
-            self.compute,
-            self.observer,
-            legacy,
-            self.checkpoints,
-        )
+        trained = retrain_sizes(ladder, self.conditions, legacy)
         front = undominated(trained, size_of(self.request.budget))
         if len(front) < len(trained):
-            self.observer.warning(
+            self.conditions.observer.warning(
                 f"{len(trained) - len(front)} of {len(trained)} models are left out: "
                 "smaller ones are as good"
             )
@@ -148,18 +121,16 @@ class Steps:
             StoppedError: the observer asked to stop.
             CompressionError: a check of a certificate failed.
         """
-        files = len(front) + self.request.int8
+        observer, files = self.conditions.observer, len(front) + self.request.int8
         delivery = Delivery(
-            self.request, self.dataset, self.data, self.observer, self.threads, files
+            self.request, self.dataset, self.conditions.data, observer, self.threads, files
         )
         best = front[0]
         first = delivery.certified(best)
         next_best = _next_best(best, ladder.sizes[0])
         if too_slow(first, self.request) and next_best is not None:
-            self.observer.warning(
-                "the network measured over max_latency; the next candidate is trained"
-            )
-            other = self._retrained(next_best, legacy)
+            observer.warning("the network measured over max_latency; the next candidate is trained")
+            other = retrain([next_best], self.conditions, legacy)
             first, best = min(
                 ((first, best), (delivery.certified(other), other)),
                 key=lambda pair: (too_slow(pair[0], self.request), -pair[0].validation_accuracy),
@@ -169,38 +140,26 @@ class Steps:
         rest = (delivery.certified(one, place) for place, one in enumerate(smaller, start=1))
         models = (first, *rest)
         int8 = delivery.quantized(first) if self.request.int8 else None
-        self.observer.progress(Progress(Phase.CERTIFY, files, files, message="certified"))
+        observer.progress(Progress(Phase.CERTIFY, files, files, message="certified"))
         return Delivered(models, best, int8)
-
-    def _retrained(self, candidate: Candidate, legacy: Legacy | None) -> Trained:
-        return retrain(
-            [candidate],
-            self.data,
-            self.effort,
-            self.request.seed,
-            self.compute,
-            self.observer,
-            legacy,
-            self.checkpoints,
-        )
 
 
 _LEAST_KNOWLEDGE = 1 / 4
 """Share of a guess's errors that trained weights do not make at the least."""
 
 
-def _is_good(source: TrainedInput, best: Candidate, data: TrainingData, observer: Observer) -> bool:
+def _is_good(source: TrainedInput, best: Candidate, conditions: Conditions) -> bool:
     """Return whether the input network knows something, and no short training is to beat it."""
-    reached = source.validation_accuracy
+    validation, reached = conditions.data.validation, source.validation_accuracy
     expected = best.prediction.accuracy if best.prediction else 0.0
-    guess = float(data.validation.labels.bincount().max()) / len(data.validation)
+    guess = float(validation.labels.bincount().max()) / len(validation)
     if reached < guess + _LEAST_KNOWLEDGE * (1 - guess):
         but = f"guessing the most frequent class {guess:.1%}"
     elif reached < expected:
         but = f"a candidate is predicted to reach {expected:.1%} after a short training"
     else:
         return True
-    observer.warning(
+    conditions.observer.warning(
         f"the input network's weights are not used: they classify {reached:.1%} of the validation "
         f"images, and {but}"
     )

@@ -1,4 +1,4 @@
-"""Several sizes from one request: the ladder, what is left of it, and one count of progress."""
+"""Several sizes from one request: what is left of them, and one count of progress."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archpress_server.compress import front
+from archpress_server.compress.conditions import Conditions
 from archpress_server.compress.effort import EffortPlan
-from archpress_server.compress.front import plan_sizes, retrain_sizes, size_of, undominated
+from archpress_server.compress.front import retrain_sizes, undominated
+from archpress_server.compress.ladder import plan_sizes, size_of
 from archpress_server.compress.pipeline import compress
 from archpress_server.compress.retrain import Trained
 from archpress_server.compress.types import (
@@ -25,7 +27,6 @@ from archpress_server.compress.types import (
     Phase,
     Reason,
     Request,
-    RequestError,
 )
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.artifact import load
@@ -33,7 +34,6 @@ from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.embedding.prediction import Prediction
 from archpress_trainer.space.build import build
 from archpress_trainer.space.costs import count
-from archpress_trainer.space.width_groups import WidthGroups
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.recipe import Recipe
 from tests.server.compress.recorder import Recorder
@@ -121,58 +121,6 @@ def test_ranks_and_networks_are_of_one_size_each(recorder: Recorder, result: Com
     assert len({c.architecture.digest for c in planned}) == len(planned)
 
 
-def planned(embedding: Embedding, budget: Budget, number: int) -> list[list[Candidate]]:
-    request = Request(NET, "tiny", budget, pareto_models=number)
-    ladder = plan_sizes(request, embedding, 3, inheriting=False, on_progress=lambda _: None)
-    return [list(candidates) for candidates in ladder.sizes]
-
-
-@pytest.mark.parametrize(
-    "budget",
-    [Budget(max_params_ratio=0.5), Budget(max_macs=100_000), Budget()],
-    ids=["params", "macs", "none"],
-)
-def test_each_size_has_three_fifths_of_the_one_before(embedding: Embedding, budget: Budget) -> None:
-    sizes = planned(embedding, budget, 2)
-    cost = size_of(budget)
-    assert len(sizes) == 2
-    for larger, smaller in pairwise(sizes):
-        limit = 0.6 * max(cost(c.costs) for c in larger)
-        assert max(cost(c.costs) for c in smaller) <= limit
-
-
-@pytest.mark.parametrize("inheriting", [True, False])
-def test_each_size_ends_with_the_narrowed_input(embedding: Embedding, inheriting: bool) -> None:
-    request = Request(NET, "tiny", BUDGET, pareto_models=2)
-    ladder = plan_sizes(request, embedding, 3, inheriting=inheriting, on_progress=lambda _: None)
-    for candidates in ladder.sizes:
-        *searched, last = candidates
-        assert WidthGroups(NET).with_widths(WidthGroups(last.architecture).widths) == (
-            last.architecture
-        )
-        assert not any(candidate.inherits for candidate in searched)
-        assert last.inherits is inheriting
-        assert last.rank == searched[-1].rank + 1
-
-
-def test_other_limits_hold_for_every_size(embedding: Embedding) -> None:
-    for candidates in planned(embedding, Budget(max_params=6_000, max_macs=150_000), 2):
-        assert all(c.costs.macs <= 150_000 for c in candidates)
-
-
-def test_the_first_size_is_the_request_with_one_model(embedding: Embedding) -> None:
-    assert planned(embedding, BUDGET, 2)[0] == planned(embedding, BUDGET, 1)[0]
-
-
-def test_sizes_below_the_space_are_left_out(embedding: Embedding) -> None:
-    request = Request(NET, "tiny", Budget(max_params=200), pareto_models=8)
-    ladder = plan_sizes(request, embedding, 3, inheriting=False, on_progress=lambda _: None)
-    assert 1 <= len(ladder.sizes) < 8
-    assert any(f"there are {len(ladder.sizes)} sizes, not 8" in text for text in ladder.warnings)
-    with pytest.raises(RequestError):
-        planned(embedding, Budget(max_params=1), 8)
-
-
 def test_a_size_that_diverges_is_left_out(
     embedding: Embedding,
     tiny_sources: DataSources,
@@ -191,12 +139,13 @@ def test_a_size_that_diverges_is_left_out(
 
     monkeypatch.setattr(front, "retrain", retrain)
     recorder = Recorder()
-    trained = retrain_sizes(ladder, data, SHORT, 0, cpu, recorder)
+    conditions = Conditions(data, SHORT, 0, cpu, recorder)
+    trained = retrain_sizes(ladder, conditions)
     assert [t.candidate for t in trained] == [ladder.sizes[1][0]]
     assert recorder.warnings == ["size 1 of 2 is left out: all diverged"]
     broken.add(ladder.sizes[1])
     with pytest.raises(CompressionError, match="diverged"):
-        retrain_sizes(ladder, data, SHORT, 0, cpu, recorder)
+        retrain_sizes(ladder, conditions)
 
 
 NETWORK = build(NET, torch.Generator())

@@ -12,6 +12,7 @@ import torch
 
 from archpress_server.compress import delivery
 from archpress_server.compress.certify import certify
+from archpress_server.compress.conditions import Conditions
 from archpress_server.compress.effort import EffortPlan, effort_plan
 from archpress_server.compress.export import INPUT_NAME
 from archpress_server.compress.input_net import TrainedInput, given_input, train_input
@@ -193,7 +194,7 @@ def test_an_effort_that_teaches_trains_the_input_unless_it_is_given(
     trained, recorder = teach(teaching, None)
     assert trained.accuracy_before is not None
     assert any(progress.message.startswith("input network") for progress in recorder.seen)
-    source = train_input(NET, dataset.split(), teaching, request.seed, cpu, Recorder())
+    source = train_input(NET, Conditions(dataset.split(), teaching, request.seed, cpu, Recorder()))
     before = [parameter.clone() for parameter in source.network.parameters()]
     given, recorder = teach(teaching, source)
     assert given.model == trained.model

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from archpress_server.compress.conditions import Conditions
 from archpress_server.compress.effort import EffortPlan
 from archpress_server.compress.export import to_onnx
 from archpress_server.compress.input_net import TrainedInput, given_input, train_input
@@ -82,7 +83,7 @@ def data(tiny_sources: DataSources) -> TrainingData:
 
 @pytest.fixture(scope="module")
 def source(data: TrainingData, cpu: Compute) -> TrainedInput:
-    return train_input(net(16), data, effort(SOON), 0, cpu, Unwarned())
+    return train_input(net(16), Conditions(data, effort(SOON), 0, cpu, Unwarned()))
 
 
 def run(
@@ -94,7 +95,7 @@ def run(
 ) -> tuple[Trained, Unwarned]:
     recorder = Unwarned()
     legacy = None if source is None else Legacy(source, data, cpu)
-    return retrain(candidates, data, plan, 0, cpu, recorder, legacy), recorder
+    return retrain(candidates, Conditions(data, plan, 0, cpu, recorder), legacy), recorder
 
 
 def test_the_heir_starts_from_the_inputs_weights(
@@ -162,7 +163,8 @@ def test_the_heir_of_a_network_without_normalisations_gets_them(
 
 
 def test_an_input_network_is_trained_with_normalisations(data: TrainingData, cpu: Compute) -> None:
-    trained = train_input(without_norms(net(8)), data, effort(IDLE), 0, cpu, Unwarned())
+    conditions = Conditions(data, effort(IDLE), 0, cpu, Unwarned())
+    trained = train_input(without_norms(net(8)), conditions)
     assert trained.network.architecture == net(8)
 
 

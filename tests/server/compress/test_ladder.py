@@ -1,0 +1,75 @@
+"""The sizes of one request: how many, how small, and what each ends with."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from archpress_server.compress.ladder import plan_sizes, size_of
+from archpress_server.compress.types import Budget, Candidate, Request, RequestError
+from archpress_trainer.embedding.artifact import load
+from archpress_trainer.embedding.interface import Embedding
+from archpress_trainer.space.width_groups import WidthGroups
+from tests.trainer.nets import small_net
+
+NET = small_net(32, second=32)
+BUDGET = Budget(max_params=6_000)
+
+
+@pytest.fixture(scope="module")
+def embedding(tiny_embedding: Path) -> Embedding:
+    return load(tiny_embedding)
+
+
+def planned(embedding: Embedding, budget: Budget, number: int) -> list[list[Candidate]]:
+    request = Request(NET, "tiny", budget, pareto_models=number)
+    ladder = plan_sizes(request, embedding, 3, inheriting=False, on_progress=lambda _: None)
+    return [list(candidates) for candidates in ladder.sizes]
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [Budget(max_params_ratio=0.5), Budget(max_macs=100_000), Budget()],
+    ids=["params", "macs", "none"],
+)
+def test_each_size_has_three_fifths_of_the_one_before(embedding: Embedding, budget: Budget) -> None:
+    sizes = planned(embedding, budget, 2)
+    cost = size_of(budget)
+    assert len(sizes) == 2
+    for larger, smaller in pairwise(sizes):
+        limit = 0.6 * max(cost(c.costs) for c in larger)
+        assert max(cost(c.costs) for c in smaller) <= limit
+
+
+@pytest.mark.parametrize("inheriting", [True, False])
+def test_each_size_ends_with_the_narrowed_input(embedding: Embedding, inheriting: bool) -> None:
+    request = Request(NET, "tiny", BUDGET, pareto_models=2)
+    ladder = plan_sizes(request, embedding, 3, inheriting=inheriting, on_progress=lambda _: None)
+    for candidates in ladder.sizes:
+        *searched, last = candidates
+        assert WidthGroups(NET).with_widths(WidthGroups(last.architecture).widths) == (
+            last.architecture
+        )
+        assert not any(candidate.inherits for candidate in searched)
+        assert last.inherits is inheriting
+        assert last.rank == searched[-1].rank + 1
+
+
+def test_other_limits_hold_for_every_size(embedding: Embedding) -> None:
+    for candidates in planned(embedding, Budget(max_params=6_000, max_macs=150_000), 2):
+        assert all(c.costs.macs <= 150_000 for c in candidates)
+
+
+def test_the_first_size_is_the_request_with_one_model(embedding: Embedding) -> None:
+    assert planned(embedding, BUDGET, 2)[0] == planned(embedding, BUDGET, 1)[0]
+
+
+def test_sizes_below_the_space_are_left_out(embedding: Embedding) -> None:
+    request = Request(NET, "tiny", Budget(max_params=200), pareto_models=8)
+    ladder = plan_sizes(request, embedding, 3, inheriting=False, on_progress=lambda _: None)
+    assert 1 <= len(ladder.sizes) < 8
+    assert any(f"there are {len(ladder.sizes)} sizes, not 8" in text for text in ladder.warnings)
+    with pytest.raises(RequestError):
+        planned(embedding, Budget(max_params=1), 8)
