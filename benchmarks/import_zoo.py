@@ -32,7 +32,7 @@ from archpress_client._convert_network import network_to_proto
 from archpress_client.torch_import import onnx_bytes
 from archpress_server.compress.types import RequestError
 from archpress_server.onnx_import.read import read_onnx
-from archpress_server.service.convert import architecture_from_proto
+from archpress_server.service.convert_network import architecture_from_proto
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.errors import ArchitectureError
 from archpress_trainer.space.graph import Architecture

@@ -12,7 +12,7 @@ from archpress_client._convert_network import network_to_proto
 from archpress_client.torch_import import onnx_bytes
 from archpress_server.onnx_import.network import imported_network
 from archpress_server.onnx_import.read import read_onnx
-from archpress_server.service.convert import architecture_from_proto
+from archpress_server.service.convert_network import architecture_from_proto
 from archpress_trainer.space.build import build
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.vocab import LayerKind

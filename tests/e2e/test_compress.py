@@ -42,7 +42,7 @@ from archpress_proto.v1.compression_service_pb2 import (
 from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceStub
 from archpress_proto.v1.jobs_pb2 import JOB_STATE_QUEUED, JOB_STATE_SUCCEEDED, Budget, JobSpec
 from archpress_server.compress.export import to_onnx
-from archpress_server.service.convert import architecture_from_proto
+from archpress_server.service.convert_network import architecture_from_proto
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.space.build import build
 from archpress_trainer.training.device import best_compute

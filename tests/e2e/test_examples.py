@@ -55,7 +55,7 @@ def network(target: str) -> str:
 
     from archpress_client._convert_network import network_to_proto
     from archpress_server.compress.export import to_onnx
-    from archpress_server.service.convert import architecture_from_proto
+    from archpress_server.service.convert_network import architecture_from_proto
     from archpress_trainer.data.dataset import Normalisation
     from archpress_trainer.space.build import build
 

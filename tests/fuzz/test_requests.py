@@ -18,7 +18,7 @@ from archpress_proto.v1 import compression_service_pb2 as service_pb
 from archpress_proto.v1 import info_service_pb2 as info_pb
 from archpress_proto.v1 import jobs_pb2 as pb
 from archpress_server.config import ServerConfig
-from archpress_server.service.convert import architecture_to_proto
+from archpress_server.service.convert_network import architecture_to_proto
 from archpress_server.service.interceptors import SERVICES
 from archpress_trainer.space.named import named
 from tests.fuzz.messages import NOISE, damaged, message_of, odd

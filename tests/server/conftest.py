@@ -16,16 +16,26 @@ import sqlalchemy as sa
 from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceStub
 from archpress_server.catalog import load_catalog
 from archpress_server.compress.types import (
+    Budget,
     Certificate,
     Compression,
     FrontModel,
     Latency,
+    Phase,
+    Progress,
     QuantizedModel,
     Request,
 )
 from archpress_server.config import ServerConfig
 from archpress_server.jobs.leases import Leases
-from archpress_server.jobs.model import JobSpec, Submission
+from archpress_server.jobs.model import (
+    JobError,
+    JobRecord,
+    JobResult,
+    JobSpec,
+    State,
+    Submission,
+)
 from archpress_server.server import Server
 from archpress_server.state import open_leases, prepare_state
 from archpress_trainer.embedding.manifest import EmbeddingMethod, Manifest
@@ -192,6 +202,40 @@ def with_all(compression: Compression) -> Compression:
         onnxruntime_version="1.20",
     )
     return replace(compression, front=(first, second), int8=int8, seed_accuracies=(0.91, 0.92))
+
+
+@pytest.fixture
+def failed_job(submission: Submission, compression: Compression) -> JobRecord:
+    """A job that missed its budget, with its best model."""
+    bare = replace(compression, model=b"", budget_met=False)
+    return JobRecord(
+        id="01a20c62-4f83-7704-85b7-4ab1ca3c2729",
+        state=State.FAILED,
+        spec=replace(submission.spec, labels={"a": "b"}),
+        create_time=1000.25,
+        progress=Progress(Phase.CERTIFY, 1, 1),
+        result=JobResult("01a20c62-4f83-7704-85b7-4ab1ca3c2720", bare, Budget(min_accuracy=0.9)),
+        error=JobError("BUDGET_UNREACHABLE", "0.9 at most", {"min_accuracy": "0.9"}),
+        start_time=1001.0,
+        end_time=1002.0,
+        expire_time=2000.0,
+        attempt=1,
+        last_seq=9,
+        run_seconds=1.0,
+    )
+
+
+@pytest.fixture
+def full_job(failed_job: JobRecord, with_all: Compression) -> JobRecord:
+    """A job that succeeded with a front and an INT8 copy."""
+    bare = replace(
+        with_all,
+        model=b"",
+        front=tuple(replace(model, model=b"") for model in with_all.front),
+        int8=with_all.int8 and replace(with_all.int8, model=b""),
+    )
+    result = JobResult("one", bare, front=("one", "two"), int8="three")
+    return replace(failed_job, state=State.SUCCEEDED, result=result, error=None)
 
 
 @pytest.fixture

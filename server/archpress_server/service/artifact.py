@@ -15,11 +15,12 @@ from archpress_server.jobs.store import JobStore
 from archpress_server.jobs.uploads import Uploads
 from archpress_server.metrics import Metrics
 from archpress_server.onnx_import.isolated import inspect_onnx
-from archpress_server.service.convert import artifact_to_proto
+from archpress_server.service.convert_job import artifact_to_proto
 from archpress_server.service.errors import BusyError
+from archpress_server.service.faults import Faults
 from archpress_server.service.gate import Gate
 from archpress_server.service.handlers import Context
-from archpress_server.service.parse import Faults, artifact_id
+from archpress_server.service.names import artifact_id
 from archpress_server.service.upload import CHUNK_BYTES, receive
 
 _UPLOADS = 4

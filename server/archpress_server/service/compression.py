@@ -18,24 +18,16 @@ from archpress_server.jobs.model import ArtifactRecord, Event, JobRecord, State,
 from archpress_server.jobs.store import JobStore
 from archpress_server.metrics import Metrics
 from archpress_server.planner import Planner
-from archpress_server.service.convert import (
-    job_to_proto,
-    plan_to_proto,
-    seconds,
-    state_from_proto,
-    timestamp,
-)
+from archpress_server.service.convert_job import job_to_proto, state_from_proto
+from archpress_server.service.convert_result import plan_to_proto
 from archpress_server.service.errors import BusyError, field_error
+from archpress_server.service.faults import Faults
 from archpress_server.service.gate import Gate
 from archpress_server.service.handlers import Context
 from archpress_server.service.job_reader import JobReader
-from archpress_server.service.parse import (
-    MAX_CANDIDATES,
-    Faults,
-    RequestParser,
-    artifact_id,
-    job_id,
-)
+from archpress_server.service.names import artifact_id, job_id
+from archpress_server.service.parse import MAX_CANDIDATES, RequestParser
+from archpress_server.service.times import seconds, timestamp
 from archpress_server.service.watch import Watches
 from archpress_server.traces import current_traceparent
 

@@ -12,9 +12,11 @@ from archpress_server import __version__
 from archpress_server.catalog import Catalog
 from archpress_server.config import ServerConfig
 from archpress_server.planner import DatasetFacts
-from archpress_server.service.convert import costs_to_proto, duration, input_shape_to_proto
+from archpress_server.service.convert_network import costs_to_proto, input_shape_to_proto
 from archpress_server.service.handlers import Context
-from archpress_server.service.parse import MAX_CANDIDATES, MAX_INLINE_BYTES
+from archpress_server.service.parse import MAX_CANDIDATES
+from archpress_server.service.parse_model import MAX_INLINE_BYTES
+from archpress_server.service.times import duration
 from archpress_trainer.embedding.manifest import Manifest
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.errors import ArchitectureError

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from archpress_proto.v1 import artifact_service_pb2 as pb
 from archpress_server.compress.types import FieldViolation, Reason, RequestError
 from archpress_server.service.errors import field_error
-from archpress_server.service.parse import Faults
+from archpress_server.service.faults import Faults
 
 CHUNK_BYTES = 256 * 1024
 IDLE_SECONDS = 30.0

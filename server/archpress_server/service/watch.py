@@ -14,7 +14,7 @@ from archpress_proto.v1 import jobs_pb2 as pb
 from archpress_server.jobs.errors import DatabaseUnavailableError, StoreError
 from archpress_server.jobs.store import JobStore
 from archpress_server.metrics import Metrics
-from archpress_server.service.convert import event_to_proto, heartbeat_to_proto
+from archpress_server.service.convert_job import event_to_proto, heartbeat_to_proto
 from archpress_server.service.errors import DrainingError
 
 _RENEW_SECONDS = 5.0

@@ -19,7 +19,8 @@ from archpress_proto.v1 import jobs_pb2 as pb
 from archpress_proto.v1.artifact_service_pb2_grpc import ArtifactServiceStub
 from archpress_server.config import ServerConfig
 from archpress_server.server import Server
-from archpress_server.service.convert import architecture_to_proto, duration
+from archpress_server.service.convert_network import architecture_to_proto
+from archpress_server.service.times import duration
 from archpress_trainer.space.architecture_space import PRACTICAL_KINDS
 from archpress_trainer.space.named import named
 from archpress_trainer.space.vocab import LayerKind as VocabularyKind

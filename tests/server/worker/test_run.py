@@ -19,7 +19,7 @@ from archpress_proto.v1.info_service_pb2_grpc import InfoServiceStub
 from archpress_server.catalog import load_catalog
 from archpress_server.config import ServerConfig
 from archpress_server.server import Server
-from archpress_server.service.convert import architecture_to_proto
+from archpress_server.service.convert_network import architecture_to_proto
 from archpress_server.state import prepare_state
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layers import batch_norm, conv, global_average_pool, linear, relu

@@ -1,0 +1,42 @@
+"""Names of jobs and artifacts, and the ids in them."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from archpress_server.jobs.errors import ArtifactNotFoundError, JobNotFoundError
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def job_id(name: str) -> str:
+    """Return the id in a job's name.
+
+    Raises:
+        JobNotFoundError: no job has a name like this.
+    """
+    prefix, _, identifier = name.partition("/")
+    if prefix != "jobs" or not _ID.fullmatch(identifier):
+        raise JobNotFoundError(name.removeprefix("jobs/")[:100])
+    return identifier
+
+
+def artifact_id(name: str) -> str:
+    """Return the id in an artifact's name.
+
+    Raises:
+        ArtifactNotFoundError: no artifact has a name like this.
+    """
+    prefix, _, identifier = name.partition("/")
+    if prefix != "artifacts" or not _ID.fullmatch(identifier):
+        raise ArtifactNotFoundError(name.removeprefix("artifacts/")[:100])
+    return identifier
+
+
+def is_uuid4(text: str) -> bool:
+    """Return whether a text is a UUID of version 4, in letters of either case."""
+    try:
+        return _ID.fullmatch(text.lower()) is not None and uuid.UUID(text).version == 4
+    except ValueError:
+        return False
