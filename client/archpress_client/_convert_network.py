@@ -1,8 +1,9 @@
-"""Between the message of a network and the client's own type of it."""
+"""Between the messages of networks and their costs and the client's own types of them."""
 
 from __future__ import annotations
 
 from archpress_client._network import WEIGHTED, Layer, LayerKind, Network
+from archpress_client._types import Costs
 from archpress_proto.v1 import architecture_pb2
 
 
@@ -66,3 +67,13 @@ def layer_kind(number: int) -> LayerKind:
         return LayerKind(number)
     except ValueError:
         return LayerKind.UNKNOWN
+
+
+def costs_from_proto(message: architecture_pb2.Costs) -> Costs:
+    """Return the costs in a message."""
+    return Costs(
+        params=message.params,
+        macs=message.macs,
+        deployed_params=message.deployed_params,
+        peak_activation_bytes=message.peak_activation_bytes,
+    )

@@ -7,7 +7,8 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from archpress_client import _convert, _request
+from archpress_client import _request
+from archpress_client._convert_job import event_from_proto, job_from_proto
 from archpress_client._errors import ArchpressError, RequestTimeoutError, ServerError
 from archpress_client._events import CompletedEvent, Event
 from archpress_client._methods import (
@@ -55,7 +56,7 @@ class JobOperations:
     async def status(self) -> Job:
         """Return the job as it is now."""
         message = await self._transport.call(GET_JOB, GetJobRequest(name=self.name))
-        return _convert.job_from_proto(message, self._source)
+        return job_from_proto(message, self._source)
 
     async def report(self) -> str:
         """Return the job's report as HTML."""
@@ -65,7 +66,7 @@ class JobOperations:
     async def cancel(self) -> Job:
         """Ask the job to stop, and return it."""
         message = await self._transport.call(CANCEL_JOB, CancelJobRequest(name=self.name))
-        return _convert.job_from_proto(message, self._source)
+        return job_from_proto(message, self._source)
 
     async def delete(self) -> None:
         """Remove the job, its log and its artifacts."""
@@ -88,7 +89,7 @@ class JobOperations:
                 async with aclosing(self._stream(watch.last_seq, deadline)) as messages:
                     async for message in messages:
                         self._create = None
-                        event = watch.feed(_convert.event_from_proto(message, self._source))
+                        event = watch.feed(event_from_proto(message, self._source))
                         if event is not None:
                             yield event
                         if watch.finished:

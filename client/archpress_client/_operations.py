@@ -6,7 +6,10 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
-from archpress_client import _convert, _request
+from archpress_client import _request
+from archpress_client._convert_info import server_info_from_proto
+from archpress_client._convert_job import job_from_proto, upload_from_proto
+from archpress_client._convert_result import plan_from_proto
 from archpress_client._errors import FieldViolation, InvalidRequestError
 from archpress_client._info import ServerInfo
 from archpress_client._job_operations import JobOperations
@@ -41,7 +44,7 @@ class Operations:
             lambda: upload_messages(content, display_name or name),
             self._transport.timeouts.upload_seconds,
         )
-        return _convert.upload_from_proto(message)
+        return upload_from_proto(message)
 
     async def layers(self, module: nn.Module, dataset: str) -> Network:
         """Return the layers of a torch module for the images of a data set."""
@@ -85,7 +88,7 @@ class Operations:
         layers = await self._without_weights(network, dataset)
         request = _request.plan(job_spec(layers, dataset, options), max_candidates)
         seconds = self._transport.timeouts.plan_seconds
-        return _convert.plan_from_proto(await self._transport.call(PLAN, request, seconds))
+        return plan_from_proto(await self._transport.call(PLAN, request, seconds))
 
     async def _without_weights(self, network: Given, dataset: str) -> str | Network:
         """Return a network as the server takes it; of a torch module, its layers."""
@@ -106,7 +109,7 @@ class Operations:
         while True:
             page = await self._transport.call(LIST_JOBS, request)
             for message in page.jobs:
-                yield _convert.job_from_proto(message, self._source)
+                yield job_from_proto(message, self._source)
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
@@ -114,4 +117,4 @@ class Operations:
     async def info(self) -> ServerInfo:
         """Return what the server is and offers."""
         message = await self._transport.call(GET_SERVER_INFO, GetServerInfoRequest())
-        return _convert.server_info_from_proto(message)
+        return server_info_from_proto(message)

@@ -9,7 +9,8 @@ from enum import StrEnum
 from math import isfinite
 from typing import TypeVar
 
-from archpress_client import _convert
+from archpress_client._convert_job import state_to_proto
+from archpress_client._convert_spec import spec_to_proto
 from archpress_client._durations import duration_to_proto
 from archpress_client._errors import FieldViolation, InvalidRequestError
 from archpress_client._network import Network
@@ -38,7 +39,7 @@ def create_job(spec: JobSpec, request_id: str | None) -> CreateJobRequest:
     elif not _is_uuid4(request_id):
         violations.append(FieldViolation("request_id", f"{request_id!r} is no UUID of version 4"))
     _refuse(violations)
-    return CreateJobRequest(spec=_convert.spec_to_proto(spec), request_id=request_id)
+    return CreateJobRequest(spec=spec_to_proto(spec), request_id=request_id)
 
 
 def plan(spec: JobSpec, max_candidates: int) -> PlanRequest:
@@ -46,7 +47,7 @@ def plan(spec: JobSpec, max_candidates: int) -> PlanRequest:
     violations = list(_spec_violations(spec))
     violations += _range("max_candidates", max_candidates, 0, 64)
     _refuse(violations)
-    return PlanRequest(spec=_convert.spec_to_proto(spec), max_candidates=max_candidates)
+    return PlanRequest(spec=spec_to_proto(spec), max_candidates=max_candidates)
 
 
 def list_jobs(
@@ -63,7 +64,7 @@ def list_jobs(
     _refuse(violations)
     return ListJobsRequest(
         page_size=page_size,
-        states=[_convert.state_to_proto(state) for state in wanted],
+        states=[state_to_proto(state) for state in wanted],
         labels=labels or {},
     )
 

@@ -10,7 +10,7 @@ import pytest
 
 from archpress_client import Budget, InvalidRequestError, JobSpec, JobState, Layer, Network
 from archpress_client import _request as build
-from archpress_client._convert import spec_from_proto
+from archpress_client._convert_spec import spec_from_proto
 
 SPEC = JobSpec(network="conv-7", dataset="fashion-mnist")
 FULL = JobSpec(

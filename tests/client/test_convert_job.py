@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archpress_client import CompletedEvent, Effort, JobState, Method, Model, Phase, Waypoint
-from archpress_client._convert import (
+from archpress_client._convert_job import (
     event_from_proto,
     job_from_proto,
     progress_from_proto,
