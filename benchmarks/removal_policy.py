@@ -22,7 +22,8 @@ from torch import nn
 
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.errors import ArchitectureError
-from archpress_trainer.space.graph import Architecture, Layer
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.vocab import POOLS, WEIGHTED, LayerKind
 from archpress_trainer.space.width_groups import WidthGroups
 from archpress_trainer.space.widths import SizeBudget, fit_widths

@@ -12,9 +12,6 @@ from archpress_client._errors import (
     DownloadError,
     FieldViolation,
     InvalidRequestError,
-    JobCancelledError,
-    JobError,
-    JobFailedError,
     NotFoundError,
     PermissionDeniedError,
     QuotaExceededError,
@@ -43,6 +40,7 @@ from archpress_client._info import (
     ServerInfo,
 )
 from archpress_client._job import JobHandle
+from archpress_client._job_errors import JobCancelledError, JobError, JobFailedError
 from archpress_client._latency_table import LatencyTable, LayerLatency
 from archpress_client._network import Layer, LayerKind, Network
 from archpress_client._types import (

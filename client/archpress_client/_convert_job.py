@@ -6,8 +6,8 @@ from archpress_client import _events
 from archpress_client._convert_network import costs_from_proto, network_from_proto
 from archpress_client._convert_result import candidate_from_proto, result_from_proto
 from archpress_client._convert_spec import spec_from_proto
-from archpress_client._errors import reason_of
 from archpress_client._message_fields import enum_field, optional, point_of_time, seconds
+from archpress_client._rpc_errors import reason_of
 from archpress_client._types import (
     Failure,
     Job,

@@ -15,8 +15,8 @@ from archpress_client._errors import (
     DownloadError,
     InvalidRequestError,
     UnavailableError,
-    is_transport_fault,
 )
+from archpress_client._rpc_errors import is_transport_fault
 from archpress_proto.v1.artifact_service_pb2 import (
     DownloadArtifactRequest,
     DownloadArtifactResponse,

@@ -9,13 +9,9 @@ from random import Random
 from typing import TypeVar
 
 from archpress_client._config import Retry, Timeouts
-from archpress_client._errors import (
-    ArchpressError,
-    UnavailableError,
-    is_transport_fault,
-    mapped_errors,
-)
+from archpress_client._errors import ArchpressError, UnavailableError
 from archpress_client._methods import Method, Q, R
+from archpress_client._rpc_errors import is_transport_fault, mapped_errors
 from archpress_client._wire import Metadata, Patience, Wire
 
 T = TypeVar("T")

@@ -6,15 +6,7 @@ from dataclasses import dataclass
 from random import Random
 
 from archpress_client._config import Retry
-from archpress_client._errors import (
-    ArchpressError,
-    JobCancelledError,
-    JobFailedError,
-    NotFoundError,
-    ServerError,
-    UnavailableError,
-    is_transport_fault,
-)
+from archpress_client._errors import ArchpressError, NotFoundError, ServerError, UnavailableError
 from archpress_client._events import (
     CompletedEvent,
     Event,
@@ -24,6 +16,8 @@ from archpress_client._events import (
     SnapshotEvent,
     UnknownEvent,
 )
+from archpress_client._job_errors import JobCancelledError, JobFailedError
+from archpress_client._rpc_errors import is_transport_fault
 from archpress_client._types import Job, JobState, Result
 
 

@@ -22,7 +22,7 @@ from archpress_client import (
     UnavailableError,
     UnsupportedError,
 )
-from archpress_client._errors import error_from_rpc, is_transport_fault, mapped_errors
+from archpress_client._rpc_errors import error_from_rpc, is_transport_fault, mapped_errors
 from tests.client.scripted import error_status
 
 

@@ -13,8 +13,6 @@ from archpress_client._errors import (
     AuthenticationError,
     ConflictError,
     InvalidRequestError,
-    JobError,
-    JobFailedError,
     NotFoundError,
     PermissionDeniedError,
     QuotaExceededError,
@@ -22,6 +20,7 @@ from archpress_client._errors import (
     UnavailableError,
     UnsupportedError,
 )
+from archpress_client._job_errors import JobError, JobFailedError
 from archpress_client.cli._json import to_plain
 
 FAILED, REFUSED, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130

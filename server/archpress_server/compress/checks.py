@@ -9,7 +9,8 @@ from archpress_server.compress.types import Budget, FieldViolation, Reason, Requ
 from archpress_trainer.embedding.manifest import Manifest
 from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.costs import Costs, count
-from archpress_trainer.space.graph import Architecture, Layer
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.layers import conv, global_average_pool, linear, max_pool
 from archpress_trainer.space.shapes import window_output
 from archpress_trainer.space.widths import SizeBudget

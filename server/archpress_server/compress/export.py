@@ -19,7 +19,7 @@ from torch import nn
 from archpress_trainer.data.dataset import Normalisation
 from archpress_trainer.space.build import Network
 from archpress_trainer.space.costs import folds_into_input
-from archpress_trainer.space.graph import INPUT, Layer
+from archpress_trainer.space.layer import INPUT, Layer
 from archpress_trainer.space.vocab import LayerKind
 
 OPSET = 18

@@ -23,7 +23,8 @@ from archpress_trainer.data.dataset import LabelledImages, Normalisation, Traini
 from archpress_trainer.space.batch_norms import with_batch_norms
 from archpress_trainer.space.build import Network
 from archpress_trainer.space.costs import count
-from archpress_trainer.space.graph import INPUT, Architecture
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import INPUT
 from archpress_trainer.space.vocab import LayerKind
 from archpress_trainer.training.batch_norms import batch_normed
 from archpress_trainer.training.device import Compute

@@ -14,7 +14,8 @@ from archpress_server.compress.latency_table import (
 )
 from archpress_server.compress.types import FieldViolation, Reason, Request
 from archpress_trainer.space.architecture_space import ArchitectureSpace
-from archpress_trainer.space.graph import Architecture, Layer
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.layers import average_pool, conv, global_average_pool, linear, max_pool
 from archpress_trainer.space.shapes import window_output
 from archpress_trainer.space.vocab import WINDOWED, LayerKind, Limits

@@ -20,7 +20,7 @@ from archpress_server.onnx_import.weighted import (
     matmul,
 )
 from archpress_server.onnx_import.windows import window
-from archpress_trainer.space.graph import INPUT, Layer
+from archpress_trainer.space.layer import INPUT, Layer
 from archpress_trainer.space.shapes import Shape, ShapeError, output_shape
 from archpress_trainer.space.vocab import LayerKind, Limits
 

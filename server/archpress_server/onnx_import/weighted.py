@@ -8,7 +8,7 @@ import numpy as np
 
 from archpress_server.onnx_import.graph import Array, Graph, Node
 from archpress_server.onnx_import.windows import window
-from archpress_trainer.space.graph import Layer
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.shapes import Shape, elements
 from archpress_trainer.space.vocab import LayerKind
 

@@ -10,7 +10,8 @@ from archpress_server.compress.types import Certificate, Latency
 from archpress_server.jobs.model import JobRecord
 from archpress_trainer.report.scales import percent
 from archpress_trainer.space.costs import Costs
-from archpress_trainer.space.graph import INPUT, Architecture
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import INPUT
 
 
 @dataclass(frozen=True)

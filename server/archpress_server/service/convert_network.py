@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from archpress_proto.v1 import architecture_pb2 as arch_pb
 from archpress_trainer.space.costs import Costs
-from archpress_trainer.space.graph import Architecture, Layer
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.vocab import WEIGHTED, LayerKind
 
 LAYER_KINDS = frozenset(int(kind) for kind in LayerKind)

@@ -17,7 +17,8 @@ from archpress_trainer.data.dataset import Normalisation
 from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.build import Network, build
 from archpress_trainer.space.costs import count
-from archpress_trainer.space.graph import Architecture, Layer
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.layers import (
     add,
     average_pool,

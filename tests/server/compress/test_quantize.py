@@ -21,7 +21,8 @@ from archpress_server.compress.quantize import (
 from archpress_server.compress.types import Certificate, QuantizedModel
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.space.build import Network, build
-from archpress_trainer.space.graph import Architecture, Layer
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.layers import (
     batch_norm,
     conv,

@@ -15,7 +15,8 @@ from archpress_trainer.embedding.codec import (
     OutsideSpaceError,
 )
 from archpress_trainer.space.costs import count
-from archpress_trainer.space.graph import Architecture, Layer
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.layers import add, conv, global_average_pool, linear, relu
 from archpress_trainer.space.vocab import LayerKind
 from tests.trainer.nets import (

@@ -15,7 +15,8 @@ from archpress_trainer.space.architecture_space import (
     paper_space,
     residual_space,
 )
-from archpress_trainer.space.graph import Architecture, Layer
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.layers import (
     add,
     conv,

@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional
 
 from archpress_trainer.space.build import build
-from archpress_trainer.space.graph import Architecture, Layer
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.layers import (
     add,
     average_pool,

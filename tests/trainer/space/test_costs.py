@@ -13,7 +13,8 @@ from torch import nn
 
 from archpress_trainer.space.build import build, count_params
 from archpress_trainer.space.costs import count
-from archpress_trainer.space.graph import INPUT, Architecture
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import INPUT
 from archpress_trainer.space.layers import (
     add,
     average_pool,

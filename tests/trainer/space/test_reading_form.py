@@ -10,7 +10,8 @@ import torch
 from archpress_trainer.space.architecture_space import residual_space
 from archpress_trainer.space.build import build
 from archpress_trainer.space.costs import count
-from archpress_trainer.space.graph import Architecture, Layer
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.layers import (
     add,
     batch_norm,

@@ -9,7 +9,7 @@ import pytest
 
 from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.costs import count
-from archpress_trainer.space.graph import Layer
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.layers import conv, global_average_pool, linear, relu
 from archpress_trainer.space.sampling import (
     Rejections,

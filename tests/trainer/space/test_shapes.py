@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from archpress_trainer.space.build import build
-from archpress_trainer.space.graph import INPUT, Architecture
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import INPUT
 from archpress_trainer.space.named import named
 from archpress_trainer.space.sampling import Sampler
 from archpress_trainer.space.shapes import elements, window_output

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from archpress_trainer.space.architecture_space import DEPTHWISE, ArchitectureSpace
 from archpress_trainer.space.channel_flow import ChannelFlow
 from archpress_trainer.space.costs import layer_macs, layer_params
-from archpress_trainer.space.graph import Architecture, Layer
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.vocab import JOINS, WEIGHTED, WINDOWED, LayerKind
 
 FIELDS = ("kind", "kernel", "channels", "stride", "padding")

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from archpress_trainer.embedding.codec import Codec
 from archpress_trainer.embedding.decode_state import DecodeState, Sides
 from archpress_trainer.space.architecture_space import DEPTHWISE
-from archpress_trainer.space.graph import Architecture, Layer
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.shapes import window_output
 from archpress_trainer.space.vocab import JOINS, POOLS, LayerKind
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archpress_trainer.embedding.codec import Codec
-from archpress_trainer.space.graph import Layer
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.shapes import window_output
 from archpress_trainer.space.vocab import ACTIVATIONS, JOINS, WINDOWED, LayerKind
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from archpress_trainer.space.costs import Costs, count
 from archpress_trainer.space.errors import Violation
-from archpress_trainer.space.graph import Architecture, Layer
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.vocab import JOINS, WINDOWED, LayerKind
 
 CHANNEL_RUNGS = (

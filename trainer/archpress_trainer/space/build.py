@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from archpress_trainer.space.graph import INPUT, Architecture, Layer
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import INPUT, Layer
 from archpress_trainer.space.shapes import Shape, elements
 from archpress_trainer.space.vocab import LayerKind
 

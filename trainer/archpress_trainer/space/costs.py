@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from archpress_trainer.space.graph import INPUT, Architecture, Layer
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import INPUT, Layer
 from archpress_trainer.space.shapes import Shape, elements
 from archpress_trainer.space.vocab import WEIGHTED, LayerKind
 

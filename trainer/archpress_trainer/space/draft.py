@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from archpress_trainer.space.architecture_space import DEPTHWISE
-from archpress_trainer.space.graph import Architecture, Layer
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.shapes import Shape
 from archpress_trainer.space.vocab import WEIGHTED, LayerKind
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archpress_trainer.space.graph import Layer
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.vocab import LayerKind
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from archpress_trainer.space.graph import Architecture, Layer
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.layers import (
     add,
     batch_norm,

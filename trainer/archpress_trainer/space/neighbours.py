@@ -9,7 +9,8 @@ from random import Random
 from archpress_trainer.space.architecture_space import DEPTHWISE, ArchitectureSpace
 from archpress_trainer.space.draft import Draft
 from archpress_trainer.space.errors import ArchitectureError
-from archpress_trainer.space.graph import Architecture, Layer
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.skips import change_skip
 from archpress_trainer.space.vocab import ACTIVATIONS, POOLS, LayerKind
 from archpress_trainer.space.width_groups import WidthGroups

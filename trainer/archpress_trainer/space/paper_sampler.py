@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from archpress_trainer.space.architecture_space import ArchitectureSpace
-from archpress_trainer.space.graph import Layer
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.vocab import PAPER_KINDS, WEIGHTED, WINDOWED, LayerKind
 
 

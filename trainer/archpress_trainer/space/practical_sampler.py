@@ -11,7 +11,7 @@ from math import exp, log
 from random import Random
 
 from archpress_trainer.space.architecture_space import ArchitectureSpace
-from archpress_trainer.space.graph import Layer
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.vocab import LayerKind
 
 

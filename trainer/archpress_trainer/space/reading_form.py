@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from archpress_trainer.space.graph import INPUT, Architecture, Layer
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import INPUT, Layer
 from archpress_trainer.space.vocab import JOINS, LayerKind
 
 

@@ -14,7 +14,7 @@ from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.blocks import Block, Builder, Family, append_block
 from archpress_trainer.space.channel_flow import ChannelFlow
 from archpress_trainer.space.costs import layer_params
-from archpress_trainer.space.graph import Layer
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.practical_sampler import Window
 from archpress_trainer.space.vocab import WEIGHTED, LayerKind
 

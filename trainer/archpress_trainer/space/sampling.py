@@ -11,7 +11,8 @@ from typing import Protocol
 from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.costs import Costs, count
 from archpress_trainer.space.errors import ArchitectureError
-from archpress_trainer.space.graph import Architecture, Layer
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.vocab import LayerKind
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from archpress_trainer.space.graph import Architecture, Layer
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.vocab import WEIGHTED, LayerKind
 
 FIELDS = ("kind", "kernel", "out_channels", "stride", "padding")

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.vocab import JOINS, POOLS, LayerKind
-
-if TYPE_CHECKING:
-    from archpress_trainer.space.graph import Layer
 
 Shape = tuple[int, ...]
 """`(channels, height, width)` of a feature map, or `(channels,)` of a vector."""

@@ -6,7 +6,7 @@ from random import Random
 
 from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.draft import Draft
-from archpress_trainer.space.graph import Layer
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.vocab import JOINS, WEIGHTED, LayerKind
 
 _CONCAT_SHARE = 0.25

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from archpress_trainer.space.errors import Violation
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.vocab import (
     CLASSIFIERS,
     JOINS,
@@ -15,9 +15,6 @@ from archpress_trainer.space.vocab import (
     LayerKind,
     Limits,
 )
-
-if TYPE_CHECKING:
-    from archpress_trainer.space.graph import Layer
 
 
 def header_violations(
