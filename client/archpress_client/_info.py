@@ -25,6 +25,10 @@ class Limits:
     max_artifact_bytes: int
     max_candidates: int
     max_run_time_seconds: float | None
+    max_input_params: int
+    """Of the network to compress, as the two that follow; 0 for servers that do not say."""
+    max_input_macs: int
+    max_input_activation_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +40,7 @@ class DatasetInfo:
     """Channels, height, width."""
     classes: int
     train_images: int
+    """0, as the other numbers, until the server has looked at the data."""
     validation_images: int
     test_images: int
     fingerprint: str

@@ -8,8 +8,8 @@ Conventions that hold in every file of the package:
   - Spans of time are google.protobuf.Duration, points of time google.protobuf.Timestamp (UTC).
   - `optional` marks a field whose zero is a real value: unset and 0 mean different things.
   - A reader ignores fields and enum values that it does not know.
-  - Errors carry a google.rpc.ErrorInfo with domain "archpress"; the reasons are in ErrorReason
-    (jobs.proto). A bad field also carries a google.rpc.BadRequest with the field's path, such as
+  - Errors carry a google.rpc.ErrorInfo with domain "archpress", but for quotas; the reasons are in
+    ErrorReason (jobs.proto). A bad field also carries a google.rpc.BadRequest with the field's path, such as
     "spec.architecture.layers[4].kernel".
 """
 

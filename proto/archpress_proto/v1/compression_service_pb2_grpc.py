@@ -122,6 +122,10 @@ class CompressionServiceServicer(object):
     def CreateJob(self, request, context):
         """Stores a job and returns it, QUEUED.
 
+        It is SUCCEEDED at once where an equal job of the caller's left its result (Job.cached_result);
+        who wants another training changes JobSpec.seed. A request_id that came before with the same
+        request returns that job as it now is.
+
         Errors: INVALID_ARCHITECTURE, UNKNOWN_DATASET, UNKNOWN_NETWORK, INVALID_BUDGET,
         BUDGET_INFEASIBLE, SHAPE_MISMATCH, LIMIT_EXCEEDED, INVALID_FIELD, NO_EMBEDDING,
         ARTIFACT_NOT_FOUND, REQUEST_ID_REUSED.

@@ -55,6 +55,10 @@ class CompressionServiceStub:
     CreateJob: _grpc.UnaryUnaryMultiCallable[_compression_service_pb2.CreateJobRequest, _jobs_pb2.Job]
     """Stores a job and returns it, QUEUED.
 
+    It is SUCCEEDED at once where an equal job of the caller's left its result (Job.cached_result);
+    who wants another training changes JobSpec.seed. A request_id that came before with the same
+    request returns that job as it now is.
+
     Errors: INVALID_ARCHITECTURE, UNKNOWN_DATASET, UNKNOWN_NETWORK, INVALID_BUDGET,
     BUDGET_INFEASIBLE, SHAPE_MISMATCH, LIMIT_EXCEEDED, INVALID_FIELD, NO_EMBEDDING,
     ARTIFACT_NOT_FOUND, REQUEST_ID_REUSED.
@@ -114,6 +118,10 @@ class CompressionServiceAsyncStub(CompressionServiceStub):
     """
     CreateJob: _aio.UnaryUnaryMultiCallable[_compression_service_pb2.CreateJobRequest, _jobs_pb2.Job]  # type: ignore[assignment]
     """Stores a job and returns it, QUEUED.
+
+    It is SUCCEEDED at once where an equal job of the caller's left its result (Job.cached_result);
+    who wants another training changes JobSpec.seed. A request_id that came before with the same
+    request returns that job as it now is.
 
     Errors: INVALID_ARCHITECTURE, UNKNOWN_DATASET, UNKNOWN_NETWORK, INVALID_BUDGET,
     BUDGET_INFEASIBLE, SHAPE_MISMATCH, LIMIT_EXCEEDED, INVALID_FIELD, NO_EMBEDDING,
@@ -183,6 +191,10 @@ class CompressionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.Job, _abc.Awaitable[_jobs_pb2.Job]]:
         """Stores a job and returns it, QUEUED.
+
+        It is SUCCEEDED at once where an equal job of the caller's left its result (Job.cached_result);
+        who wants another training changes JobSpec.seed. A request_id that came before with the same
+        request returns that job as it now is.
 
         Errors: INVALID_ARCHITECTURE, UNKNOWN_DATASET, UNKNOWN_NETWORK, INVALID_BUDGET,
         BUDGET_INFEASIBLE, SHAPE_MISMATCH, LIMIT_EXCEEDED, INVALID_FIELD, NO_EMBEDDING,

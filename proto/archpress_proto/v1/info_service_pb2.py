@@ -27,7 +27,7 @@ from archpress_proto.v1 import jobs_pb2 as archpress__proto_dot_v1_dot_jobs__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%archpress_proto/v1/info_service.proto\x12\x0c\x61rchpress.v1\x1a%archpress_proto/v1/architecture.proto\x1a\x1d\x61rchpress_proto/v1/jobs.proto\x1a\x1egoogle/protobuf/duration.proto\"\x16\n\x14GetServerInfoRequest\"\x99\x02\n\nServerInfo\x12\x14\n\x0c\x61pi_versions\x18\x01 \x03(\t\x12\x16\n\x0eserver_version\x18\x02 \x01(\t\x12$\n\x06limits\x18\x03 \x01(\x0b\x32\x14.archpress.v1.Limits\x12+\n\x08\x64\x61tasets\x18\x04 \x03(\x0b\x32\x19.archpress.v1.DatasetInfo\x12/\n\nembeddings\x18\x05 \x03(\x0b\x32\x1b.archpress.v1.EmbeddingInfo\x12+\n\x08networks\x18\x06 \x03(\x0b\x32\x19.archpress.v1.NetworkInfo\x12,\n\x0blayer_kinds\x18\x07 \x03(\x0e\x32\x17.archpress.v1.LayerKind\"\xd2\x02\n\x06Limits\x12\x12\n\nmax_layers\x18\x01 \x01(\x05\x12\x14\n\x0cmax_channels\x18\x02 \x01(\x05\x12\x12\n\nmax_kernel\x18\x03 \x01(\x05\x12\x12\n\nmax_stride\x18\x04 \x01(\x05\x12\x13\n\x0bmax_padding\x18\x05 \x01(\x05\x12\x16\n\x0emax_input_side\x18\x06 \x01(\x05\x12\x1a\n\x12max_input_channels\x18\x07 \x01(\x05\x12\x13\n\x0bmax_classes\x18\x08 \x01(\x05\x12\x18\n\x10max_inline_bytes\x18\t \x01(\x03\x12\x19\n\x11max_message_bytes\x18\n \x01(\x03\x12\x1a\n\x12max_artifact_bytes\x18\x0b \x01(\x03\x12\x16\n\x0emax_candidates\x18\x0c \x01(\x05\x12/\n\x0cmax_run_time\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb6\x01\n\x0b\x44\x61tasetInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x0binput_shape\x18\x02 \x01(\x0b\x32\x18.archpress.v1.InputShape\x12\x0f\n\x07\x63lasses\x18\x03 \x01(\x05\x12\x14\n\x0ctrain_images\x18\x04 \x01(\x03\x12\x19\n\x11validation_images\x18\x05 \x01(\x03\x12\x13\n\x0btest_images\x18\x06 \x01(\x03\x12\x13\n\x0b\x66ingerprint\x18\x07 \x01(\t\"\xbf\x01\n\x10\x45mbeddingQuality\x12\x1c\n\x14\x61\x63\x63uracy_kendall_tau\x18\x01 \x01(\x01\x12\x1c\n\x14\x62\x61seline_kendall_tau\x18\x02 \x01(\x01\x12\x1c\n\x14\x65xact_reconstruction\x18\x03 \x01(\x01\x12\x19\n\x11interval_coverage\x18\x04 \x01(\x01\x12\x1b\n\x13mean_absolute_error\x18\x05 \x01(\x01\x12\x19\n\x11held_out_networks\x18\x06 \x01(\x03\"\xf2\x01\n\rEmbeddingInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12$\n\x06method\x18\x03 \x01(\x0e\x32\x14.archpress.v1.Method\x12\x12\n\nspace_hash\x18\x04 \x01(\t\x12(\n\x08\x66idelity\x18\x05 \x01(\x0b\x32\x16.archpress.v1.Fidelity\x12\x17\n\x0fpopulation_size\x18\x06 \x01(\x03\x12/\n\x07quality\x18\x07 \x01(\x0b\x32\x1e.archpress.v1.EmbeddingQuality\x12\x14\n\x0c\x63overs_joins\x18\x08 \x01(\x08\"?\n\x08\x46idelity\x12\x14\n\x0ctrain_images\x18\x01 \x01(\x03\x12\x0e\n\x06\x65pochs\x18\x02 \x01(\x05\x12\r\n\x05seeds\x18\x03 \x01(\x05\"P\n\x0bNetworkInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\"\n\x05\x63osts\x18\x03 \x01(\x0b\x32\x13.archpress.v1.Costs2\\\n\x0bInfoService\x12M\n\rGetServerInfo\x12\".archpress.v1.GetServerInfoRequest\x1a\x18.archpress.v1.ServerInfob\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%archpress_proto/v1/info_service.proto\x12\x0c\x61rchpress.v1\x1a%archpress_proto/v1/architecture.proto\x1a\x1d\x61rchpress_proto/v1/jobs.proto\x1a\x1egoogle/protobuf/duration.proto\"\x16\n\x14GetServerInfoRequest\"\x99\x02\n\nServerInfo\x12\x14\n\x0c\x61pi_versions\x18\x01 \x03(\t\x12\x16\n\x0eserver_version\x18\x02 \x01(\t\x12$\n\x06limits\x18\x03 \x01(\x0b\x32\x14.archpress.v1.Limits\x12+\n\x08\x64\x61tasets\x18\x04 \x03(\x0b\x32\x19.archpress.v1.DatasetInfo\x12/\n\nembeddings\x18\x05 \x03(\x0b\x32\x1b.archpress.v1.EmbeddingInfo\x12+\n\x08networks\x18\x06 \x03(\x0b\x32\x19.archpress.v1.NetworkInfo\x12,\n\x0blayer_kinds\x18\x07 \x03(\x0e\x32\x17.archpress.v1.LayerKind\"\xa8\x03\n\x06Limits\x12\x12\n\nmax_layers\x18\x01 \x01(\x05\x12\x14\n\x0cmax_channels\x18\x02 \x01(\x05\x12\x12\n\nmax_kernel\x18\x03 \x01(\x05\x12\x12\n\nmax_stride\x18\x04 \x01(\x05\x12\x13\n\x0bmax_padding\x18\x05 \x01(\x05\x12\x16\n\x0emax_input_side\x18\x06 \x01(\x05\x12\x1a\n\x12max_input_channels\x18\x07 \x01(\x05\x12\x13\n\x0bmax_classes\x18\x08 \x01(\x05\x12\x18\n\x10max_inline_bytes\x18\t \x01(\x03\x12\x19\n\x11max_message_bytes\x18\n \x01(\x03\x12\x1a\n\x12max_artifact_bytes\x18\x0b \x01(\x03\x12\x16\n\x0emax_candidates\x18\x0c \x01(\x05\x12/\n\x0cmax_run_time\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10max_input_params\x18\x0e \x01(\x03\x12\x16\n\x0emax_input_macs\x18\x0f \x01(\x03\x12\"\n\x1amax_input_activation_bytes\x18\x10 \x01(\x03\"\xb6\x01\n\x0b\x44\x61tasetInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x0binput_shape\x18\x02 \x01(\x0b\x32\x18.archpress.v1.InputShape\x12\x0f\n\x07\x63lasses\x18\x03 \x01(\x05\x12\x14\n\x0ctrain_images\x18\x04 \x01(\x03\x12\x19\n\x11validation_images\x18\x05 \x01(\x03\x12\x13\n\x0btest_images\x18\x06 \x01(\x03\x12\x13\n\x0b\x66ingerprint\x18\x07 \x01(\t\"\xbf\x01\n\x10\x45mbeddingQuality\x12\x1c\n\x14\x61\x63\x63uracy_kendall_tau\x18\x01 \x01(\x01\x12\x1c\n\x14\x62\x61seline_kendall_tau\x18\x02 \x01(\x01\x12\x1c\n\x14\x65xact_reconstruction\x18\x03 \x01(\x01\x12\x19\n\x11interval_coverage\x18\x04 \x01(\x01\x12\x1b\n\x13mean_absolute_error\x18\x05 \x01(\x01\x12\x19\n\x11held_out_networks\x18\x06 \x01(\x03\"\xf2\x01\n\rEmbeddingInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12$\n\x06method\x18\x03 \x01(\x0e\x32\x14.archpress.v1.Method\x12\x12\n\nspace_hash\x18\x04 \x01(\t\x12(\n\x08\x66idelity\x18\x05 \x01(\x0b\x32\x16.archpress.v1.Fidelity\x12\x17\n\x0fpopulation_size\x18\x06 \x01(\x03\x12/\n\x07quality\x18\x07 \x01(\x0b\x32\x1e.archpress.v1.EmbeddingQuality\x12\x14\n\x0c\x63overs_joins\x18\x08 \x01(\x08\"?\n\x08\x46idelity\x12\x14\n\x0ctrain_images\x18\x01 \x01(\x03\x12\x0e\n\x06\x65pochs\x18\x02 \x01(\x05\x12\r\n\x05seeds\x18\x03 \x01(\x05\"P\n\x0bNetworkInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\"\n\x05\x63osts\x18\x03 \x01(\x0b\x32\x13.archpress.v1.Costs2\\\n\x0bInfoService\x12M\n\rGetServerInfo\x12\".archpress.v1.GetServerInfoRequest\x1a\x18.archpress.v1.ServerInfob\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,17 +39,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVERINFO']._serialized_start=182
   _globals['_SERVERINFO']._serialized_end=463
   _globals['_LIMITS']._serialized_start=466
-  _globals['_LIMITS']._serialized_end=804
-  _globals['_DATASETINFO']._serialized_start=807
-  _globals['_DATASETINFO']._serialized_end=989
-  _globals['_EMBEDDINGQUALITY']._serialized_start=992
-  _globals['_EMBEDDINGQUALITY']._serialized_end=1183
-  _globals['_EMBEDDINGINFO']._serialized_start=1186
-  _globals['_EMBEDDINGINFO']._serialized_end=1428
-  _globals['_FIDELITY']._serialized_start=1430
-  _globals['_FIDELITY']._serialized_end=1493
-  _globals['_NETWORKINFO']._serialized_start=1495
-  _globals['_NETWORKINFO']._serialized_end=1575
-  _globals['_INFOSERVICE']._serialized_start=1577
-  _globals['_INFOSERVICE']._serialized_end=1669
+  _globals['_LIMITS']._serialized_end=890
+  _globals['_DATASETINFO']._serialized_start=893
+  _globals['_DATASETINFO']._serialized_end=1075
+  _globals['_EMBEDDINGQUALITY']._serialized_start=1078
+  _globals['_EMBEDDINGQUALITY']._serialized_end=1269
+  _globals['_EMBEDDINGINFO']._serialized_start=1272
+  _globals['_EMBEDDINGINFO']._serialized_end=1514
+  _globals['_FIDELITY']._serialized_start=1516
+  _globals['_FIDELITY']._serialized_end=1579
+  _globals['_NETWORKINFO']._serialized_start=1581
+  _globals['_NETWORKINFO']._serialized_end=1661
+  _globals['_INFOSERVICE']._serialized_start=1663
+  _globals['_INFOSERVICE']._serialized_end=1755
 # @@protoc_insertion_point(module_scope)

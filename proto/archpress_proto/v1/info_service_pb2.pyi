@@ -115,6 +115,9 @@ class Limits(_message.Message):
     MAX_ARTIFACT_BYTES_FIELD_NUMBER: _builtins.int
     MAX_CANDIDATES_FIELD_NUMBER: _builtins.int
     MAX_RUN_TIME_FIELD_NUMBER: _builtins.int
+    MAX_INPUT_PARAMS_FIELD_NUMBER: _builtins.int
+    MAX_INPUT_MACS_FIELD_NUMBER: _builtins.int
+    MAX_INPUT_ACTIVATION_BYTES_FIELD_NUMBER: _builtins.int
     max_layers: _builtins.int
     """Layers of an architecture; at most 512."""
     max_channels: _builtins.int
@@ -139,6 +142,12 @@ class Limits(_message.Message):
     """Size of an uploaded file."""
     max_candidates: _builtins.int
     """PlanRequest.max_candidates; at most 64."""
+    max_input_params: _builtins.int
+    """Parameters of the network to compress, whose latency is measured beside the result's."""
+    max_input_macs: _builtins.int
+    """Its multiply-accumulates for one image."""
+    max_input_activation_bytes: _builtins.int
+    """Its Costs.peak_activation_bytes."""
     @_builtins.property
     def max_run_time(self) -> _duration_pb2.Duration:
         """JobSpec.max_run_time."""
@@ -159,10 +168,13 @@ class Limits(_message.Message):
         max_artifact_bytes: _builtins.int = ...,
         max_candidates: _builtins.int = ...,
         max_run_time: _duration_pb2.Duration | None = ...,
+        max_input_params: _builtins.int = ...,
+        max_input_macs: _builtins.int = ...,
+        max_input_activation_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["max_run_time", b"max_run_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_artifact_bytes", b"max_artifact_bytes", "max_candidates", b"max_candidates", "max_channels", b"max_channels", "max_classes", b"max_classes", "max_inline_bytes", b"max_inline_bytes", "max_input_channels", b"max_input_channels", "max_input_side", b"max_input_side", "max_kernel", b"max_kernel", "max_layers", b"max_layers", "max_message_bytes", b"max_message_bytes", "max_padding", b"max_padding", "max_run_time", b"max_run_time", "max_stride", b"max_stride"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_artifact_bytes", b"max_artifact_bytes", "max_candidates", b"max_candidates", "max_channels", b"max_channels", "max_classes", b"max_classes", "max_inline_bytes", b"max_inline_bytes", "max_input_activation_bytes", b"max_input_activation_bytes", "max_input_channels", b"max_input_channels", "max_input_macs", b"max_input_macs", "max_input_params", b"max_input_params", "max_input_side", b"max_input_side", "max_kernel", b"max_kernel", "max_layers", b"max_layers", "max_message_bytes", b"max_message_bytes", "max_padding", b"max_padding", "max_run_time", b"max_run_time", "max_stride", b"max_stride"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -186,7 +198,9 @@ class DatasetInfo(_message.Message):
     classes: _builtins.int
     """Number of its classes."""
     train_images: _builtins.int
-    """Images that networks are trained on."""
+    """Images that networks are trained on. These numbers and the fingerprint are unset until the
+    server has looked at the data, a while after its start.
+    """
     validation_images: _builtins.int
     """Images held out of the training split for decisions."""
     test_images: _builtins.int

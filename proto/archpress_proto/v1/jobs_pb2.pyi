@@ -49,6 +49,7 @@ class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
 
       QUEUED -> RUNNING -> SUCCEEDED | FAILED
       QUEUED | RUNNING -> CANCELLING -> CANCELLED
+      QUEUED -> SUCCEEDED at once, where an equal job left its result (Job.cached_result)
 
     A RUNNING job whose worker is lost goes back to QUEUED with its next attempt. SUCCEEDED, FAILED
     and CANCELLED are final: a job in one of them never changes again.
@@ -83,7 +84,9 @@ class _EffortEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Effort.ValueTy
     EFFORT_STANDARD: _Effort.ValueType  # 2
     """More candidates and a full recipe; meant for one GPU."""
     EFFORT_FULL: _Effort.ValueType  # 3
-    """The paper's training length of 50 and 150 epochs."""
+    """More candidates still, compared on all images, and the longest recipe: 80 epochs of images
+    below 32 pixels, 150 of others.
+    """
 
 class Effort(_Effort, metaclass=_EffortEnumTypeWrapper):
     """How much work a job may put into training."""
@@ -95,7 +98,9 @@ EFFORT_DRAFT: Effort.ValueType  # 1
 EFFORT_STANDARD: Effort.ValueType  # 2
 """More candidates and a full recipe; meant for one GPU."""
 EFFORT_FULL: Effort.ValueType  # 3
-"""The paper's training length of 50 and 150 epochs."""
+"""More candidates still, compared on all images, and the longest recipe: 80 epochs of images
+below 32 pixels, 150 of others.
+"""
 Global___Effort: _TypeAlias = Effort  # noqa: Y015
 
 class _Method:
@@ -238,7 +243,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 14
     """UNAVAILABLE with RetryInfo: the server is shutting down; nothing was stored."""
     ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 15
-    """UNAVAILABLE with RetryInfo: the job store cannot be reached."""
+    """UNAVAILABLE with RetryInfo: the job store cannot be reached [error_id]."""
     ERROR_REASON_BUDGET_UNREACHABLE: _ErrorReason.ValueType  # 16
     """Job, FAILED_PRECONDITION: no trained candidate reached the accuracy or latency asked for;
     Job.result is the best one, with Result.nearest_budget [what the result reaches under each
@@ -287,9 +292,8 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     ErrorInfo.domain is "archpress" and ErrorInfo.reason is the value's name without the prefix
     ERROR_REASON_, for example "BUDGET_INFEASIBLE". Each value names the gRPC code that goes with it,
     and in brackets the keys of ErrorInfo.metadata. "Job" means that the reason stands in Job.error.
-    RetryInfo is present only where the same request may work later. Authentication, permission and
-    quota failures use the plain codes UNAUTHENTICATED, PERMISSION_DENIED and RESOURCE_EXHAUSTED (with
-    QuotaFailure).
+    RetryInfo is present only where the same request may work later. Full queues, too many plans at a
+    time and no room for uploads have no ErrorInfo: they are RESOURCE_EXHAUSTED with a QuotaFailure.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -330,7 +334,7 @@ ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 13
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 14
 """UNAVAILABLE with RetryInfo: the server is shutting down; nothing was stored."""
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 15
-"""UNAVAILABLE with RetryInfo: the job store cannot be reached."""
+"""UNAVAILABLE with RetryInfo: the job store cannot be reached [error_id]."""
 ERROR_REASON_BUDGET_UNREACHABLE: ErrorReason.ValueType  # 16
 """Job, FAILED_PRECONDITION: no trained candidate reached the accuracy or latency asked for;
 Job.result is the best one, with Result.nearest_budget [what the result reaches under each
@@ -424,7 +428,7 @@ class JobSpec(_message.Message):
     """An uploaded ONNX model, `artifacts/{id}`, which is kept until the job is final. Its weights are
     the teacher of the retraining and the start of one more candidate (Candidate.inherits), unless
     they classify fewer validation images than a candidate is predicted to after a short training,
-    which the job's log then says. Errors:
+    or hardly more than guessing would, which the job's log then says. Errors:
     ARTIFACT_NOT_FOUND, SHAPE_MISMATCH, and INVALID_FIELD for the result of a job.
     """
     dataset: _builtins.str
@@ -1429,7 +1433,8 @@ Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 
 @_typing.final
 class Gap(_message.Message):
-    """Says that the stream leaves out events: they were compacted, or this watcher was too slow.
+    """Says that the stream leaves out events: they were compacted, or this watcher was too slow. Servers
+    may send it; archpress-server keeps whole logs and does not.
 
     Left out are `progress` and `log` events up to `to_seq`. State changes and candidates of the range
     are still sent, in order, then a `snapshot` with seq = to_seq.
@@ -1474,9 +1479,9 @@ class JobEvent(_message.Message):
       5. After heartbeat_interval without an event the server sends a `heartbeat`. No event and no
          heartbeat for three intervals means a dead connection: drop it and resume.
       6. Closing a stream does not cancel the job, unless its policy is CANCEL_IF_ABANDONED.
-      7. The server ends long streams with UNAVAILABLE to balance its load: resume.
-      8. NOT_FOUND (JOB_NOT_FOUND) from WatchJob right after a successful create: create again with the
-         same request_id, once, then give up.
+      7. The server may end a stream with UNAVAILABLE, as it does when it stops: resume.
+      8. JOB_NOT_FOUND, or NOT_OWNER where callers have tokens, from WatchJob right after a successful
+         create: create again with the same request_id, once, then give up.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -10,6 +10,11 @@ from archpress_proto.v1 import jobs_pb2
 from archpress_proto.v1.info_service_pb2_grpc import InfoServiceServicer
 from archpress_server import __version__
 from archpress_server.catalog import Catalog
+from archpress_server.compress.checks import (
+    MAX_INPUT_ACTIVATION_BYTES,
+    MAX_INPUT_MACS,
+    MAX_INPUT_PARAMS,
+)
 from archpress_server.config import ServerConfig
 from archpress_server.planner import DatasetFacts
 from archpress_server.service.convert_network import costs_to_proto, input_shape_to_proto
@@ -73,6 +78,9 @@ def _limits(config: ServerConfig) -> pb.Limits:
         max_artifact_bytes=config.max_artifact_bytes,
         max_candidates=MAX_CANDIDATES,
         max_run_time=duration(config.max_run_time_seconds),
+        max_input_params=MAX_INPUT_PARAMS,
+        max_input_macs=MAX_INPUT_MACS,
+        max_input_activation_bytes=MAX_INPUT_ACTIVATION_BYTES,
     )
 
 
