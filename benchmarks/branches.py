@@ -164,7 +164,7 @@ def main() -> None:
     keep_freed_memory()
     compute = best_compute()
     dataset = DataSources(download=False).load(options.dataset)
-    data = dataset.split().first(options.images).to(compute.device)
+    data = dataset.split().subset(options.images).to(compute.device)
     effort = effort_plan(Effort.STANDARD, Method.DEFAULT, options.dataset, dataset.input_shape)
     bench = Bench(data, replace(effort.final_recipe, epochs=options.epochs), compute)
     planned = networks(options.dataset, options.sizes or SIZES[options.dataset])

@@ -51,7 +51,7 @@ def main() -> None:
     keep_freed_memory()
     compute = best_compute()
     dataset = DataSources().load("fashion-mnist")
-    data = dataset.split().first(options.images).to(compute.device)
+    data = dataset.split().subset(options.images).to(compute.device)
     recipe = _recipe(Effort.STANDARD, dataset.input_shape, options.input_epochs)
     architecture = named("conv-7", dataset.input_shape, dataset.classes)
     cache = options.output.with_suffix(".input.safetensors")

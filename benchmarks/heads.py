@@ -76,7 +76,7 @@ def measure(place: str, seeds: int) -> dict[str, Any]:
     params = np.array([count(net).params for net in nets], dtype=np.float64)
     features = feature_matrix(nets, embedding.manifest.space)
     points = embedding.encode(nets).numpy()
-    data = DataSources().load(embedding.manifest.dataset).split().first(_BATCH)
+    data = DataSources().load(embedding.manifest.dataset).split().subset(_BATCH)
     started = time.perf_counter()
     scores = np.stack([zero_cost_scores(net, data, index) for index, net in enumerate(nets)])
     score_seconds = (time.perf_counter() - started) / len(nets)

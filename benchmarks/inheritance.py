@@ -193,7 +193,7 @@ def _prepare(options: argparse.Namespace) -> Bench:
     compute = best_compute()
     dataset = DataSources(download=False).load(options.dataset)
     whole = dataset.split()
-    data = whole.first(options.images).to(compute.device)
+    data = whole.subset(options.images).to(compute.device)
     architecture = named(options.network, dataset.input_shape, dataset.classes)
     plan = effort_plan(Effort.STANDARD, Method.DEFAULT, options.dataset, dataset.input_shape)
     recipe = replace(plan.final_recipe, name="final", epochs=options.epochs)

@@ -117,8 +117,8 @@ def global_pruning(comparison: Comparison, max_params: int, seed: int) -> Outcom
 def layer_removal(comparison: Comparison, max_params: int, seed: int) -> Outcome:
     """Search by N2N's policies, then train the best student with the input network's logits."""
     source = comparison.source
-    data = comparison.data.first(comparison.student_images)
-    data = replace(data, validation=data.validation.first(comparison.student_validation))
+    data = comparison.data.subset(comparison.student_images)
+    data = replace(data, validation=data.validation.subset(comparison.student_validation))
     generator = torch.Generator().manual_seed(seed)
     recipe = replace(comparison.round_recipe, epochs=1)
 
@@ -167,7 +167,7 @@ def ours(comparison: Comparison, max_params: int, seed: int) -> Outcome:
     request = _request(comparison, max_params, seed)
     found = plan(request, comparison.embedding, comparison.candidates)
     effort = _effort(comparison, found.candidates)
-    images = len(comparison.data.first(effort.round_images).train)
+    images = len(comparison.data.subset(effort.round_images).train)
     rounds = _Trainings(images, effort.round_recipe.epochs)
     conditions = Conditions(comparison.data, effort, seed, comparison.compute, rounds)
     trained = retrain(found.candidates, conditions, comparison.legacy)

@@ -106,7 +106,7 @@ def _prepare(options: argparse.Namespace) -> tuple[Comparison, LabelledImages]:
     compute = best_compute()
     dataset = DataSources(download=False).load(options.dataset)
     test = dataset.test()
-    data = dataset.split().first(options.images).to(compute.device)
+    data = dataset.split().subset(options.images).to(compute.device)
     architecture = named(options.network, dataset.input_shape, dataset.classes)
     plan = effort_plan(Effort.STANDARD, Method.DEFAULT, options.dataset, dataset.input_shape)
     images = len(data.train)

@@ -72,7 +72,7 @@ def measure(nets: int, images: int, rounds: int) -> dict[str, Any]:
     spec = replace(stored, fidelity=Fidelity(images, 1, 1), recipe=replace(stored.recipe, epochs=1))
     sources = DataSources()
     tasks = spread_over_costs(spec, nets)
-    data = sources.load(spec.dataset).split().first(images)
+    data = sources.load(spec.dataset).split().subset(images)
     ours, plain = [], []
     for _ in range(rounds):
         ours.append(time_ours(spec, sources, tasks))

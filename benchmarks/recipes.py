@@ -111,7 +111,7 @@ class Bench:
         self._compute = best_compute()
         files = {settings.dataset: settings.data} if settings.data else {}
         dataset = DataSources(files=files).load(settings.dataset)
-        self._data = dataset.split().first(settings.images).to(self._compute.device)
+        self._data = dataset.split().subset(settings.images).to(self._compute.device)
         effort = effort_plan(Effort.STANDARD, Method.DEFAULT, settings.dataset, dataset.input_shape)
         self.recipe = replace(effort.final_recipe, epochs=settings.epochs)
         self._input = named(NETWORKS[settings.dataset], dataset.input_shape, dataset.classes)

@@ -76,7 +76,7 @@ def paper_method(problem: Problem) -> None:
 
     The paper trains one network; for the same number of trainings there are more starts.
     """
-    settings = replace(PAPER_SETTINGS, starts=64)
+    settings = replace(PAPER_SETTINGS, starts=64, smallest=True)
     found = plan(problem.request(), problem.paper, problem.candidates, settings=settings)
     problem.try_all(candidate.architecture for candidate in found.candidates)
 

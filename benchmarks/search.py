@@ -113,8 +113,8 @@ class Bench:
         self._network = named(_NETWORKS[settings.dataset], dataset.input_shape, dataset.classes)
         data = dataset.split().to(self._compute.device)
         fidelity = self._embedding.manifest.fidelity
-        self._short = data.first(fidelity.train_images)
-        self._long = data.first(settings.images)
+        self._short = data.subset(fidelity.train_images)
+        self._long = data.subset(settings.images)
         self._test = dataset.test().to(self._compute.device)
         crop = 4 if dataset.input_shape[1] >= 32 else 0
         self._label = population_recipe(fidelity.epochs, crop_padding=crop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import ROUND_UP, Context, Decimal
 
 from archpress_server.compress.latency_checks import latency_violations
 from archpress_server.compress.types import Budget, FieldViolation, Reason, Request, RequestError
@@ -165,15 +166,23 @@ def _infeasible(
         if limit is None or limit >= smallest:
             continue
         field = name if ratio is None else f"{name}_ratio"
-        nearest[field] = str(smallest) if ratio is None else f"{smallest / whole:.6g}"
-        found.append(
-            FieldViolation(
-                f"budget.{field}",
-                f"allows {limit}, the smallest network of the space needs {smallest}",
-                Reason.BUDGET_INFEASIBLE,
-            )
-        )
+        text = f"allows {limit}, the smallest network of the space needs {smallest}"
+        if ratio is None or smallest > whole:
+            # No ratio up to 1 would do, a plain limit does.
+            nearest[name] = str(smallest)
+        else:
+            nearest[field] = _least_ratio(smallest, whole)
+        found.append(FieldViolation(f"budget.{field}", text, Reason.BUDGET_INFEASIBLE))
     return found, nearest
+
+
+def _least_ratio(smallest: int, whole: int) -> str:
+    """Return the least ratio of six digits whose share of the whole is the smallest or more."""
+    context = Context(prec=6, rounding=ROUND_UP)
+    ratio = context.divide(Decimal(smallest), Decimal(whole))
+    while int(whole * float(ratio)) < smallest:
+        ratio = context.next_plus(ratio)
+    return f"{ratio:f}"
 
 
 def _invalid(name: str, description: str) -> FieldViolation:

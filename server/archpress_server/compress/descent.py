@@ -34,7 +34,7 @@ class Descent:
     """Where descent ended.
 
     `points` `(kept starts, dimensions)`; `objective` the mean objective before each step; `lost`
-    the number of starts that became not-a-number and were given up.
+    the number of starts whose objective or gradient became not-a-number and that were given up.
     """
 
     points: torch.Tensor
@@ -72,6 +72,7 @@ def descend(
     points = starts.clone().requires_grad_(True)
     optimizer = torch.optim.Adam([points], lr=settings.learning_rate)
     curve: list[float] = []
+    lost = torch.zeros(len(starts), dtype=torch.bool)
     for step in range(settings.steps):
         predicted = embedding.at(points)
         values = _objective(predicted, budget, settings, cost_pull)
@@ -80,6 +81,7 @@ def descend(
         # Starts are independent: a broken one must not stop the others.
         values[finite].sum().backward()
         if points.grad is not None:
+            lost |= ~points.grad.isfinite().all(dim=1)
             points.grad.nan_to_num_(0.0, 0.0, 0.0)
         optimizer.step()
         mean = values[finite].mean().item() if bool(finite.any()) else math.nan
@@ -87,7 +89,7 @@ def descend(
         if on_step is not None:
             on_step(step + 1, mean, _waypoint(predicted))
     with torch.no_grad():
-        kept = _objective(embedding.at(points), budget, settings, cost_pull).isfinite()
+        kept = _objective(embedding.at(points), budget, settings, cost_pull).isfinite() & ~lost
         result = points.detach()[kept]
     seconds = time.perf_counter() - started
     return Descent(result, tuple(curve), int((~kept).sum()), seconds)

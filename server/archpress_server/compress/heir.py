@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from archpress_server.compress.latency import untrained_seconds
 from archpress_server.compress.latency_budget import LatencyLimit
 from archpress_server.compress.types import Candidate, Method, Request
 from archpress_trainer.embedding.codec import OutsideSpaceError
@@ -14,6 +17,9 @@ from archpress_trainer.space.reading_form import reading_form
 from archpress_trainer.space.width_groups import WidthGroups
 from archpress_trainer.space.widths import SizeBudget, fit_widths
 from archpress_trainer.training.inheritance import can_narrow
+
+_MEASURED = 4
+"""Most widths that are measured before it is given up."""
 
 _MULTIPLE = 4
 """Widths of heirs are multiples of this: by eights the narrowest layers get too much."""
@@ -29,7 +35,8 @@ def find_heir(
     """Return the input network narrowed to the limits, as the last candidate.
 
     It is `with_batch_norms`, without which our recipe's rates may end at chance. None where
-    the input keeps to the limits as it is, no widths do, or the method is the paper's.
+    the input keeps to the limits as it is, no widths do, a table of latencies does not know its
+    layers, or the method is the paper's.
 
     Args:
         request: checked.
@@ -41,20 +48,49 @@ def find_heir(
     wide = request.architecture
     if request.method is Method.PAPER or not can_narrow(wide):
         return None
+    normed = with_batch_norms(wide)
+    if limit is not None and limit.unlisted(normed):
+        return None
     if budget.holds(count(wide)) and (limit is None or limit.holds(wide)):
         return None
-    narrow = _narrow(with_batch_norms(wide), budget, limit)
+    narrow = _narrow(normed, budget, limit)
     if narrow is None:
         return None
     return Candidate(narrow, count(narrow), _predicted(narrow, embedding), rank, inherits=True)
 
 
+def heir_warnings(request: Request, limit: LatencyLimit | None) -> list[str]:
+    """Say which of the input network's layers a table of latencies does not know."""
+    if request.method is Method.PAPER or limit is None:
+        return []
+    unlisted = limit.unlisted(with_batch_norms(request.architecture))
+    if not unlisted:
+        return []
+    return [
+        "the input network is not narrowed for a candidate: latency_table has no row for "
+        + ", ".join(unlisted)
+    ]
+
+
 def _narrow(
     wide: Architecture, budget: SizeBudget, limit: LatencyLimit | None
 ) -> Architecture | None:
+    """Return the network narrowed to the limits, measured where the limit's model is not exact."""
     smallest = min([_MULTIPLE, *WidthGroups(wide).widths])
-    fit = fit_widths if limit is None else limit.fit_widths
-    return fit(wide, budget, multiple=_MULTIPLE, smallest=smallest, max_scale=1.0)
+    if limit is None:
+        return fit_widths(wide, budget, multiple=_MULTIPLE, smallest=smallest, max_scale=1.0)
+    most, screen = limit.limit_seconds, limit
+    for _ in range(_MEASURED):
+        narrow = screen.fit_widths(
+            wide, budget, multiple=_MULTIPLE, smallest=smallest, max_scale=1.0
+        )
+        if narrow is None or limit.exact:
+            return narrow
+        seconds = untrained_seconds(narrow, most)
+        if seconds <= most:
+            return narrow
+        screen = replace(screen, limit_seconds=screen.limit_seconds * most / seconds)
+    return None
 
 
 def _predicted(network: Architecture, embedding: Embedding) -> Prediction | None:

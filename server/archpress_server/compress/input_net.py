@@ -56,7 +56,7 @@ class TrainedInput:
         It is `with_batch_norms`. The first layers' weights take over how images are scaled. By how
         much they are shifted, which differs at padded borders, the training has to learn.
         """
-        images = data.train.images[:_STATISTICS_IMAGES].cpu()
+        images = data.train.subset(_STATISTICS_IMAGES).images.cpu()
         network = batch_normed(self.network, self.normalisation(images))
         if data.normalisation == self.normalisation:
             return network

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from archpress_server.compress.checkpoints import CheckpointStore
+from archpress_server.compress.latency_table import LatencyModel
 from archpress_server.compress.planning import plan
 from archpress_server.compress.types import (
     Budget,
@@ -61,19 +62,25 @@ def plan_sizes(
     *,
     inheriting: bool,
     on_progress: Callable[[Progress], None],
+    latency_model: LatencyModel | None = None,
 ) -> Ladder:
     """Return candidates for each size that a request asks for, each found by a search of its own.
 
     The first size is that of the request with one model. Ranks count on over the sizes. The input
     network with narrower layers is a size's last candidate, where there is one: `inheriting` its
     weights or from nothing, so that a search whose predictions are bad does not lose to scaling.
+    `latency_model` is as of `plan`.
 
     Raises:
         RequestError: the request is invalid or infeasible.
     """
     number = max(1, request.pareto_models)
     first = plan(
-        request, embedding, max_candidates, on_progress=_PlanProgress(on_progress, 0, number)
+        request,
+        embedding,
+        max_candidates,
+        on_progress=_PlanProgress(on_progress, 0, number),
+        latency_model=latency_model,
     )
     sizes = [(*first.candidates, *_narrowed(first, first.candidates, inheriting))]
     warnings = list(first.warnings)
@@ -87,6 +94,7 @@ def plan_sizes(
                 embedding,
                 max_candidates + len(known),
                 on_progress=_PlanProgress(on_progress, len(sizes), number),
+                latency_model=latency_model,
             )
         except RequestError as error:
             # Below the smallest network of the space.

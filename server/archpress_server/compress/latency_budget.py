@@ -10,7 +10,13 @@ from archpress_server.compress.checks import smallest_networks
 from archpress_server.compress.latency import Timer
 from archpress_server.compress.latency_checks import fastest_networks, infeasible_latency
 from archpress_server.compress.latency_model import calibrate
-from archpress_server.compress.latency_table import LatencyModel, WidthLatency, network_seconds
+from archpress_server.compress.latency_table import (
+    LatencyModel,
+    LatencyTable,
+    WidthLatency,
+    network_seconds,
+    works,
+)
 from archpress_server.compress.types import FieldViolation, Reason, Request, RequestError
 from archpress_trainer.embedding.interface import Exemplar
 from archpress_trainer.space.architecture_space import ArchitectureSpace
@@ -48,6 +54,18 @@ class LatencyLimit:
     def used(self, architecture: Architecture) -> float:
         """Return the share of the limit that a network uses by the model."""
         return self.seconds(architecture) / self.limit_seconds
+
+    def unlisted(self, architecture: Architecture) -> list[str]:
+        """Return the kinds of a network's layers for which a table has no row."""
+        if not isinstance(self.model, LatencyTable):
+            return []
+        return sorted(
+            {
+                f"{work.kind.name} with kernel {work.kernel}" if work.kernel else work.kind.name
+                for work in works(architecture)
+                if self.model.row(work.kind, work.kernel) is None
+            }
+        )
 
     def fit_widths(
         self,
@@ -115,6 +133,12 @@ def infeasible_together(
 
 def _small(space: ArchitectureSpace, limit: LatencyLimit) -> list[Architecture]:
     return [*fastest_networks(space, limit.model), *smallest_networks(space)]
+
+
+def calibrated(request: Request, space: ArchitectureSpace) -> LatencyModel | None:
+    """Return a model of this machine for a request that limits latency without a table."""
+    needed = request.budget.max_latency_seconds is not None and request.latency_table is None
+    return calibrate(space) if needed else None
 
 
 def latency_limit(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from statistics import median
 
 from archpress_server.compress.decode import Scored
-from archpress_server.compress.latency import Timer
+from archpress_server.compress.latency import untrained_seconds
 from archpress_server.compress.latency_budget import LatencyLimit
 from archpress_server.compress.latency_checks import fastest_networks
 from archpress_server.compress.search import Search
@@ -35,7 +35,7 @@ def propose_within(
         if not fresh:
             break
         for scored in fresh:
-            seconds = _measured(scored, most)
+            seconds = untrained_seconds(scored.architecture, most)
             factors.append(seconds / limit.seconds(scored.architecture))
             if seconds <= most:
                 kept.append(scored)
@@ -45,15 +45,10 @@ def propose_within(
         search.warnings.append(
             f"{dropped} of {len(factors)} proposals measured over max_latency and were left out"
         )
-    if not kept:
+    if not kept and search.settings.smallest:
         fastest = fastest_networks(space, limit.model)[:_FALLBACK]
-        kept = [s for s in search.scored(fastest) if _measured(s, most) <= most][:number]
+        kept = [
+            s for s in search.scored(fastest) if untrained_seconds(s.architecture, most) <= most
+        ][:number]
         search.warnings.append("only the smallest networks measured within max_latency")
     return kept
-
-
-def _measured(scored: Scored, most: float) -> float:
-    """Return measured seconds; one over the limit is measured once more, since others disturb."""
-    timer = Timer.untrained(scored.architecture)
-    seconds = timer.median_seconds()
-    return seconds if seconds <= most else min(seconds, timer.median_seconds())

@@ -68,7 +68,7 @@ def compress(
         dataset.split(), effort, request.seed, compute or best_compute(), observer, checkpoints
     )
     steps = Steps(request, dataset, conditions, threads)
-    inheriting = effort.teaches or input_network is not None
+    inheriting = steps.trains_input or input_network is not None
     ladder = steps.planned(embedding, inheriting)
     source = steps.trained_input(input_network)
     before, legacy = None, None

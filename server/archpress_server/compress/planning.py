@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from archpress_server.compress.checks import check_request, size_budget
-from archpress_server.compress.heir import find_heir
+from archpress_server.compress.heir import find_heir, heir_warnings
 from archpress_server.compress.latency_budget import infeasible_together, latency_limit
 from archpress_server.compress.latency_screen import propose_within
 from archpress_server.compress.latency_table import LatencyModel
@@ -26,6 +26,8 @@ def plan(
     latency_model: LatencyModel | None = None,
 ) -> Plan:
     """Return candidates for a request, best first, all valid and within the hard budgets.
+
+    There is at least one, but for the paper's method, whose decode may be neither.
 
     Args:
         request: what to look for.
@@ -47,9 +49,12 @@ def plan(
     search.run()
     found = propose_within(search, max_candidates, limit, manifest.space)
     sizes = size_budget(request.budget, search.costs_before)
-    if not found and limit is not None:
+    if not found and limit is not None and search.settings.smallest:
         raise infeasible_together(limit, sizes, manifest.space)
+    heir = find_heir(request, embedding, sizes, limit, len(found) + 1)
     predicted = [(scored.prediction, scored.costs.macs) for scored in found]
+    if heir is not None and heir.prediction is not None:
+        predicted.append((heir.prediction, heir.costs.macs))
     hardly = floor_warnings(request, predicted, manifest.fidelity)
     return Plan(
         costs_before=search.costs_before,
@@ -59,6 +64,6 @@ def plan(
         ),
         embedding=manifest.name,
         seconds=time.perf_counter() - started,
-        warnings=(*search.warnings, *hardly),
-        heir=find_heir(request, embedding, sizes, limit, len(found) + 1),
+        warnings=(*search.warnings, *heir_warnings(request, limit), *hardly),
+        heir=heir,
     )

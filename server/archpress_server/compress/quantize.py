@@ -35,10 +35,10 @@ _BATCH = 100
 def quantize(model: bytes, train: LabelledImages) -> bytes:
     """Return a float ONNX model with 8-bit activations and weights, of which 7 bits are used.
 
-    The ranges of the activations are those over the first `CALIBRATION_IMAGES` training images
+    The ranges of the activations are those over `CALIBRATION_IMAGES` training images of all classes
     (docs/adr/0012-int8.md). Input, normalisation and output stay float32.
     """
-    images = train.first(CALIBRATION_IMAGES).images.numpy()
+    images = train.subset(CALIBRATION_IMAGES).images.numpy()
     with tempfile.TemporaryDirectory() as folder:
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         quant_pre_process(

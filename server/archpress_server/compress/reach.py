@@ -11,7 +11,7 @@ no more.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -54,6 +54,15 @@ def reach(prediction: Prediction, fidelity: Fidelity, epochs: int) -> Reach:
     return Reach(NormalDist(math.log(error) - _EXPONENT * longer, max(spread, _LEAST_ERROR)))
 
 
+def reaching(request: Request, fidelity: Fidelity) -> Callable[[Prediction, int], Reach]:
+    """Return what the request's effort makes of a prediction for a network of these MACs."""
+    shape = request.architecture.input_shape
+    effort = effort_plan(request.effort, request.method, request.dataset, shape)
+    return lambda prediction, macs: reach(
+        prediction, fidelity, effort.recipe_for(macs, _TRAIN_IMAGES).epochs
+    )
+
+
 def floor_warnings(
     request: Request, found: Sequence[tuple[Prediction, int]], fidelity: Fidelity
 ) -> list[str]:
@@ -71,12 +80,8 @@ def floor_warnings(
     floor = request.budget.min_accuracy
     if floor is None or not found:
         return []
-    architecture = request.architecture
-    effort = effort_plan(request.effort, request.method, request.dataset, architecture.input_shape)
-    reaches = [
-        reach(prediction, fidelity, effort.recipe_for(macs, _TRAIN_IMAGES).epochs)
-        for prediction, macs in found
-    ]
+    reach_of = reaching(request, fidelity)
+    reaches = [reach_of(prediction, macs) for prediction, macs in found]
     best = max(reaches, key=lambda item: (item.probability(floor), -item.log_error.mean))
     probability = best.probability(floor)
     if probability < _HOPELESS:

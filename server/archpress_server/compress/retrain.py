@@ -128,7 +128,7 @@ def _round(session: _Session, remaining: list[Candidate], index: int) -> list[Ca
     Later rounds train longer.
     """
     effort = session.effort
-    data = session.data.first(effort.round_images)
+    data = session.data.subset(effort.round_images)
     recipe = replace(effort.round_recipe, epochs=effort.round_recipe.epochs * 2**index)
     results: list[Candidate] = []
     for candidate in remaining:
@@ -179,7 +179,7 @@ class _Session:
         while alive > 1:
             rounds += alive * length
             alive, length = max(1, alive // 2), 2 * length
-        short = self._images(self.effort.round_recipe, self.data.first(self.effort.round_images))
+        short = self._images(self.effort.round_recipe, self.data.subset(self.effort.round_images))
         self._total += mean * rounds * short + self._full_work(round(mean))
 
     def run(

@@ -24,6 +24,7 @@ from archpress_server.compress.latency_budget import LatencyLimit
 from archpress_server.compress.latency_checks import fastest_networks
 from archpress_server.compress.outlying import nearest, outlying
 from archpress_server.compress.types import Method, Phase, Progress, Request
+from archpress_server.compress.unbounded import smallest_good
 from archpress_trainer.embedding.codec import OutsideSpaceError
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.space.costs import Costs, count
@@ -31,20 +32,19 @@ from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.reading_form import reading_form
 from archpress_trainer.space.widths import SizeBudget
 
-_TOLERATED_LOSS = 0.002
-"""Predicted accuracy that a search without a budget may give up against the input network."""
-
 
 @dataclass(frozen=True)
 class PlanSettings:
     """How wide a search is; of the population its `known` best join it, fitted to the budget.
 
-    With `together` candidates are chosen for the best of them, else each for itself.
+    With `together` candidates are chosen for the best of them, else each for itself. With
+    `smallest` a search that found nothing goes on from the smallest networks of the space.
     """
 
     starts: int = 12
     known: int = 200
     together: bool = True
+    smallest: bool = True
     descent: DescentSettings = field(default_factory=DescentSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
 
@@ -53,6 +53,7 @@ PAPER_SETTINGS = PlanSettings(
     starts=1,
     known=0,
     together=False,
+    smallest=False,
     descent=DescentSettings(steps=100, caution=0.0),
     search=SearchSettings(fit_widths=False, rounds=0, parents=0, children=0),
 )
@@ -109,7 +110,7 @@ class Search:
         self._proposed: set[str] = set()
 
     def run(self) -> None:
-        """Fill the pool; it holds at least one network afterwards where the budget is feasible."""
+        """Fill the pool, in which a feasible budget then has an answer, unless not `smallest`."""
         points = self._descended()
         far = outlying(self._input, self.costs_before, self._embedding)
         self.warnings += [] if far is None else [far]
@@ -119,8 +120,9 @@ class Search:
         self._pool.add(exemplar.architecture for exemplar in known[: self.settings.known])
         rounds = self.settings.search.rounds + 1
         self._report(Progress(Phase.DECODE, 1, rounds))
-        if not len(self._pool):
-            # Whatever descent found, a feasible budget has an answer.
+        if not len(self._pool) and not self.settings.smallest:
+            self.warnings.append("no decode was valid and in the budget")
+        elif not len(self._pool):
             self.warnings.append(
                 "no decode was valid and in the budget; the search starts from the smallest"
             )
@@ -128,7 +130,7 @@ class Search:
             self._pool.add(smallest_networks(space))
             if self._latency is not None:
                 self._pool.of(fastest_networks(space, self._latency.model))
-        if self._unbounded and not self._smaller():
+        if self._unbounded and self.settings.smallest and not self._smaller():
             self._pool.add(smallest_networks(self._embedding.manifest.space))
         search_nearby(
             self._embedding,
@@ -193,9 +195,10 @@ class Search:
         return any(scored.costs.params <= most for scored in self._pool.all())
 
     def _ranked(self) -> list[Scored]:
+        best = self._pool.best(len(self._pool))
         if self._unbounded:
-            return _smallest_as_good(self._pool, self._input, self._embedding, self.costs_before)
-        return self._pool.best(len(self._pool))
+            return smallest_good(best, self._request, self._embedding)
+        return best
 
 
 def _starts(
@@ -256,21 +259,3 @@ def _range_warnings(embedding: Embedding, budget: SizeBudget, before: Costs) -> 
         f"candidates have at most {labelled.max_macs} MACs and {labelled.max_activation_bytes} "
         "bytes of activations, since no larger network was labelled"
     ]
-
-
-def _smallest_as_good(
-    pool: Pool, architecture: Architecture, embedding: Embedding, before: Costs
-) -> list[Scored]:
-    """Return the pool by size, those first that are predicted to be as good as the input.
-
-    Networks larger than the input are left out while there are others.
-    """
-    try:
-        bar = embedding.predict([architecture])[0].accuracy - _TOLERATED_LOSS
-    except OutsideSpaceError:
-        bar = max(scored.prediction.accuracy for scored in pool.all()) - _TOLERATED_LOSS
-    smaller = [s for s in pool.best(len(pool)) if s.costs.params <= before.params]
-    found = smaller or pool.best(len(pool))
-    good = [scored for scored in found if scored.prediction.accuracy >= bar]
-    good.sort(key=lambda scored: (scored.costs.params, scored.architecture.digest))
-    return good + [scored for scored in found if scored.prediction.accuracy < bar]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from archpress_server.compress.affordable import planned_affordably
+from archpress_server.compress.checks import check_request
 from archpress_server.compress.conditions import Conditions
 from archpress_server.compress.delivery import Delivery
 from archpress_server.compress.front import retrain_sizes, undominated
 from archpress_server.compress.input_net import TrainedInput, train_input
 from archpress_server.compress.ladder import Ladder, kept_ladder, plan_sizes, size_of
+from archpress_server.compress.latency_budget import calibrated
 from archpress_server.compress.legacy import Legacy
 from archpress_server.compress.retrain import Trained, retrain
 from archpress_server.compress.types import (
@@ -58,18 +60,26 @@ class Steps:
         """
         effort, observer = self.conditions.effort, self.conditions.observer
         most, watched = effort.trained_candidates, _Watched(observer)
-
-        def sizes(asked: Request) -> Ladder:
-            return plan_sizes(asked, embedding, most, inheriting=inheriting, on_progress=watched)
+        check_request(self.request, embedding.manifest)
 
         def search() -> Ladder:
+            model = calibrated(self.request, embedding.manifest.space)
+
+            def sizes(asked: Request) -> Ladder:
+                return plan_sizes(
+                    asked,
+                    embedding,
+                    most,
+                    inheriting=inheriting,
+                    on_progress=watched,
+                    latency_model=model,
+                )
+
             return planned_affordably(self.request, effort, len(self.conditions.data.train), sizes)
 
         ladder = kept_ladder(self.conditions.checkpoints, search)
         if not ladder.sizes:
-            raise CompressionError(
-                Reason.BUDGET_UNREACHABLE, "the embedding's decodes gave no valid candidate"
-            )
+            raise CompressionError(Reason.BUDGET_UNREACHABLE, "; ".join(ladder.warnings))
         for warning in ladder.warnings:
             observer.warning(warning)
         for candidates in ladder.sizes:
@@ -77,18 +87,29 @@ class Steps:
                 observer.candidate(candidate)
         return ladder
 
+    @property
+    def trains_input(self) -> bool:
+        """Whether effort or budget need the input network trained, where it was not given so."""
+        return self.conditions.effort.teaches or self._judges_drop
+
     def trained_input(self, given: TrainedInput | None) -> TrainedInput | None:
         """Return the input network as it was given, or trained where effort or budget need it.
 
+        Where its training diverges, a job that only wanted to learn from it goes on without.
+
         Raises:
             StoppedError: the observer asked to stop.
-            CompressionError: the training diverged.
+            CompressionError: the training diverged, and the budget speaks of its accuracy.
         """
-        drop = self.request.budget.max_accuracy_drop
-        needed = self.conditions.effort.teaches or drop is not None
-        if given is not None or not needed:
+        if given is not None or not self.trains_input:
             return given
-        return train_input(self.request.architecture, self.conditions)
+        try:
+            return train_input(self.request.architecture, self.conditions)
+        except CompressionError as error:
+            if self._judges_drop:
+                raise
+            self.conditions.observer.warning(f"nothing is learnt from the input network: {error}")
+            return None
 
     def legacy(self, source: TrainedInput, ladder: Ladder) -> Legacy | None:
         """Return what the input network leaves to the trainings, if it is good enough."""
@@ -130,7 +151,8 @@ class Steps:
         next_best = _next_best(best, ladder.sizes[0])
         if too_slow(first, self.request) and next_best is not None:
             observer.warning("the network measured over max_latency; the next candidate is trained")
-            other = retrain([next_best], self.conditions, legacy)
+            alone = retrain([next_best], self.conditions, legacy)
+            other = replace(alone, first_round=best.first_round)
             first, best = min(
                 ((first, best), (delivery.certified(other), other)),
                 key=lambda pair: (too_slow(pair[0], self.request), -pair[0].validation_accuracy),
@@ -142,6 +164,10 @@ class Steps:
         int8 = delivery.quantized(first) if self.request.int8 else None
         observer.progress(Progress(Phase.CERTIFY, files, files, message="certified"))
         return Delivered(models, best, int8)
+
+    @property
+    def _judges_drop(self) -> bool:
+        return self.request.budget.max_accuracy_drop is not None
 
 
 _LEAST_KNOWLEDGE = 1 / 4

@@ -19,6 +19,7 @@ from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layers import conv, global_average_pool, linear
 from archpress_trainer.space.widths import SizeBudget
+from tests.trainer.nets import small_net
 
 NET = Architecture((1, 12, 12), 4, (conv(64, 3), conv(64, 3), global_average_pool(), linear(4)))
 
@@ -94,8 +95,32 @@ def test_an_infeasible_ratio_is_named_as_the_ratio(manifest: Manifest) -> None:
     with pytest.raises(RequestError) as error:
         check_request(Request(NET, "tiny", Budget(max_params_ratio=1e-4)), manifest)
     assert error.value.violations[0].path == "budget.max_params_ratio"
-    nearest = float(error.value.metadata["max_params_ratio"])
-    check_request(Request(NET, "tiny", Budget(max_params_ratio=nearest * 1.001)), manifest)
+    assert "max_params_ratio" in error.value.metadata
+
+
+@pytest.mark.parametrize("width", [9, 24, 32, 57, 128, 301])
+def test_the_nearest_ratios_are_feasible(manifest: Manifest, width: int) -> None:
+    network = small_net(width)
+    budget = Budget(max_params_ratio=1e-9, max_macs_ratio=1e-9)
+    with pytest.raises(RequestError) as error:
+        check_request(Request(network, "tiny", budget), manifest)
+    nearest = {name: float(text) for name, text in error.value.metadata.items()}
+    for name, ratio in nearest.items():
+        one = Budget(
+            max_params_ratio=ratio if name == "max_params_ratio" else None,
+            max_macs_ratio=ratio if name == "max_macs_ratio" else None,
+        )
+        check_request(Request(network, "tiny", one), manifest)
+    assert set(nearest) == {"max_params_ratio", "max_macs_ratio"}
+
+
+def test_a_network_below_the_space_has_no_feasible_ratio(manifest: Manifest) -> None:
+    tiny = Architecture((1, 12, 12), 4, (conv(1, 1), global_average_pool(), linear(4)))
+    with pytest.raises(RequestError) as error:
+        check_request(Request(tiny, "tiny", Budget(max_params_ratio=1.0)), manifest)
+    assert error.value.violations[0].path == "budget.max_params_ratio"
+    least = int(error.value.metadata["max_params"])
+    check_request(Request(tiny, "tiny", Budget(max_params=least)), manifest)
 
 
 def test_shape_and_budget_violations_come_together(manifest: Manifest) -> None:

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archpress_server.compress import latency_screen
+from archpress_server.compress import latency
 from archpress_server.compress.checks import check_request
 from archpress_server.compress.decode import SearchSettings
 from archpress_server.compress.descent import DescentSettings
+from archpress_server.compress.heir import find_heir
 from archpress_server.compress.latency_budget import LatencyLimit, latency_limit
 from archpress_server.compress.latency_checks import fastest_networks
 from archpress_server.compress.latency_model import FittedLatency
@@ -163,7 +164,7 @@ def proposals(
     embedding: Embedding, monkeypatch: pytest.MonkeyPatch, factor: float, most: float
 ) -> tuple[list[float], list[str]]:
     """Return measured seconds of what is proposed where the model is wrong by a factor."""
-    monkeypatch.setattr(latency_screen, "Timer", _Measured)
+    monkeypatch.setattr(latency, "Timer", _Measured)
     monkeypatch.setattr(_Measured, "factor", factor)
     limit = LatencyLimit(most, TABLE, exact=False)
     search = Search(asking(most, None), embedding, QUICK, latency=limit)
@@ -192,6 +193,39 @@ def test_where_only_the_smallest_are_fast_enough_the_plan_says_so(
     assert max(seconds) <= 1e-4
     assert any("only the smallest" in warning for warning in warnings)
     assert proposals(embedding, monkeypatch, 1e3, 1e-4)[0] == []
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 1.6, 3.0])
+def test_the_narrowed_input_is_measured_too(
+    embedding: Embedding, monkeypatch: pytest.MonkeyPatch, factor: float
+) -> None:
+    monkeypatch.setattr(latency, "Timer", _Measured)
+    monkeypatch.setattr(_Measured, "factor", factor)
+    most = 0.5 * network_seconds(TABLE, NET)
+    limit = LatencyLimit(most, TABLE, exact=False)
+    found = find_heir(asking(most, None), embedding, SizeBudget(), limit, 1)
+    assert found is not None
+    assert factor * limit.seconds(found.architecture) <= most
+
+
+def test_an_input_that_the_table_does_not_know_is_not_narrowed(embedding: Embedding) -> None:
+    odd = replace_kind(NET, LayerKind.RELU, LayerKind.TANH)
+    request = replace(asking(5e-5), architecture=odd)
+    found = plan(request, embedding, 2, settings=QUICK)
+    assert found.candidates
+    assert found.heir is None
+    assert any("no row for TANH" in text for text in found.warnings)
+    wide = Architecture((1, 12, 12), 4, (conv(32, 11), global_average_pool(), linear(4)))
+    rows = tuple(row for row in ROWS if row.kind is not LayerKind.CONVOLUTION)
+    known = [LayerLatency(LayerKind.CONVOLUTION, kernel, 1e-6) for kernel in (1, 2, 3, 5, 7)]
+    table = LatencyTable((*rows, *known), 2e-6)
+    found = plan(replace(asking(5e-5, table), architecture=wide), embedding, 2, settings=QUICK)
+    assert any("CONVOLUTION with kernel 11" in text for text in found.warnings)
+
+
+def replace_kind(network: Architecture, old: LayerKind, new: LayerKind) -> Architecture:
+    layers = [replace(la, kind=new) if la.kind is old else la for la in network.layers]
+    return Architecture(network.input_shape, network.classes, tuple(layers))
 
 
 def test_a_latency_that_no_network_has_on_this_machine_is_refused(embedding: Embedding) -> None:

@@ -189,6 +189,70 @@ def test_not_a_number_ends_that_start_only(embedding: Embedding) -> None:
     assert bool(found.points.isfinite().all())
 
 
+class _Steep(_Broken):
+    """One whose gradients are not numbers in one half of its space, while its values are."""
+
+    def at(self, points: torch.Tensor) -> PointPrediction:
+        found = self._inner.at(points)
+        first = points[:, 0]
+        steep = torch.where(first > 0, 0.0, first.abs()) * 0 + torch.where(
+            first > 0, 0.0, (-first).sqrt()
+        )
+        return replace(found, accuracy=found.accuracy + 0 * steep)
+
+
+def test_a_gradient_that_is_no_number_ends_that_start_only(embedding: Embedding) -> None:
+    starts = torch.zeros(4, embedding.dimensions)
+    starts[:2, 0] = 5.0
+    starts[2:, 0] = -5.0
+    steep = _Steep(embedding)
+    found = descend(
+        steep,  # type: ignore[arg-type]
+        starts,
+        SizeBudget(2_000),
+        DescentSettings(steps=3),
+    )
+    assert found.lost == 2
+    assert len(found.points) == 2
+
+
+class _Nowhere(_Broken):
+    """One whose predictions are not numbers anywhere."""
+
+    def at(self, points: torch.Tensor) -> PointPrediction:
+        found = self._inner.at(points)
+        return replace(found, accuracy=found.accuracy * torch.nan)
+
+
+def test_a_plan_survives_the_loss_of_all_starts(embedding: Embedding) -> None:
+    nowhere = _Nowhere(embedding)
+    request = Request(NET, "tiny", Budget(max_params=3_000))
+    found = plan(request, nowhere, 2, settings=QUICK)  # type: ignore[arg-type]
+    assert found.candidates
+    assert any("descents were given up" in text for text in found.warnings)
+
+
+def test_a_lower_floor_gives_smaller_networks(embedding: Embedding) -> None:
+    sizes = []
+    for floor in (0.05, 0.5):
+        request = Request(NET, "tiny", Budget(min_accuracy=floor))
+        sizes.append(plan(request, embedding, 1, settings=QUICK).candidates[0].costs.params)
+    assert sizes == sorted(sizes)
+    free = plan(Request(NET, "tiny", Budget()), embedding, 1, settings=QUICK).candidates[0]
+    assert sizes[0] <= free.costs.params
+
+
+def test_a_larger_drop_gives_smaller_networks(embedding: Embedding) -> None:
+    sizes = [
+        plan(Request(NET, "tiny", Budget(max_accuracy_drop=drop)), embedding, 1, settings=QUICK)
+        .candidates[0]
+        .costs.params
+        for drop in (0.0, 0.05, 0.5)
+    ]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[2] < sizes[0]
+
+
 def test_pool_keeps_distinct_nets_within_the_budget(embedding: Embedding) -> None:
     pool = Pool(embedding, SizeBudget(max_params=1_500))
     offered: Sequence[Architecture | None] = [NET, NET, None]

@@ -102,7 +102,7 @@ def test_only_the_first_training_images_count(
     train_images = tiny_sources.load("tiny").split().train
     assert len(train_images) <= CALIBRATION_IMAGES
     assert quantize(both[0], train_images) == both[1]
-    assert quantize(both[0], train_images.first(3)) != both[1]
+    assert quantize(both[0], train_images.subset(3)) != both[1]
 
 
 SINGLE_INPUT = [
@@ -136,7 +136,7 @@ def test_every_kind_of_layer_can_be_quantized(layer: Layer, tiny_sources: DataSo
     model = to_onnx(network, data.normalisation)
     images = data.validation
     exact = run_model(model, images, 1)
-    rounded = run_model(quantize(model, data.train.first(100)), images, 1)
+    rounded = run_model(quantize(model, data.train.subset(100)), images, 1)
     assert np.abs(rounded - exact).max() < 0.15 * np.abs(exact).max()
 
 

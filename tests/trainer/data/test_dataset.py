@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from archpress_trainer.data.dataset import ImageDataset
+from archpress_trainer.data.dataset import ImageDataset, LabelledImages
 from tests.trainer.data.arrays import small_dataset
 
 
@@ -79,13 +81,32 @@ def test_a_constant_channel_does_not_divide_by_zero() -> None:
     assert data.normalisation(data.train.images).isfinite().all()
 
 
-def test_first_cuts_the_training_images_only() -> None:
+def test_a_subset_has_fewer_training_images_only() -> None:
     data = small_dataset().split()
-    cut = data.first(10)
+    cut = data.subset(10)
     assert len(cut.train) == 10
-    assert torch.equal(cut.train.images, data.train.images[:10])
+    assert rows(cut.train.images) <= rows(data.train.images)
     assert len(cut.validation) == len(data.validation)
-    assert len(data.first(None).train) == len(data.first(10_000).train) == 55
+    assert len(data.subset(None).train) == len(data.subset(10_000).train) == 55
+
+
+@given(
+    st.lists(st.integers(0, 4), min_size=1, max_size=60).map(sorted) | st.lists(st.integers(0, 4)),
+    st.integers(1, 60),
+)
+def test_a_subset_has_the_share_of_every_class(labels: list[int], count: int) -> None:
+    whole = LabelledImages(
+        torch.arange(len(labels)).view(-1, 1, 1, 1), torch.tensor(labels, dtype=torch.int64)
+    )
+    cut = whole.subset(count)
+    assert len(cut) == min(count, len(labels))
+    assert cut.images.flatten().tolist() == sorted(cut.images.flatten().tolist())
+    for label in set(labels):
+        share = labels.count(label) * len(cut) / len(labels)
+        found = cut.images[cut.labels == label].flatten().tolist()
+        assert abs(len(found) - share) <= 1 + 1e-9
+        # Of each class the first.
+        assert found == [i for i, other in enumerate(labels) if other == label][: len(found)]
 
 
 @pytest.mark.parametrize("array", ["train_images", "train_labels", "test_images", "test_labels"])

@@ -76,7 +76,7 @@ class TestExecutor:
         assert list(executor.run(spec, [])) == []
         tasks = tasks_of(spec, 5)
         compute = best_compute()
-        data = tiny_sources.load("tiny").split().first(spec.fidelity.train_images)
+        data = tiny_sources.load("tiny").split().subset(spec.fidelity.train_images)
         records = list(executor.run(spec, tasks))
         assert sorted(record.index for record in records) == list(range(5))
         for record in records:

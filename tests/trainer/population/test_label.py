@@ -24,7 +24,7 @@ SAMPLE = Sample(NET, count(NET))
 
 @pytest.fixture(scope="module")
 def data(tiny_sources: DataSources) -> TrainingData:
-    return tiny_sources.load("tiny").split().first(256)
+    return tiny_sources.load("tiny").split().subset(256)
 
 
 def test_a_label(tiny_sources: DataSources, data: TrainingData, cpu: Compute) -> None:
@@ -65,7 +65,7 @@ def test_a_net_that_cannot_train(
     # A norm over one number per channel has no variance.
     layers = (conv(8, 3), global_average_pool(), batch_norm(), linear(CLASSES))
     net = Architecture(INPUT_SHAPE, CLASSES, layers)
-    record = label(0, Sample(net, count(net)), tiny_spec(tiny_sources), data.first(1), cpu)
+    record = label(0, Sample(net, count(net)), tiny_spec(tiny_sources), data.subset(1), cpu)
     assert record.status == "failed"
     assert record.message
     assert "\n" not in record.message

@@ -298,7 +298,7 @@ def _plain_sgd(
 
 
 def test_fewer_images_than_a_batch_are_one_batch(data: TrainingData, cpu: Compute) -> None:
-    result, _ = run(data.first(20), RECIPE, cpu)
+    result, _ = run(data.subset(20), RECIPE, cpu)
     assert result.status is Status.FINISHED
     assert result.steps == 3
 

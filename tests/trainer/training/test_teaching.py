@@ -88,7 +88,7 @@ def test_answers_are_for_the_recipe_that_asks() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        replace(DATA, train=DATA.train.first(30)),
+        replace(DATA, train=DATA.train.subset(30)),
         replace(DATA, normalisation=Normalisation((0.1,), (0.5,))),
     ],
     ids=["images", "normalisation"],

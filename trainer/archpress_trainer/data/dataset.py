@@ -103,9 +103,21 @@ class LabelledImages:
         """Return the number of images."""
         return len(self.labels)
 
-    def first(self, count: int | None) -> LabelledImages:
-        """Return the first `count` images; all of them for None."""
-        return LabelledImages(self.images[:count], self.labels[:count])
+    def subset(self, count: int | None) -> LabelledImages:
+        """Return `count` images in their order, with the whole's share of every class; None is all.
+
+        Of each class they are the first, so that data in the order of their classes do no harm.
+        """
+        if count is None or count >= len(self):
+            return self
+        sizes = torch.bincount(self.labels)
+        by_class = torch.argsort(self.labels, stable=True)
+        rank = torch.empty_like(by_class)
+        rank[by_class] = torch.arange(len(self), device=rank.device)
+        rank -= (sizes.cumsum(0) - sizes)[self.labels]
+        share = (rank + 0.5).double() / sizes[self.labels]
+        chosen = torch.argsort(share, stable=True)[:count].sort().values
+        return LabelledImages(self.images[chosen], self.labels[chosen])
 
     def to(self, device: torch.device) -> LabelledImages:
         """Return a copy on a device."""
@@ -145,10 +157,10 @@ class TrainingData:
             self.train.to(device), self.validation.to(device), self.normalisation, self.classes
         )
 
-    def first(self, count: int | None) -> TrainingData:
-        """Return the same data with only the first `count` training images."""
+    def subset(self, count: int | None) -> TrainingData:
+        """Return the same data with only a `subset` of the training images."""
         return TrainingData(
-            self.train.first(count), self.validation, self.normalisation, self.classes
+            self.train.subset(count), self.validation, self.normalisation, self.classes
         )
 
 

@@ -73,4 +73,4 @@ class _LocalWorkers:
 
 
 def _labeller(spec: PopulationSpec, sources: DataSources) -> Labeller:
-    return Labeller(spec, sources.load(spec.dataset).split().first(spec.fidelity.train_images))
+    return Labeller(spec, sources.load(spec.dataset).split().subset(spec.fidelity.train_images))

@@ -53,7 +53,7 @@ class RayExecutor:
         if not waiting:
             return
         data = _own_memory(
-            self.sources.load(spec.dataset).split().first(spec.fidelity.train_images)
+            self.sources.load(spec.dataset).split().subset(spec.fidelity.train_images)
         )
         with (
             _connected(self.address, self._cpus(), _store_bytes(data)) as ray,
