@@ -125,7 +125,10 @@ class AsyncClient:
         labels: Mapping[str, str] | None = None,
         page_size: int = 100,
     ) -> AsyncGenerator[Job, None]:
-        """Yield the caller's jobs, newest first; networks are left out of them."""
+        """Yield the caller's jobs, newest first.
+
+        Networks that were sent or found are empty in them; `client.job(name).status()` has them.
+        """
         return self._operations.jobs(states, labels, page_size)
 
     async def cancel(self, name: str) -> Job:

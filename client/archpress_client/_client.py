@@ -119,7 +119,8 @@ class Client:
             latency_table: The caller's own device, which `max_latency_seconds` then is about.
             effort: How much to train: "draft", "standard" or "full".
             method: "default", or "paper" for the paper's method to the letter.
-            seed: Seed of all random choices.
+            seed: Seed of all random choices. A request that equals one that succeeded ends at once
+                with its result (`Job.cached_result`); another seed trains anew.
             labels: The caller's own marks, for `jobs`.
             max_run_time_seconds: Longest time of work before the job fails.
             max_queue_time_seconds: Longest wait for a worker before the job fails.
@@ -158,7 +159,10 @@ class Client:
         labels: Mapping[str, str] | None = None,
         page_size: int = 100,
     ) -> Generator[Job, None, None]:
-        """Yield the caller's jobs, newest first; networks are left out of them."""
+        """Yield the caller's jobs, newest first.
+
+        Networks that were sent or found are empty in them; `client.job(name).status()` has them.
+        """
         return iterate(self._operations.jobs(states, labels, page_size))
 
     def cancel(self, name: str) -> Job:

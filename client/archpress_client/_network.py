@@ -89,44 +89,52 @@ class Layer:
         )
 
     @classmethod
-    def max_pool(cls, kernel: int = 2, *, stride: int = 2, padding: int = 0) -> Layer:
+    def max_pool(
+        cls, kernel: int = 2, *, stride: int = 2, padding: int = 0, inputs: Sequence[int] = ()
+    ) -> Layer:
         """Return a max-pooling layer."""
-        return cls(LayerKind.MAX_POOL, kernel=kernel, stride=stride, padding=padding)
+        kind = LayerKind.MAX_POOL
+        return cls(kind, kernel=kernel, stride=stride, padding=padding, inputs=tuple(inputs))
 
     @classmethod
-    def average_pool(cls, kernel: int = 2, *, stride: int = 2, padding: int = 0) -> Layer:
+    def average_pool(
+        cls, kernel: int = 2, *, stride: int = 2, padding: int = 0, inputs: Sequence[int] = ()
+    ) -> Layer:
         """Return an average-pooling layer (padding counts as zeros)."""
-        return cls(LayerKind.AVERAGE_POOL, kernel=kernel, stride=stride, padding=padding)
+        kind = LayerKind.AVERAGE_POOL
+        return cls(kind, kernel=kernel, stride=stride, padding=padding, inputs=tuple(inputs))
 
     @classmethod
-    def global_average_pool(cls) -> Layer:
+    def global_average_pool(cls, *, inputs: Sequence[int] = ()) -> Layer:
         """Return a layer that averages each channel over the image."""
-        return cls(LayerKind.GLOBAL_AVERAGE_POOL)
+        return cls(LayerKind.GLOBAL_AVERAGE_POOL, inputs=tuple(inputs))
 
     @classmethod
-    def batch_norm(cls) -> Layer:
+    def batch_norm(cls, *, inputs: Sequence[int] = ()) -> Layer:
         """Return a batch normalization."""
-        return cls(LayerKind.BATCH_NORM)
+        return cls(LayerKind.BATCH_NORM, inputs=tuple(inputs))
 
     @classmethod
-    def relu(cls) -> Layer:
+    def relu(cls, *, inputs: Sequence[int] = ()) -> Layer:
         """Return a rectifier."""
-        return cls(LayerKind.RELU)
+        return cls(LayerKind.RELU, inputs=tuple(inputs))
 
     @classmethod
-    def activation(cls, kind: LayerKind) -> Layer:
+    def activation(cls, kind: LayerKind, *, inputs: Sequence[int] = ()) -> Layer:
         """Return a layer of a kind without attributes, such as SILU."""
-        return cls(kind)
+        return cls(kind, inputs=tuple(inputs))
 
     @classmethod
-    def dropout(cls, rate: float = 0.5) -> Layer:
+    def dropout(cls, rate: float = 0.5, *, inputs: Sequence[int] = ()) -> Layer:
         """Return a dropout layer."""
-        return cls(LayerKind.DROPOUT, rate=rate)
+        return cls(LayerKind.DROPOUT, rate=rate, inputs=tuple(inputs))
 
     @classmethod
-    def linear(cls, out_features: int, *, bias: bool | None = None) -> Layer:
+    def linear(
+        cls, out_features: int, *, bias: bool | None = None, inputs: Sequence[int] = ()
+    ) -> Layer:
         """Return a fully connected layer; a feature map is flattened first."""
-        return cls(LayerKind.LINEAR, out_channels=out_features, bias=bias)
+        return cls(LayerKind.LINEAR, out_channels=out_features, bias=bias, inputs=tuple(inputs))
 
     @classmethod
     def add(cls, *inputs: int) -> Layer:

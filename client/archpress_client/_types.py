@@ -140,7 +140,7 @@ class Progress:
     accuracy: float | None
     """On the validation split."""
     eta_seconds: float | None
-    """Until the job ends."""
+    """Until the trainings end."""
     message: str
     waypoint: Waypoint | None
     """In the phase of the descent."""
@@ -381,6 +381,7 @@ class Job:
     queue_position: int
     """1 is next; 0 when it is not queued."""
     cached_result: bool
+    """Whether the result is that of an equal job before."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from random import Random
 
 from archpress_client._config import Retry
-from archpress_client._errors import ArchpressError, NotFoundError, ServerError, UnavailableError
+from archpress_client._errors import (
+    ArchpressError,
+    NotFoundError,
+    PermissionDeniedError,
+    ServerError,
+    UnavailableError,
+)
 from archpress_client._events import (
     CompletedEvent,
     Event,
@@ -102,7 +108,7 @@ class Watch:
         """
         if self.finished:
             return Finished()
-        if isinstance(error, NotFoundError) and self._may_recreate:
+        if self._may_recreate and _is_unknown(error):
             self._may_recreate = False
             return Recreate()
         if error is None:
@@ -119,6 +125,12 @@ class Watch:
         """Begin at the start of the log, after the job was created again."""
         self.last_seq = 0
         self._open_gap = 0
+
+
+def _is_unknown(error: ArchpressError | None) -> bool:
+    """Return whether the server knows no such job; of callers with tokens it says NOT_OWNER."""
+    not_owner = isinstance(error, PermissionDeniedError) and error.reason == "NOT_OWNER"
+    return not_owner or isinstance(error, NotFoundError)
 
 
 def outcome(job: Job) -> Result:

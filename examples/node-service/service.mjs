@@ -6,9 +6,11 @@
 //     curl -o small.onnx "localhost:8081/models/ID"
 //
 // `/compress` answers with server-sent events: each event of the job as JSON, the last one being
-// `completed`. A stream that breaks is resumed where it broke, by the number of its last event.
+// `completed`. A stream that breaks or falls silent is resumed where it broke, by the number of its
+// last event, and so is a download. ARCHPRESS_TOKEN holds the token, `--ca FILE` turns TLS on.
 
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -20,6 +22,7 @@ const { values: options } = parseArgs({
     server: { type: "string", default: "localhost:50051" },
     port: { type: "string", default: "8081" },
     protos: { type: "string", default: here("../../proto") },
+    ca: { type: "string" },
   },
 });
 
@@ -30,11 +33,20 @@ const definition = loadSync(
   { includeDirs: [options.protos, here("protos")], longs: Number, enums: String, oneofs: true },
 );
 const { v1 } = loadPackageDefinition(definition).archpress;
-const compression = new v1.CompressionService(options.server, credentials.createInsecure());
-const artifacts = new v1.ArtifactService(options.server, credentials.createInsecure());
+const channel = options.ca
+  ? credentials.createSsl(readFileSync(options.ca))
+  : credentials.createInsecure();
+const compression = new v1.CompressionService(options.server, channel);
+const artifacts = new v1.ArtifactService(options.server, channel);
 
 const ATTEMPTS = 20;
-const AGAIN = new Set([status.UNAVAILABLE, status.CANCELLED]);
+const HEARTBEAT_SECONDS = 15;
+const STATUSES = new Map([
+  [status.INVALID_ARGUMENT, 400],
+  [status.NOT_FOUND, 404],
+  // Of callers with tokens: another's job, or none.
+  [status.PERMISSION_DENIED, 404],
+]);
 
 const server = createServer(async (request, response) => {
   const url = new URL(request.url, "http://localhost");
@@ -44,9 +56,8 @@ const server = createServer(async (request, response) => {
     if (model) return await download(model, response);
     answer(response, 404, { error: `there is no ${url.pathname}` });
   } catch (error) {
-    const refused = error.code === status.INVALID_ARGUMENT || error.code === status.NOT_FOUND;
-    if (response.headersSent) return response.end(`data: ${JSON.stringify({ error: error.details })}\n\n`);
-    answer(response, refused ? 400 : 502, { error: error.details ?? String(error) });
+    if (response.headersSent) return response.destroy();
+    answer(response, STATUSES.get(error.code) ?? 502, { error: error.details ?? String(error) });
   }
 });
 
@@ -61,7 +72,8 @@ async function compress(query, response) {
   const model = network.startsWith("artifacts/") ? { artifact: network } : { network };
   const spec = { ...model, dataset: query.get("dataset"), budget };
   // Repeated with the same id, a request makes no second job.
-  const job = await unary(compression, "CreateJob", { spec, requestId: randomUUID() });
+  const create = { spec, requestId: randomUUID() };
+  const job = await again(() => unary(compression, "CreateJob", create));
   response.writeHead(200, { "Content-Type": "text/event-stream" });
   for await (const event of watch(job.name)) {
     response.write(`data: ${JSON.stringify(shown(event))}\n\n`);
@@ -73,31 +85,93 @@ async function compress(query, response) {
 async function* watch(name) {
   let seq = 0;
   for (let failures = 0; ; ) {
+    const heartbeatInterval = { seconds: HEARTBEAT_SECONDS };
+    const request = { name, afterSeq: seq, heartbeatInterval };
     try {
-      for await (const event of compression.WatchJob({ name, afterSeq: seq })) {
+      for await (const event of lively(compression.WatchJob(request, headers()))) {
         failures = 0;
         // Heartbeats have no number.
-        seq = Math.max(seq, event.seq);
+        seq = Math.max(seq, event.seq ?? 0);
         yield event;
         if (event.completed) return;
       }
     } catch (error) {
       failures += 1;
-      if (!AGAIN.has(error.code) || failures === ATTEMPTS) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 200 * failures));
+      await wait(error, failures);
     }
   }
 }
 
-/** Send the network of a finished job. */
+/** Send the network of a finished job, over as many streams as it takes. */
 async function download(id, response) {
-  const job = await unary(compression, "GetJob", { name: `jobs/${id}` });
+  const job = await again(() => unary(compression, "GetJob", { name: `jobs/${id}` }));
   if (!job.result) return answer(response, 409, { error: `${job.name} is ${job.state}` });
+  const { artifact, certificate } = job.result;
+  const digest = createHash("sha256");
+  let offset = 0;
   response.writeHead(200, { "Content-Type": "application/octet-stream" });
-  for await (const { data } of artifacts.DownloadArtifact({ name: job.result.artifact })) {
-    if (data) response.write(data);
+  for (let failures = 0; ; ) {
+    const request = { name: artifact, readOffset: offset, ifSha256: certificate.sha256 };
+    try {
+      for await (const { data } of lively(artifacts.DownloadArtifact(request, headers()))) {
+        if (!data) continue;
+        failures = 0;
+        offset += data.length;
+        digest.update(data);
+        response.write(data);
+      }
+      break;
+    } catch (error) {
+      failures += 1;
+      await wait(error, failures);
+    }
   }
+  if (digest.digest("hex") !== certificate.sha256) throw new Error("the model came damaged");
   response.end();
+}
+
+/** Yield a stream's messages, and cancel it after three heartbeats of silence. */
+async function* lively(stream) {
+  const patience = setTimeout(() => stream.cancel(), 3000 * HEARTBEAT_SECONDS);
+  try {
+    for await (const message of stream) {
+      patience.refresh();
+      yield message;
+    }
+  } finally {
+    clearTimeout(patience);
+  }
+}
+
+/** Return what a request gives, repeated while faults lie on the way. */
+async function again(request) {
+  for (let failures = 1; ; failures += 1) {
+    try {
+      return await request();
+    } catch (error) {
+      await wait(error, failures);
+    }
+  }
+}
+
+/** Wait after a fault on the way, longer each time; throw what the server itself says. */
+async function wait(error, failures) {
+  if (failures >= ATTEMPTS || !isOnTheWay(error)) throw error;
+  await new Promise((resolve) => setTimeout(resolve, 200 * failures));
+}
+
+/** Whether a call may go better: proxies and dying servers give no details, archpress does. */
+function isOnTheWay({ code, metadata }) {
+  if (code === status.UNAVAILABLE || code === status.CANCELLED) return true;
+  const details = metadata?.get("grpc-status-details-bin") ?? [];
+  return details.length === 0 && (code === status.INTERNAL || code === status.UNKNOWN);
+}
+
+function headers() {
+  const metadata = new Metadata();
+  const token = process.env.ARCHPRESS_TOKEN;
+  if (token) metadata.set("authorization", `Bearer ${token}`);
+  return metadata;
 }
 
 /** What this service tells of an event. */
@@ -119,7 +193,7 @@ function unary(client, method, request) {
   const deadline = { deadline: Date.now() + 30_000 };
   return new Promise((resolve, reject) => {
     const done = (error, reply) => (error ? reject(error) : resolve(reply));
-    client[method](request, new Metadata(), deadline, done);
+    client[method](request, headers(), deadline, done);
   });
 }
 

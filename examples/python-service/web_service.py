@@ -23,6 +23,7 @@ from archpress_client import (
     InvalidRequestError,
     Job,
     NotFoundError,
+    PermissionDeniedError,
     QuotaExceededError,
     UnavailableError,
 )
@@ -31,6 +32,8 @@ _MOST_BYTES = 1_000_000
 _STATUSES: tuple[tuple[type[ArchpressError], HTTPStatus], ...] = (
     (InvalidRequestError, HTTPStatus.BAD_REQUEST),
     (NotFoundError, HTTPStatus.NOT_FOUND),
+    # Of callers with tokens: another's job, or none.
+    (PermissionDeniedError, HTTPStatus.NOT_FOUND),
     (QuotaExceededError, HTTPStatus.TOO_MANY_REQUESTS),
     (UnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
     (ArchpressError, HTTPStatus.BAD_GATEWAY),

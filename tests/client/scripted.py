@@ -91,6 +91,8 @@ class Script:
     """Lose the next job right after its creation."""
     hang: bool = False
     """Say nothing on watch streams, not even heartbeats."""
+    heartbeats: bool = False
+    """Send one behind every event."""
     never_ends: bool = False
     """Leave out `completed`; send heartbeats instead."""
     final: str = "succeeded"
@@ -329,11 +331,14 @@ class ScriptedServer(
         rest = events[request.after_seq :] or events[-1:]
         if self.script.never_ends:
             rest = rest[:-1]
+        state = jobs_pb2.JobState.JOB_STATE_RUNNING
+        beat = jobs_pb2.JobEvent(job=job.name, heartbeat=jobs_pb2.Heartbeat(state=state))
+        if self.script.heartbeats:
+            rest = [sent for event in rest for sent in (event, beat)]
         cut = self.script.cuts.pop(0) if self.script.cuts else None
         yield from _cut_short(rest, cut, context)
         while self.script.never_ends and not self._released.wait(0.05):
-            state = jobs_pb2.JobState.JOB_STATE_RUNNING
-            yield jobs_pb2.JobEvent(job=job.name, heartbeat=jobs_pb2.Heartbeat(state=state))
+            yield beat
 
     def GetJob(
         self, request: compression_service_pb2.GetJobRequest, context: grpc.ServicerContext

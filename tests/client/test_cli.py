@@ -175,6 +175,8 @@ def test_a_refused_token_says_where_it_comes_from(run: Any, server: ScriptedServ
         ((*COMPRESS, "--effort", "huge"), "--effort"),
         ((*COMPRESS, "--label", "x"), "KEY=VALUE"),
         (("compress", "--dataset", "x"), "NETWORK"),
+        (("info", "--cert", "mine.pem"), "--key"),
+        (("info", "--key", "mine.pem"), "--cert"),
         (("watch", "a/b"), "no name of a job"),
         (("watch", "nowhere"), "no jobs/nowhere"),
     ],

@@ -21,6 +21,7 @@ from archpress_client import (
     LogEvent,
     LogSeverity,
     NotFoundError,
+    PermissionDeniedError,
     ProgressEvent,
     Retry,
     ServerError,
@@ -190,11 +191,19 @@ def test_other_errors_end_it_at_once() -> None:
         new_watch().ended(NotFoundError("gone"))
 
 
-def test_a_job_that_is_not_found_is_created_again_once() -> None:
+@pytest.mark.parametrize(
+    "error", [NotFoundError("gone"), PermissionDeniedError("gone", reason="NOT_OWNER")]
+)
+def test_a_job_that_is_not_found_is_created_again_once(error: ArchpressError) -> None:
     watch = new_watch(may_recreate=True)
-    assert watch.ended(NotFoundError("gone")) == Recreate()
-    with pytest.raises(NotFoundError):
-        watch.ended(NotFoundError("gone"))
+    assert watch.ended(error) == Recreate()
+    with pytest.raises(type(error)):
+        watch.ended(error)
+
+
+def test_who_may_not_watch_creates_nothing_again() -> None:
+    with pytest.raises(PermissionDeniedError):
+        new_watch(may_recreate=True).ended(PermissionDeniedError("no", reason="SCOPE_MISSING"))
 
 
 def test_a_job_that_was_seen_is_not_created_again() -> None:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from archpress_client import Client
+from tests.client.scripted import MODEL, Cut, ScriptedServer, error_status
 from tests.e2e.networks import NETWORK
 
 ROOT = Path(__file__).parents[2]
@@ -25,10 +28,17 @@ EXAMPLES = ROOT / "examples"
 
 
 @contextmanager
-def running(command: Sequence[str], folder: Path) -> Iterator[str]:
+def running(
+    command: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None
+) -> Iterator[str]:
     """Start a service and give its address, which it prints first."""
     with subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **(variables or {})},
     ) as process:
         try:
             assert process.stdout is not None
@@ -120,12 +130,41 @@ def test_the_node_service(target: str, network: str, node_folder: Path) -> None:
         events: list[dict[str, Any]] = [
             json.loads(line.removeprefix(b"data: ")) for line in body.splitlines() if line
         ]
-        assert [e["seq"] for e in events if e["seq"]] == sorted(
-            e["seq"] for e in events if e["seq"]
-        )
+        numbers = [event["seq"] for event in events if event.get("seq")]
+        assert numbers == sorted(numbers)
         assert events[-1]["completed"] == "JOB_STATE_SUCCEEDED"
         assert events[-1]["params"] <= 1_500
         job = events[-1]["job"].removeprefix("jobs/")
         status, model = fetch(f"{address}/models/{job}")
         assert hashlib.sha256(model).hexdigest() == events[-1]["sha256"]
-        assert fetch(f"{address}/models/none")[0] == 400
+        assert fetch(f"{address}/models/none")[0] == 404
+
+
+@pytest.mark.slow
+def test_the_node_service_goes_on_behind_the_last_number(node_folder: Path) -> None:
+    server = ScriptedServer()
+    server.script.heartbeats = True
+    server.script.cuts = [Cut(4), Cut(2, grpc.StatusCode.UNKNOWN)]
+    server.script.download_cuts = [Cut(1)]
+    refused = grpc.StatusCode.UNAVAILABLE
+    server.script.refusals = [(refused, error_status(refused, "going away", "DRAINING"))]
+    server.start()
+    command = ["node", "service.mjs", "--server", server.target, "--port", "0"]
+    command += ["--protos", str(ROOT / "proto")]
+    try:
+        with running(command, node_folder, {"ARCHPRESS_TOKEN": "ap_one"}) as address:
+            url = f"{address}/compress?network=conv-7&dataset=fashion-mnist&max_params=50000"
+            lines = fetch(url)[1].splitlines()
+            model = fetch(f"{address}/models/1")[1]
+    finally:
+        server.stop()
+    events = [json.loads(line.removeprefix(b"data: ")) for line in lines if line]
+    numbers = [event["seq"] for event in events if event.get("seq")]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert events[-1]["completed"] == "JOB_STATE_SUCCEEDED"
+    assert model == MODEL
+    # Two cuts: behind two events and their heartbeats, then behind one more.
+    assert [request.after_seq for request in server.asked("WatchJob")] == [0, 2, 3]
+    first, second = (request.request_id for request in server.asked("CreateJob"))
+    assert first == second
+    assert {entry["authorization"] for entry in server.metadata} == {"Bearer ap_one"}

@@ -59,10 +59,12 @@ def compress(
     server: options.Server = options.DEFAULT_SERVER,
     insecure: options.Insecure = False,
     ca: options.Ca = None,
+    cert: options.Certificate = None,
+    key: options.Key = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Make a network smaller, and watch the job until it is done."""
-    with reported(server, as_json), options.connect(server, insecure, ca) as client:
+    with reported(server, as_json), options.connect(server, insecure, ca, cert, key) as client:
         options.check_out(out)
         job = client.compress(
             read_network(client, network, dataset),
@@ -108,10 +110,12 @@ def plan(
     server: options.Server = options.DEFAULT_SERVER,
     insecure: options.Insecure = False,
     ca: options.Ca = None,
+    cert: options.Certificate = None,
+    key: options.Key = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Show what a job would consider, without training."""
-    with reported(server, as_json), options.connect(server, insecure, ca) as client:
+    with reported(server, as_json), options.connect(server, insecure, ca, cert, key) as client:
         proposed = client.plan(
             read_network(client, network, dataset),
             dataset=dataset,
@@ -142,10 +146,12 @@ def jobs(
     server: options.Server = options.DEFAULT_SERVER,
     insecure: options.Insecure = False,
     ca: options.Ca = None,
+    cert: options.Certificate = None,
+    key: options.Key = None,
     as_json: options.AsJson = False,
 ) -> None:
     """List the jobs, newest first."""
-    with reported(server, as_json), options.connect(server, insecure, ca) as client:
+    with reported(server, as_json), options.connect(server, insecure, ca, cert, key) as client:
         found = list(islice(client.jobs(state, page_size=min(limit, 1000)), limit))
         if as_json:
             _print_json({"jobs": to_plain(found)})
@@ -160,10 +166,12 @@ def watch(
     server: options.Server = options.DEFAULT_SERVER,
     insecure: options.Insecure = False,
     ca: options.Ca = None,
+    cert: options.Certificate = None,
+    key: options.Key = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Watch a job until it is done."""
-    with reported(server, as_json), options.connect(server, insecure, ca) as client:
+    with reported(server, as_json), options.connect(server, insecure, ca, cert, key) as client:
         options.check_out(out)
         _follow(client.job(name), out, as_json)
 
@@ -174,10 +182,12 @@ def cancel(
     server: options.Server = options.DEFAULT_SERVER,
     insecure: options.Insecure = False,
     ca: options.Ca = None,
+    cert: options.Certificate = None,
+    key: options.Key = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Ask a job to stop."""
-    with reported(server, as_json), options.connect(server, insecure, ca) as client:
+    with reported(server, as_json), options.connect(server, insecure, ca, cert, key) as client:
         job = client.cancel(name)
         if as_json:
             _print_json({"job": to_plain(job)})
@@ -197,10 +207,12 @@ def download(
     server: options.Server = options.DEFAULT_SERVER,
     insecure: options.Insecure = False,
     ca: options.Ca = None,
+    cert: options.Certificate = None,
+    key: options.Key = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Write the network of a finished job to a file."""
-    with reported(server, as_json), options.connect(server, insecure, ca) as client:
+    with reported(server, as_json), options.connect(server, insecure, ca, cert, key) as client:
         options.check_out(out)
         job = client.job(name).status()
         # A failed job may have one too: the best that was found.
@@ -216,10 +228,12 @@ def report(
     server: options.Server = options.DEFAULT_SERVER,
     insecure: options.Insecure = False,
     ca: options.Ca = None,
+    cert: options.Certificate = None,
+    key: options.Key = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Draw a job: costs, candidates, descent, trainings, layers, certificate."""
-    with reported(server, as_json), options.connect(server, insecure, ca) as client:
+    with reported(server, as_json), options.connect(server, insecure, ca, cert, key) as client:
         options.check_out(out)
         job = client.job(name)
         write_text(job.report(), out)
@@ -234,10 +248,12 @@ def info(
     server: options.Server = options.DEFAULT_SERVER,
     insecure: options.Insecure = False,
     ca: options.Ca = None,
+    cert: options.Certificate = None,
+    key: options.Key = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Show what the server offers."""
-    with reported(server, as_json), options.connect(server, insecure, ca) as client:
+    with reported(server, as_json), options.connect(server, insecure, ca, cert, key) as client:
         described = client.info()
         if as_json:
             _print_json({"server": to_plain(described)})

@@ -69,6 +69,8 @@ class Live:
                         f", {word} {_format.percent(x)}" for word, x in accuracies if x is not None
                     )
                 )
+            case _events.CompletedEvent(job=job) if job.cached_result:
+                self._line("the result of an equal job before; another --seed trains anew")
             case _events.LogEvent(severity=severity, text=text):
                 self._line(f"{severity.value}: {text}")
 

@@ -25,6 +25,16 @@ Ca = Annotated[
     Path | None,
     typer.Option(envvar="ARCHPRESS_CA", help="PEM file of the certificates to trust."),
 ]
+Certificate = Annotated[
+    Path | None,
+    typer.Option(
+        "--cert", envvar="ARCHPRESS_CERT", help="PEM file of your own certificate, with --key."
+    ),
+]
+Key = Annotated[
+    Path | None,
+    typer.Option(envvar="ARCHPRESS_KEY", help="PEM file of that certificate's key."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 NetworkArgument = Annotated[
     str,
@@ -60,12 +70,18 @@ Out = Annotated[
 ]
 
 
-def connect(server: str, insecure: bool, ca: Path | None) -> Client:
+def connect(
+    server: str, insecure: bool, ca: Path | None, certificate: Path | None, key: Path | None
+) -> Client:
     """Return a client; the token comes from ARCHPRESS_TOKEN, where nobody sees it passing."""
+    if (certificate is None) != (key is None):
+        hint = "--cert" if certificate is None else "--key"
+        raise typer.BadParameter("is missing: a certificate needs its key", param_hint=hint)
+    files = ca or certificate
     return Client(
         server,
         insecure=insecure,
-        tls=None if ca is None else Tls.from_files(root=ca),
+        tls=Tls.from_files(root=ca, certificate=certificate, key=key) if files else None,
         token=os.environ.get("ARCHPRESS_TOKEN"),
         retry=Retry(request_attempts=3),
     )

@@ -115,7 +115,8 @@ class _MethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Method.ValueTy
     """The model and objective that measured best."""
     METHOD_PAPER: _Method.ValueType  # 2
     """The paper's model, recipe and search: descent from the input network alone, one decode, taken
-    as it is or left. Needs an embedding that was built with it.
+    as it is or left: without a network within the budget the job ends BUDGET_UNREACHABLE. Needs an
+    embedding that was built with it.
     """
 
 class Method(_Method, metaclass=_MethodEnumTypeWrapper):
@@ -127,7 +128,8 @@ METHOD_DEFAULT: Method.ValueType  # 1
 """The model and objective that measured best."""
 METHOD_PAPER: Method.ValueType  # 2
 """The paper's model, recipe and search: descent from the input network alone, one decode, taken
-as it is or left. Needs an embedding that was built with it.
+as it is or left: without a network within the budget the job ends BUDGET_UNREACHABLE. Needs an
+embedding that was built with it.
 """
 Global___Method: _TypeAlias = Method  # noqa: Y015
 
@@ -153,7 +155,9 @@ class _PhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Phase.ValueType
     """Measures the written bytes."""
 
 class Phase(_Phase, metaclass=_PhaseEnumTypeWrapper):
-    """The step a running job is at; a job passes them in this order."""
+    """The step a running job is at; a job passes them in this order. Only where the result takes longer
+    than the latency asked for does it go back from CERTIFY to RETRAIN, once, for the next candidate.
+    """
 
 PHASE_UNSPECIFIED: Phase.ValueType  # 0
 """Not started."""
@@ -467,8 +471,9 @@ class JobSpec(_message.Message):
 
     @_builtins.property
     def budget(self) -> Global___Budget:
-        """What the result must keep to. Without one the method looks for the smallest network whose
-        predicted accuracy does not fall.
+        """What the result must keep to. Without a limit on size or latency the method looks for the
+        smallest network that will nearly surely reach min_accuracy, or whose predicted accuracy falls
+        by no more than max_accuracy_drop, or does not fall where neither is set.
         """
 
     @_builtins.property
@@ -533,7 +538,8 @@ class LatencyTable(_message.Message):
     A network's latency is the exact sum of fixed_seconds and its layers' seconds, over the layers of
     the delivered network: without dropout, and without a batch normalization that folds into the
     layer before it. Every kind of layer that the embedding's networks may have needs a row, DROPOUT
-    alone does not; a layer that the device runs within another one has a row of zeros.
+    alone does not; a layer that the device runs within another one has a row of zeros. Without rows
+    for the layers of the network to compress that is not narrowed for a candidate, with a warning.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -840,9 +846,10 @@ class Candidate(_message.Message):
     each size.
     """
     rank: _builtins.int
-    """Place in the order in which candidates are tried, from 1. The order follows the lower end of
-    the prediction, without a budget the size, and puts networks of different outline first; the
-    input network with narrower layers is the last. Each rank occurs once in a plan.
+    """Place in the order in which candidates are tried, from 1. They are chosen one by one, each for
+    what it adds to the best of those before it; without a limit on size or latency the smallest
+    that is good enough comes first. The input network with narrower layers is the last. Each rank
+    occurs once in a plan.
     """
     inherits: _builtins.bool
     """Whether this is the input network with narrower layers, whose full training starts from the
@@ -1190,7 +1197,8 @@ class Result(_message.Message):
     """Mean of predicted minus measured validation accuracy over the candidates of the first round of
     training: how far this job's predictions were too high. Set only where that round trained with
     the recipe, images and epochs of the embedding's labels (EmbeddingInfo.fidelity), since else
-    the two differ by that too.
+    the two differ by that too: EFFORT_FULL compares candidates on all images, most labels are of
+    fewer.
     """
     @_builtins.property
     def architecture(self) -> _architecture_pb2.Architecture:
