@@ -67,6 +67,9 @@ class ServerConfig(BaseModel):
     database_url: str = Field(
         default="", description="URL of a postgresql or sqlite database; empty is in state_dir"
     )
+    database_url_file: str = Field(
+        default="", description="file that holds database_url, such as a mounted secret"
+    )
     artifacts_url: str = Field(
         default="",
         description="URL of the artifacts' folder or bucket, such as s3://BUCKET/PREFIX; empty is "
@@ -125,7 +128,9 @@ class ServerConfig(BaseModel):
     checkpoint_seconds: float = Field(
         default=30.0, ge=0, description="time between two checkpoints of a training; 0 makes none"
     )
-    max_attempts: int = Field(default=2, ge=1, le=100, description="workers that a job may lose")
+    max_attempts: int = Field(
+        default=2, ge=1, le=100, description="lost workers with which a job fails"
+    )
     cancel_grace_seconds: float = Field(
         default=20.0, ge=0, description="time to stop before it is killed"
     )
@@ -282,8 +287,20 @@ def load_config(flags: Mapping[str, str] | None = None, file: Path | None = None
     if file is not None and not file.is_file():
         raise ValueError(f"{file}: there is no such file")
     given: dict[str, Any] = {**(flags or {}), "config": file}
-    settings = _Settings(**given)
-    return ServerConfig.model_validate(settings.model_dump())
+    values = _Settings(**given).model_dump()
+    if values["database_url_file"]:
+        values["database_url"] = _read_url(values["database_url_file"], values["database_url"])
+    return ServerConfig.model_validate(values)
+
+
+def _read_url(file: str, given: str) -> str:
+    if given:
+        raise ValueError("database_url and database_url_file contradict: set one of the two")
+    try:
+        return Path(file).read_text().strip()
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise ValueError(f"database_url_file {file} cannot be read: {reason}") from None
 
 
 def unknown_environment(environment: Mapping[str, str]) -> list[str]:

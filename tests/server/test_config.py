@@ -81,6 +81,26 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     assert len(explain(caught.value)) == 1
 
 
+def test_the_database_may_stand_in_a_file_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "database_url"
+    secret.write_text("postgresql://a:b@db/archpress\n")
+    monkeypatch.setenv("ARCHPRESS_DATABASE_URL_FILE", str(secret))
+    config = load_config()
+    assert config.url == "postgresql://a:b@db/archpress"
+    assert ServerConfig.model_validate_json(config.model_dump_json()) == config
+    with pytest.raises(ValueError, match="set one of the two"):
+        load_config({"database_url": "sqlite:///a.db"})
+    secret.write_text("mysql://a:secret@db/archpress")
+    with pytest.raises(ValueError, match="database_url") as caught:
+        load_config()
+    assert "secret" not in "".join(explain(caught.value))
+    secret.unlink()
+    with pytest.raises(ValueError, match="No such file"):
+        load_config()
+
+
 def test_variables_that_set_nothing_are_told() -> None:
     environment = {"ARCHPRESS_PORT": "1", "ARCHPRESS_PROT": "1", "HOME": "/"}
     assert unknown_environment(environment) == ["ARCHPRESS_PROT"]
