@@ -74,7 +74,7 @@ PRESETS = {
     # What the bundled embedding was built with.
     PresetName.STANDARD: Preset(nets=1_000, images=12_000, epochs=3, repeats=60),
     # For nets with skips: they hold more layers and larger maps for the same parameters. The
-    # bundled embedding has 100 nets and borrows labels (`--also`); `--from` its manifest repeats it.
+    # bundled embedding has 100 nets and borrows labels (`--also`): `--from` its manifest.
     PresetName.RESIDUAL: Preset(
         nets=600,
         images=12_000,
