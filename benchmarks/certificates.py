@@ -104,6 +104,16 @@ class Bench:
         self._source = named(NETWORKS[settings.dataset], shape, classes)
         self._input = self._trained_input() if plan.teaches else None
 
+    @property
+    def common(self) -> Record:
+        """What all lines of an output have in common."""
+        return {
+            "dataset": self._settings.dataset,
+            "effort": self._settings.effort,
+            "change": self._settings.change,
+            "epochs": self._plan.final_recipe.epochs,
+        }
+
     def job(self, target: int, seed: int) -> Record:
         """Compress once and return the line; a job that fails says why."""
         request = Request(
@@ -113,14 +123,7 @@ class Bench:
             self._settings.effort,
             seed=seed,
         )
-        line: Record = {
-            "dataset": self._settings.dataset,
-            "target_params": target,
-            "seed": seed,
-            "effort": self._settings.effort,
-            "change": self._settings.change,
-            "epochs": self._plan.final_recipe.epochs,
-        }
+        line: Record = {**self.common, "target_params": target, "seed": seed}
         checkpoints = self._settings.checkpoints(target, seed)
         goes_on, in_full = checkpoints.are_there, _InFull()
         try:
@@ -202,7 +205,7 @@ def main() -> None:
     )
     lines = JsonLines(options.output)
     # Trained before the workers start, so that they find its file.
-    Bench(settings)
+    lines.require(Bench(settings).common)
     jobs = [
         (target, seed)
         for seed in range(options.seeds)

@@ -33,6 +33,20 @@ class JsonLines:
             text = path.read_text()
             path.write_text(text[: text.rfind("\n") + 1])
 
+    def require(self, settings: Mapping[str, Any]) -> None:
+        """Refuse to go on with a file whose records were made with other settings.
+
+        Raises:
+            SystemExit: names the first setting that differs.
+        """
+        for record in self.records:
+            for name, value in settings.items():
+                if record.get(name) != value:
+                    raise SystemExit(
+                        f"{self.path} was begun with {name} {record.get(name)!r}, not {value!r}: "
+                        "choose another output"
+                    )
+
     def holds(self, key: Mapping[str, Any]) -> bool:
         """Return whether there is a record with these values."""
         return any(key.items() <= record.items() for record in self.records)

@@ -19,9 +19,19 @@ goes on where it was. The input network is kept in a file, beside the output if 
 Prediction: ours is ahead most at the smallest target, where proportions matter most; distillation
 and what a pruned network inherits are worth half a point over training from scratch.
 
-    python benchmarks/peers.py
+    python benchmarks/peers.py --output all.jsonl
     python benchmarks/peers.py --work 1e11 --images 6000 --input-epochs 1 --seeds 1 \
         --targets 50000 --output /tmp/peers.jsonl
+
+Of the committed results `peers-all-images.jsonl` is by the present recipe:
+
+    python benchmarks/peers.py --work 1.25e13 --seeds 5 --targets 70900 --methods heir pruning \
+        --input benchmarks/results/conv-7.input.safetensors \
+        --output benchmarks/results/peers-all-images.jsonl
+
+`peers.jsonl` (`--work 1e12 --images 12000 --input-epochs 6 --targets 50000 20000`) and
+`peers-resnet-20.jsonl` (the same with `--network resnet-20 --targets 54000`) are by the one before,
+whose teacher spoke of the images as they are; each line holds it.
 """
 
 from __future__ import annotations
@@ -68,9 +78,7 @@ def main() -> None:
         "input_epochs": comparison.recipe.epochs,
     }
     lines = JsonLines(options.output)
-    others = [record for record in lines.records if record["settings"] != settings]
-    if others:
-        raise SystemExit(f"{options.output} was begun with other settings: {others[0]['settings']}")
+    lines.require({"settings": settings})
     _add_input(lines, settings, comparison.source)
     for seed in range(options.seeds):
         for target in options.targets:

@@ -121,6 +121,11 @@ class Bench:
             network.load_state_dict(load_file(settings.teacher))
             self._teacher = Teacher(network.to(self._compute.device).eval(), self._compute)
 
+    @property
+    def common(self) -> Record:
+        """What all lines of an output have in common: the recipe that is changed, the images."""
+        return {"recipe": self.recipe.to_json(), "images": len(self._data.train)}
+
     def teach(self, path: Path) -> float:
         """Train the input network, keep its weights in a file and return its accuracy."""
         generator = torch.Generator().manual_seed(0)
@@ -145,6 +150,7 @@ class Bench:
             "seed": run.seed,
             "validation": round(result.accuracy, 5),
             "seconds": round(result.seconds, 2),
+            **self.common,
         }
 
 
@@ -232,8 +238,10 @@ def main() -> None:
         options.epochs,
         options.images,
     )
+    bench = Bench(settings)
+    lines.require(bench.common)
     if not settings.teacher.exists():
-        print("teacher", Bench(settings).teach(settings.teacher), flush=True)
+        print("teacher", bench.teach(settings.teacher), flush=True)
     planned = networks(options.dataset, options.sizes or SIZES[options.dataset])
     runs = [
         Run(change, size, network, seed)
