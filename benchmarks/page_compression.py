@@ -26,6 +26,7 @@ _GOALS: Mapping[str, Mapping[int, tuple[float | None, float | None]]] = {
 _METHODS: Mapping[str, str] = {
     "ours": "ours: the search",
     "heir": "ours: the input network narrowed",
+    "progressive-heir": "the input network narrowed in two steps",
     "pruning": "Torch-Pruning, the same share of every layer",
     "global-pruning": "Torch-Pruning, where channels matter least",
     "distillation": "distillation into the scaled network",

@@ -9,6 +9,7 @@ the training of the input network, the labels of the embedding's population.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -151,12 +152,18 @@ def layer_removal(comparison: Comparison, max_params: int, seed: int) -> Outcome
 
 def heir(comparison: Comparison, max_params: int, seed: int) -> Outcome:
     """Narrow the input network to its strongest channels, as a job does, and go on training."""
-    request = _request(comparison, max_params, seed)
-    found = find_heir(request, comparison.embedding, SizeBudget(max_params), None, 1)
-    if found is None:
-        raise ValueError(f"the input network cannot be narrowed to {max_params} parameters")
-    network = narrowed(comparison.source.network, found.architecture)
+    network = _heir(comparison, comparison.source.network, max_params, seed)
     return _finished(comparison, network, comparison.work, seed)
+
+
+def progressive_heir(comparison: Comparison, max_params: int, seed: int) -> Outcome:
+    """Narrow in two steps of one ratio, and spend half of the work on each network."""
+    wide = comparison.source.network
+    between = round(math.sqrt(count(wide.architecture).params * max_params))
+    first = _finished(comparison, _heir(comparison, wide, between, seed), comparison.work / 2, seed)
+    network = _heir(comparison, first.network, max_params, seed)
+    second = _finished(comparison, network, comparison.work - first.work, seed)
+    return replace(second, work=first.work + second.work, networks_trained=2)
 
 
 def ours(comparison: Comparison, max_params: int, seed: int) -> Outcome:
@@ -192,6 +199,7 @@ def ours(comparison: Comparison, max_params: int, seed: int) -> Outcome:
 METHODS: Mapping[str, Method] = {
     "ours": ours,
     "heir": heir,
+    "progressive-heir": progressive_heir,
     "pruning": pruning,
     "global-pruning": global_pruning,
     "distillation": distillation,
@@ -249,6 +257,14 @@ def _scaled(comparison: Comparison, max_params: int) -> Architecture:
     if scaled is None:
         raise ValueError(f"the input network cannot be scaled to {max_params} parameters")
     return scaled
+
+
+def _heir(comparison: Comparison, wide: Network, max_params: int, seed: int) -> Network:
+    request = replace(_request(comparison, max_params, seed), architecture=wide.architecture)
+    found = find_heir(request, comparison.embedding, SizeBudget(max_params), None, 1)
+    if found is None:
+        raise ValueError(f"the input network cannot be narrowed to {max_params} parameters")
+    return narrowed(wide, found.architecture)
 
 
 def _request(comparison: Comparison, max_params: int, seed: int) -> Request:

@@ -1,11 +1,11 @@
 """Ours beside other ways to a small network: the same input network, data and training compute.
 
-Methods: `ours`, the search; `heir`, the input network narrowed as a job does it; structured pruning
-by Torch-Pruning and further training (`pruning` takes the same share of every layer,
-`global-pruning` takes channels where they matter least); `distillation` into the input network with
-all widths scaled alike; N2N's `layer-removal` by policy gradient (the paper's strongest rival in
-table 2); `width-scaling`, the scaled network trained from scratch. All but the last learn from the
-input network too.
+Methods: `ours`, the search; `heir`, the input network narrowed as a job does it, and
+`progressive-heir`, in two steps; structured pruning by Torch-Pruning and further training
+(`pruning` takes the same share of every layer, `global-pruning` takes channels where they matter
+least); `distillation` into the input network with all widths scaled alike; N2N's `layer-removal` by
+policy gradient (the paper's strongest rival in table 2); `width-scaling`, the scaled network
+trained from scratch. All but the last learn from the input network too.
 
 Each gets the same final recipe with its one-cycle schedule, which for pruning means to rewind the
 learning rate; that beats fine-tuning at a small one (Renda et al. 2020). The schedule is as long as
