@@ -228,23 +228,26 @@ class _Trainings(Quiet):
 
 
 def _effort(comparison: Comparison, candidates: tuple[Candidate, ...]) -> EffortPlan:
-    """Return rounds and a final training that spend the work between them."""
+    """Return rounds and a final training that spend the work between them at the most.
+
+    Who gets on is not known before: the costliest do, at the most.
+    """
     short = comparison.round_recipe
-    macs = sum(candidate.costs.macs for candidate in candidates) / len(candidates)
-    passes, alive, length = 0, len(candidates), 1
+    macs = sorted((candidate.costs.macs for candidate in candidates), reverse=True)
+    per_image, alive, length = 0, len(candidates), 1
     while alive > 1:
-        passes += alive * length * short.epochs
+        per_image += sum(macs[:alive]) * length * short.epochs
         alive, length = max(1, alive // 2), 2 * length
     images = len(comparison.data.train)
-    if passes:
+    if per_image:
         search = comparison.work * comparison.our_search_share
-        images = min(images, max(short.batch_size, int(search / (passes * macs))))
+        images = min(images, max(short.batch_size, int(search / per_image)))
     return EffortPlan(
         len(candidates),
         short,
         images,
         replace(comparison.recipe, epochs=_NO_BOUND),
-        comparison.work - passes * macs * images,
+        comparison.work - per_image * images,
     )
 
 
