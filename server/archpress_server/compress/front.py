@@ -34,6 +34,8 @@ def retrain_sizes(
         CompressionError: every training of every size diverged.
     """
     observer = conditions.observer
+    # Once for all sizes: a teacher knows images again by their place in memory.
+    conditions = replace(conditions, data=conditions.data.to(conditions.compute.device))
     works = [_work(candidates, conditions) for candidates in ladder.sizes]
     total, pace = sum(works), Pace()
     trained: list[Trained] = []
