@@ -23,11 +23,17 @@ and what a pruned network inherits are worth half a point over training from scr
     python benchmarks/peers.py --work 1e11 --images 6000 --input-epochs 1 --seeds 1 \
         --targets 50000 --output /tmp/peers.jsonl
 
-Of the committed results `peers-all-images.jsonl` is by the present recipe:
+Of the committed results two are by the present recipe:
 
     python benchmarks/peers.py --work 1.25e13 --seeds 5 --targets 70900 --methods heir pruning \
         --input benchmarks/results/conv-7.input.safetensors \
         --output benchmarks/results/peers-all-images.jsonl
+
+and `peers-progressive.jsonl`, which was broken off after three networks:
+
+    python benchmarks/peers.py --work 1e12 --images 12000 --input-epochs 6 --targets 20000 \
+        --seeds 3 --methods heir progressive-heir \
+        --output benchmarks/results/peers-progressive.jsonl
 
 `peers.jsonl` (`--work 1e12 --images 12000 --input-epochs 6 --targets 50000 20000`) and
 `peers-resnet-20.jsonl` (the same with `--network resnet-20 --targets 54000`) are by the one before,
