@@ -29,10 +29,10 @@ Of the committed results two are by the present recipe:
         --input benchmarks/results/conv-7.input.safetensors \
         --output benchmarks/results/peers-all-images.jsonl
 
-and `peers-progressive.jsonl`, which was broken off after three networks:
+and `peers-progressive.jsonl`:
 
     python benchmarks/peers.py --work 1e12 --images 12000 --input-epochs 6 --targets 20000 \
-        --seeds 3 --methods heir progressive-heir \
+        --seeds 2 --methods heir progressive-heir \
         --output benchmarks/results/peers-progressive.jsonl
 
 `peers.jsonl` (`--work 1e12 --images 12000 --input-epochs 6 --targets 50000 20000`) and
