@@ -63,7 +63,7 @@ class Planner:
             RequestError: the request cannot be met.
         """
         model = None
-        if request.budget.max_latency_seconds is not None and request.latency_table is None:
+        if request.measures_latency:
             model = await self._latency_model(folder)
         images = self._train_images.get(request.dataset)
         answer = await self._run(_plan, request, folder, max_candidates, model, images)

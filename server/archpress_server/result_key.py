@@ -20,9 +20,8 @@ def result_key(
     A latency measured on the worker's CPU decides which networks are tried, and the next
     measurement differs. A folder of images may change without a sign.
     """
-    measured = request.budget.max_latency_seconds is not None and request.latency_table is None
     data = _data_state(request.dataset, catalog)
-    if measured or data is None:
+    if request.measures_latency or data is None:
         return ""
     record = {
         "request": request_to_json(request),

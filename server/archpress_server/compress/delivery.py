@@ -52,8 +52,8 @@ class Delivery:
             self._begin(Phase.EXPORT, 0)
         model = to_onnx(trained.network, self.data.normalisation)
         self._begin(Phase.CERTIFY, place)
-        measured = self.request.latency_table is None
-        limit = self.request.budget.max_latency_seconds if measured else None
+        request = self.request
+        limit = request.budget.max_latency_seconds if request.measures_latency else None
         certificate = certify(
             model,
             trained.network,

@@ -137,8 +137,7 @@ def _small(space: ArchitectureSpace, limit: LatencyLimit) -> list[Architecture]:
 
 def calibrated(request: Request, space: ArchitectureSpace) -> LatencyModel | None:
     """Return a model of this machine for a request that limits latency without a table."""
-    needed = request.budget.max_latency_seconds is not None and request.latency_table is None
-    return calibrate(space) if needed else None
+    return calibrate(space) if request.measures_latency else None
 
 
 def latency_limit(

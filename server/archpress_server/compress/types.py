@@ -140,6 +140,11 @@ class Request:
     int8: bool = False
     training_seeds: int = 1
 
+    @property
+    def measures_latency(self) -> bool:
+        """Whether a latency is asked for that is measured here, not by the caller's table."""
+        return self.budget.max_latency_seconds is not None and self.latency_table is None
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Callable
 
 from archpress_server.jobs.errors import ArtifactNotFoundError, JobNotFoundError
 
@@ -16,10 +17,7 @@ def job_id(name: str) -> str:
     Raises:
         JobNotFoundError: no job has a name like this.
     """
-    prefix, _, identifier = name.partition("/")
-    if prefix != "jobs" or not _ID.fullmatch(identifier):
-        raise JobNotFoundError(name.removeprefix("jobs/")[:100])
-    return identifier
+    return _id_in(name, "jobs/", JobNotFoundError)
 
 
 def artifact_id(name: str) -> str:
@@ -28,10 +26,7 @@ def artifact_id(name: str) -> str:
     Raises:
         ArtifactNotFoundError: no artifact has a name like this.
     """
-    prefix, _, identifier = name.partition("/")
-    if prefix != "artifacts" or not _ID.fullmatch(identifier):
-        raise ArtifactNotFoundError(name.removeprefix("artifacts/")[:100])
-    return identifier
+    return _id_in(name, "artifacts/", ArtifactNotFoundError)
 
 
 def is_uuid4(text: str) -> bool:
@@ -40,3 +35,10 @@ def is_uuid4(text: str) -> bool:
         return _ID.fullmatch(text.lower()) is not None and uuid.UUID(text).version == 4
     except ValueError:
         return False
+
+
+def _id_in(name: str, prefix: str, unknown: Callable[[str], Exception]) -> str:
+    identifier = name.removeprefix(prefix)
+    if not name.startswith(prefix) or not _ID.fullmatch(identifier):
+        raise unknown(identifier[:100])
+    return identifier
