@@ -2,13 +2,16 @@
 
 `compress` gets CONV-7 (CONV-10 for CIFAR-10), a limit on parameters and a seed. The seed decides
 search, rounds and training; the input network is trained once by the same recipe if the effort says
-that it teaches, or comes from a file. The accuracy is the certificate's; beside it are the
-validation accuracies of what was trained in full, the search's winner and the narrowed input
-network. Each job is a line of OUTPUT.jsonl; a run that was broken off goes on, within a job too, as
-the server does.
+that it teaches, or comes from a file. A draft, which does not train it, has it taught if there is
+`--input`: then its weights, trained at standard effort, come with the request. The accuracy is the
+certificate's; beside it are the validation accuracies of what was trained in full, the search's
+winner and the narrowed input network. Each job is a line of OUTPUT.jsonl; a run that was broken off
+goes on, within a job too, as the server does.
 
     python benchmarks/certificates.py --input benchmarks/results/conv-7.input.safetensors \\
         --output benchmarks/results/certificates.jsonl
+    python benchmarks/certificates.py --input benchmarks/results/conv-7.input.safetensors \\
+        --effort draft --output benchmarks/results/certificates-draft.jsonl
     python benchmarks/certificates.py --dataset cifar10 --data cifar10.npz --effort draft \\
         --seeds 1 --output benchmarks/results/certificates-cifar10-draft.jsonl
 """
@@ -60,7 +63,7 @@ class Settings:
     change: str
     epochs: int | None
     output: Path
-    input: Path
+    input: Path | None
 
     def checkpoints(self, target: int, seed: int) -> FolderCheckpoints:
         """Return where a job keeps what it has done, beside the output."""
@@ -102,7 +105,8 @@ class Bench:
             final = replace(final, epochs=settings.epochs)
         self._plan = replace(plan, final_recipe=final)
         self._source = named(NETWORKS[settings.dataset], shape, classes)
-        self._input = self._trained_input() if plan.teaches else None
+        self._taught = plan.teaches or settings.input is not None
+        self._input = self._trained_input() if self._taught else None
 
     @property
     def common(self) -> Record:
@@ -112,6 +116,7 @@ class Bench:
             "effort": self._settings.effort,
             "change": self._settings.change,
             "epochs": self._plan.final_recipe.epochs,
+            "taught": self._taught,
         }
 
     def job(self, target: int, seed: int) -> Record:
@@ -153,13 +158,17 @@ class Bench:
         }
 
     def _trained_input(self) -> TrainedInput:
-        data = self._dataset.split()
+        settings, data = self._settings, self._dataset.split()
+        plan = self._plan
+        if not plan.teaches:
+            shape = self._dataset.input_shape
+            plan = effort_plan(Effort.STANDARD, Method.DEFAULT, settings.dataset, shape)
         trained = input_network(
-            self._settings.input,
+            settings.input or settings.output.with_suffix(".input.safetensors"),
             self._source,
             data.to(self._compute.device),
             self._dataset.test(),
-            self._plan.input_recipe_for(count(self._source).macs, len(data.train)),
+            plan.input_recipe_for(count(self._source).macs, len(data.train)),
             0,
             self._compute,
         )
@@ -201,7 +210,7 @@ def main() -> None:
         options.change,
         options.epochs,
         options.output,
-        options.input or options.output.with_suffix(".input.safetensors"),
+        options.input,
     )
     lines = JsonLines(options.output)
     # Trained before the workers start, so that they find its file.

@@ -51,6 +51,8 @@ def _certificates(folder: Path, file: str) -> Section:
         space = load(artifact_folder(dataset)).manifest.space
         network = TABLE_1[dataset].network
         before = count(named(network, space.input_shape, space.classes))
+        given = records[0]["taught"] and effort == "draft"
+        weights = ", with its trained weights" if given else ""
         rows = []
         for target, lines in _by(_ended(records), "target_params").items():
             found = [line["accuracy"] for line in lines]
@@ -86,9 +88,9 @@ def _certificates(folder: Path, file: str) -> Section:
         )
         text = (
             f"{network.upper()} ({before.params:,} parameters) compressed by `compress` at "
-            f"{effort} effort; accuracy over the whole test split, as ONNX Runtime computes it "
-            "from the delivered bytes. The narrowed input network is compared with the search's "
-            "winner, both trained in full, on validation images.\n\n"
+            f"{effort} effort{weights}; accuracy over the whole test split, as ONNX Runtime "
+            "computes it from the delivered bytes. The narrowed input network is compared with the "
+            "search's winner, both trained in full, on validation images.\n\n"
             f"{table(head, rows)}{_failures(records)}"
         )
         return Section(f"Certified accuracy on {dataset}, {effort}, {epochs} epochs", text)

@@ -50,4 +50,5 @@ def test_a_recipe_that_has_changed_since_is_apart(tmp_path: Path) -> None:
 
 def _certificate(**values: float | str | None) -> str:
     line = {"dataset": "fashion-mnist", "target_params": 93_000, "effort": "standard", "epochs": 40}
-    return json.dumps(line | {"device": "cpu", "seconds": 60.0} | values) + "\n"
+    line |= {"taught": True, "device": "cpu", "seconds": 60.0}
+    return json.dumps(line | values) + "\n"
