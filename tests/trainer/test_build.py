@@ -19,9 +19,10 @@ from archpress_trainer.embedding.heads import HeadSettings
 from archpress_trainer.embedding.manifest import ArtifactError, EmbeddingMethod
 from archpress_trainer.embedding.metrics import METRIC_MEANINGS
 from archpress_trainer.embedding.paper import PaperEmbedding, PaperSettings
+from archpress_trainer.embedding.record import Record
 from archpress_trainer.population.executor import Task
-from archpress_trainer.population.records import Record
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
+from archpress_trainer.stages import autoencoder as autoencoder_stage
 from archpress_trainer.training.device import Compute
 from tests.trainer.nets import chains
 from tests.trainer.population.helpers import CountingExecutor, record_of, tiny_spec
@@ -83,6 +84,40 @@ def test_labels_are_borrowed_from_another_embedding(
     assert len(embedding.heads.scores) == 48
     # Quality is that of its own nets.
     assert embedding.manifest.metrics["held_out_networks"] == 24
+
+
+def test_an_own_net_is_not_borrowed_again(
+    spec: PopulationSpec, built: Path, cpu: Compute, tmp_path: Path
+) -> None:
+    lender = str(built / "output")
+    settings = replace(SETTINGS, nets=20, also=(lender, lender))
+    embedding = build_embedding(
+        spec, settings, CountingExecutor(), tmp_path / "w", tmp_path / "o", cpu
+    )
+    assert isinstance(embedding, DefaultEmbedding)
+    # Twenty of the lender's 24 are the population's own.
+    assert len(embedding.heads.scores) == 24
+    digests = [exemplar.architecture.digest for exemplar in load(tmp_path / "o").exemplars]
+    assert len(digests) == len(set(digests)) == 24
+
+
+def test_no_more_nets_are_repeated_than_there_are(
+    spec: PopulationSpec, cpu: Compute, tmp_path: Path
+) -> None:
+    executor = CountingExecutor()
+    settings = replace(SETTINGS, repeats=60)
+    build_embedding(spec, settings, executor, tmp_path / "w", tmp_path / "o", cpu)
+    assert sorted(executor.given) == sorted([*range(24), *range(24)])
+
+
+@pytest.mark.parametrize("work", ["out", "out/work"])
+def test_the_stages_are_not_removed_with_the_artifact(
+    work: str, spec: PopulationSpec, cpu: Compute, tmp_path: Path
+) -> None:
+    executor = CountingExecutor()
+    with pytest.raises(ArtifactError, match="would be removed when the embedding is written"):
+        build_embedding(spec, SETTINGS, executor, tmp_path / work, tmp_path / "out", cpu)
+    assert executor.given == []
 
 
 def test_labels_that_were_made_otherwise_are_not_borrowed(
@@ -165,6 +200,26 @@ def test_damaged_facts_are_no_obstacle(
     assert steps[-1].iteration == 10
     facts = json.loads((folder / "work" / "autoencoder.json").read_text())
     assert facts["space_digest"] == spec.space.digest
+
+
+def test_facts_do_not_outlive_their_weights(
+    folder: Path, spec: PopulationSpec, cpu: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path, content: bytes) -> None:
+        path.write_bytes(content)
+        raise KeyboardInterrupt
+
+    other = replace(SETTINGS, autoencoder=replace(SETTINGS.autoencoder, iterations=12))
+    with monkeypatch.context() as patch:
+        patch.setattr(autoencoder_stage, "write_atomically", killed)
+        with pytest.raises(KeyboardInterrupt):
+            build_embedding(spec, other, CountingExecutor(), folder / "work", folder / "other", cpu)
+    steps = list[FitStep]()
+    told = BuildObserver(on_autoencoder=steps.append)
+    build_embedding(
+        spec, SETTINGS, CountingExecutor(), folder / "work", folder / "output", cpu, told
+    )
+    assert steps[-1].iteration == 10
 
 
 def test_the_papers_method(folder: Path, spec: PopulationSpec, cpu: Compute) -> None:

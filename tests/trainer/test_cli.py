@@ -122,7 +122,30 @@ def test_the_plan_in_one_line(tiny_sources: DataSources, cpu: Compute) -> None:
     assert plan_line(spec, paper, 2, cpu).endswith("then 80,000 steps of the paper's fit")
 
 
-@pytest.mark.parametrize("option", [("--nets", "3"), ("--epochs", "0"), ("--method", "magic")])
+def test_what_is_there_is_not_replaced(tiny_dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "mine.jpg").write_text("x")
+    places = {
+        tmp_path / "photos": "holds files but no embedding",
+        Path("/"): "name a folder below it",
+        tiny_dataset.parent: f"{tiny_dataset} would be removed",
+    }
+    for output, words in places.items():
+        line = one_error_line("build", "--data", str(tiny_dataset), "--output", str(output))
+        assert words in line
+    assert (tmp_path / "photos" / "mine.jpg").read_text() == "x"
+    assert tiny_dataset.exists()
+
+
+def test_the_papers_method_borrows_nothing(tiny_dataset: Path) -> None:
+    options = ["--method", "paper", "--also", "fashion-mnist"]
+    line = one_error_line("build", "--data", str(tiny_dataset), *options)
+    assert "leave out --also" in line
+
+
+@pytest.mark.parametrize(
+    "option", [("--seed", str(2**32)), ("--nets", "3"), ("--epochs", "0"), ("--method", "magic")]
+)
 def test_options_out_of_range(option: tuple[str, str]) -> None:
     result = runner.invoke(app, ["build", *option])
     assert result.exit_code == 2

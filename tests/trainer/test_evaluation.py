@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,18 @@ def test_repeats_tell_the_noise(tiny_embedding: Path, tmp_path: Path) -> None:
     assert found.noise.deviation == 0
 
 
+def test_two_repeats_tell_nothing(tiny_embedding: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "embedding"
+    shutil.copytree(tiny_embedding, folder)
+    records = PopulationStore(folder).records()
+    failed = [replace(record, status="diverged") for record in records[2:12]]
+    lines = "".join(record.to_line() for record in (*records[:2], *failed))
+    PopulationStore(folder, repeat=1).records_path.write_text(lines)
+    found = evaluate(folder, seeds=1, points=4)
+    assert found.noise is None
+    assert found.rows[-1].name != REPEAT
+
+
 def test_a_perfect_predictor_beats_a_repeated_label() -> None:
     assert noise_ceiling(1.0) == pytest.approx(1.0)
     assert noise_ceiling(0.0) == 0.0
@@ -84,9 +97,8 @@ def test_a_spread_of_one() -> None:
 def test_a_population_too_small(tiny_embedding: Path, tmp_path: Path) -> None:
     folder = tmp_path / "embedding"
     shutil.copytree(tiny_embedding, folder)
-    lines = (folder / "population.jsonl").read_text().splitlines(keepends=True)
-    (folder / "population.jsonl").write_text("".join(lines[:5]))
-    with pytest.raises(PopulationError, match="has 5 labelled nets, at least 20 are needed"):
+    (folder / "population.jsonl").unlink()
+    with pytest.raises(PopulationError, match="has 0 labelled nets, at least 20 are needed"):
         evaluate(folder)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from archpress_trainer.embedding.artifact import save
+from archpress_trainer.embedding.artifact import check_output, save
 from archpress_trainer.embedding.figures import write_figures
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.embedding.manifest import EmbeddingMethod
@@ -44,8 +44,9 @@ def build_embedding(
     Raises:
         PopulationError: the work folder holds another population, or too few nets have a label.
         ArtifactError: the work folder's autoencoder, or the one to start from, is damaged or
-            foreign, or an embedding to borrow from is missing.
+            foreign, an embedding to borrow from is missing, or `output` holds something else.
     """
+    check_output(output, apart=[work])
     observer = observer or BuildObserver()
     if settings.autoencoder.start:
         # Before the labels, which may take hours, rather than after them.
@@ -67,6 +68,9 @@ def build_embedding(
             f"only {len(labelled)} of {len(records)} nets have a label, at least {MIN_LABELLED} "
             "are needed: build a larger population"
         )
+    own = {record.architecture.digest for record in records}
+    # A borrowed copy of an own net would tell held-out fits its label.
+    borrowed = [record for record in borrowed if record.architecture.digest not in own]
     if settings.method is EmbeddingMethod.PAPER:
         embedding, figures = fit_paper_embedding(spec, settings, labelled, observer)
     else:

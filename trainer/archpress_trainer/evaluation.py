@@ -29,13 +29,15 @@ from archpress_trainer.embedding.metrics import (
     tau_within_band,
 )
 from archpress_trainer.embedding.paper import PaperSettings
-from archpress_trainer.population.records import PopulationStore, Record
+from archpress_trainer.embedding.record import Record, fitted_on
+from archpress_trainer.population.records import PopulationStore
 from archpress_trainer.population.spec import PopulationError
 from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.stages.borrowing import read_borrowed
 
 Floats = NDArray[np.float64]
 _MIN_NETS = 20
+_MIN_REPEATS = 3
 
 HEADS = "accuracy heads of this embedding"
 PAPER = "the paper's model"
@@ -140,7 +142,7 @@ def evaluate(
     """
     tell = on_stage or (lambda stage: None)
     embedding = load(folder)
-    records = [record for record in PopulationStore(folder).records() if record.is_labelled]
+    records = fitted_on(PopulationStore(folder).records(), embedding.manifest.nets)
     if len(records) < _MIN_NETS:
         raise PopulationError(
             f"{folder} has {len(records)} labelled nets, at least {_MIN_NETS} are needed"
@@ -159,9 +161,9 @@ def evaluate(
         tell("the paper's model")
         rows.append(_paper(nets, embedding.manifest, paper))
     noise = None
-    repeats = PopulationStore(folder, repeat=1).records()
-    if repeats:
-        row, noise = _repeats(nets, repeats)
+    again = nets.twice(PopulationStore(folder, repeat=1).records())
+    if len(again) >= _MIN_REPEATS:
+        row, noise = _repeats(nets, again)
         rows.append(row)
     tell("latent space")
     return Evaluation(
@@ -192,6 +194,10 @@ class _Nets:
     def has_borrowed(self) -> bool:
         """Whether there are nets beside the own ones."""
         return len(self.seen_accuracy) > len(self.accuracy)
+
+    def twice(self, repeats: Sequence[Record]) -> list[Record]:
+        """Return the second labels of own nets."""
+        return [r for r in repeats if r.is_labelled and r.index in self.by_index]
 
     def row(self, name: str, predictions: Sequence[Floats], *, scaled: bool = True) -> Row:
         """Return the quality of held-out predictions, one array of all nets per repetition."""
@@ -249,8 +255,7 @@ def _paper(nets: _Nets, manifest: Manifest, settings: PaperSettings) -> Row:
     )
 
 
-def _repeats(nets: _Nets, repeats: Sequence[Record]) -> tuple[Row, Noise]:
-    again = [r for r in repeats if r.is_labelled and r.index in nets.by_index]
+def _repeats(nets: _Nets, again: Sequence[Record]) -> tuple[Row, Noise]:
     places = [nets.by_index[record.index] for record in again]
     first, params = nets.accuracy[places], nets.params[places]
     second = np.array([record.accuracy for record in again])

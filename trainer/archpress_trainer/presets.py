@@ -124,6 +124,11 @@ def population_of(
             "the paper's method reads chains, the residual sampler draws nets with joins: "
             "add --method default or another --sampler"
         )
+    if choices.also and choices.method is EmbeddingMethod.PAPER:
+        raise PopulationError(
+            "the paper's method does not learn from other embeddings' nets: leave out --also, or "
+            "add --method default"
+        )
     available = dataset.training_count
     images = available if choices.images is None else min(choices.images, available)
     return default_spec(

@@ -17,12 +17,8 @@ from archpress_trainer.embedding.manifest import (
     read_manifest,
 )
 from archpress_trainer.embedding.paper import PaperSettings
-from archpress_trainer.population.records import (
-    SPEC_FILE,
-    PopulationStore,
-    population_digest,
-    write_atomically,
-)
+from archpress_trainer.embedding.record import fitted_on, population_digest
+from archpress_trainer.population.records import SPEC_FILE, PopulationStore, write_atomically
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
 
 _PARTS = {"autoencoder": AutoencoderSettings, "heads": HeadSettings, "paper": PaperSettings}
@@ -58,11 +54,7 @@ class Origin:
             PopulationError: the store holds other records already.
         """
         shipped = PopulationStore(self.folder)
-        used = [
-            record
-            for record in shipped.records()
-            if record.index < self.settings.nets and record.is_labelled
-        ]
+        used = fitted_on(shipped.records(), self.settings.nets)
         digest = population_digest(used)
         if digest != self.manifest.population_digest:
             raise ArtifactError(

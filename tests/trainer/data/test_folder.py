@@ -88,11 +88,23 @@ def test_black_and_white_counts_as_grey(root: Path) -> None:
     assert set(np.unique(dataset.train_images[-1])) == {0, 255}
 
 
+def test_transparent_grey_and_grey_palettes_count_as_grey(root: Path) -> None:
+    grey = picture(32)
+    alpha = Image.fromarray(grey).convert("LA")
+    alpha.putalpha(7)
+    alpha.save(root / "train/cat/alpha.png")
+    Image.fromarray(grey).quantize(16).save(root / "train/cat/palette.png")
+    dataset = load_folder("pets", root)
+    assert dataset.input_shape == (1, 9, 8)
+    assert np.array_equal(dataset.train_images[0, ..., 0], grey)
+
+
 def test_nested_folders_other_files_and_capitals(root: Path) -> None:
     put(root / "train/dog/deep/er/c.PNG", picture(40))
     (root / "train/dog/notes.txt").write_text("no image")
     (root / "train/dog/._a.png").write_bytes(b"a resource fork")
     (root / "train/.cache").mkdir()
+    put(root / "train/dog/.ipynb_checkpoints/a.png", picture(41))
     dataset = load_folder("pets", root)
     assert dataset.train_labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert np.array_equal(dataset.train_images[-1, ..., 0], picture(40))

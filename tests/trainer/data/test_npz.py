@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from archpress_trainer.data.dataset import DatasetError
-from archpress_trainer.data.npz import load_npz
+from archpress_trainer.data.npz import KEYS, load_npz
 from tests.trainer.data.arrays import small_arrays
 
 
@@ -108,11 +109,39 @@ def _plain_array(path: Path) -> None:
         np.save(file, small["x_train"])
 
 
+def _encrypted(path: Path) -> None:
+    content = bytearray(write(path.parent).read_bytes())
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = content.find(signature)
+        while at >= 0:
+            content[at + flags] |= 1
+            at = content.find(signature, at + 4)
+    path.write_bytes(content)
+
+
+def _header(text: str) -> Any:
+    def damage(path: Path) -> None:
+        header = f"{text}\n".encode()
+        array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+        with zipfile.ZipFile(path, "w") as archive:
+            for key in KEYS:
+                archive.writestr(f"{key}.npy", array)
+
+    return damage
+
+
+_HUGE = _header("{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000000,)}")
+_TORN = _header("{'descr': '|u1', 'fortran_order': False, 'shape': (")
+
+
 def _folder(path: Path) -> None:
     path.mkdir()
 
 
-@pytest.mark.parametrize("damage", [_empty, _text, _truncated, _garbled, _plain_array, _folder])
+@pytest.mark.parametrize(
+    "damage",
+    [_empty, _text, _truncated, _garbled, _plain_array, _encrypted, _HUGE, _TORN, _folder],
+)
 def test_an_unreadable_file_is_one_line(damage: Any, tmp_path: Path) -> None:
     path = tmp_path / "own.npz"
     damage(path)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from archpress_trainer.data.dataset import DatasetError
+from archpress_trainer.data.idx import read_idx
 from archpress_trainer.data.registry import DataSources
 from tests.trainer.data.arrays import small_arrays, write_fashion_mnist
 
@@ -63,6 +65,17 @@ def test_a_damaged_debian_folder_is_one_line(damage: str, tmp_path: Path) -> Non
         DataSources(root=tmp_path, debian_fashion_mnist=tmp_path).load("fashion-mnist")
     assert str(caught.value).startswith(f"fashion-mnist in {tmp_path} is damaged: ")
     assert "\n" not in str(caught.value)
+
+
+def test_debians_folder_with_labels_missing(tmp_path: Path) -> None:
+    write_fashion_mnist(tmp_path, zipped=True)
+    images = tmp_path / "train-images-idx3-ubyte.gz"
+    labels = tmp_path / "train-labels-idx1-ubyte.gz"
+    content = gzip.decompress(labels.read_bytes())
+    labels.write_bytes(gzip.compress(content[:4] + (7).to_bytes(4, "big") + content[8:15]))
+    count = len(read_idx(images))
+    with pytest.raises(DatasetError, match=f"is damaged: it has {count} images for 7 labels"):
+        DataSources(root=tmp_path, debian_fashion_mnist=tmp_path).load("fashion-mnist")
 
 
 @pytest.mark.parametrize("name", ["fashion-mnist", "cifar10", "cifar100", "svhn"])

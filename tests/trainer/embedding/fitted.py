@@ -22,7 +22,7 @@ def made_up_accuracy(architectures: list[Architecture]) -> torch.Tensor:
     return (0.3 + 0.05 * (sizes - 7) + noise).clamp(0.05, 0.98)
 
 
-def paper_embedding(iterations: int = 60, nets: int = 40) -> PaperEmbedding:
+def paper_embedding(iterations: int = 60, nets: int = 40, digest: str = "1" * 64) -> PaperEmbedding:
     """Return the paper's embedding, fitted for a moment on made-up labels."""
     architectures = chains(nets)
 
@@ -35,7 +35,7 @@ def paper_embedding(iterations: int = 60, nets: int = 40) -> PaperEmbedding:
             space=SPACE,
             fidelity=Fidelity(100, 1),
             population_size=nets,
-            population_digest="1" * 64,
+            population_digest=digest,
             metrics=metrics,
             settings={},
         )

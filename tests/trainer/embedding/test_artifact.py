@@ -64,6 +64,30 @@ def test_saving_replaces_the_whole_folder(folder: Path) -> None:
     assert load(folder).predict(NETS) == embedding.predict(NETS)
 
 
+def test_nothing_but_an_artifact_is_replaced(folder: Path, tmp_path: Path) -> None:
+    embedding = load(folder)
+    precious = tmp_path / "photos" / "mine.jpg"
+    precious.parent.mkdir()
+    precious.write_text("x")
+    with pytest.raises(ArtifactError, match="photos holds files but no embedding"):
+        save(embedding, precious.parent)
+    with pytest.raises(ArtifactError, match="is a file: choose a folder"):
+        save(embedding, precious)
+    with pytest.raises(ArtifactError, match="cannot be replaced by an embedding"):
+        save(embedding, Path("/"))
+    assert precious.read_text() == "x"
+    (tmp_path / "empty").mkdir()
+    save(embedding, tmp_path / "empty")
+    load(tmp_path / "empty")
+
+
+def test_nets_of_a_larger_population_are_no_exemplars(folder: Path) -> None:
+    path = folder / "population.jsonl"
+    more = json.loads(path.read_text().splitlines()[0]) | {"index": 24}
+    path.write_text(path.read_text() + json.dumps(more) + "\n")
+    assert len(load(folder).exemplars) == 24
+
+
 def test_large_variances_of_a_batch_norm_are_kept(folder: Path) -> None:
     embedding = load(folder)
     assert isinstance(embedding, DefaultEmbedding)
@@ -222,6 +246,25 @@ def _remove(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).unlink()
 
 
+def _set(name: str, value: torch.Tensor | float) -> Callable[[dict[str, torch.Tensor]], None]:
+    def change(state: dict[str, torch.Tensor]) -> None:
+        new = value if isinstance(value, torch.Tensor) else torch.full_like(state[name], value)
+        state[name] = new
+
+    return change
+
+
+def relabel(field: str, value: float | None) -> Callable[[Path], None]:
+    """Return a damage that edits the first record of the population."""
+
+    def damage(folder: Path) -> None:
+        path = folder / "population.jsonl"
+        first, *rest = path.read_text().splitlines(keepends=True)
+        path.write_text(json.dumps({**json.loads(first), field: value}) + "\n" + "".join(rest))
+
+    return damage
+
+
 def _nan(state: dict[str, torch.Tensor]) -> None:
     state["heads.scores"][0] = float("nan")
 
@@ -262,10 +305,21 @@ def _reshape(state: dict[str, torch.Tensor]) -> None:
         (reweigh(_drop("heads.seen")), "does not fit its manifest"),
         (reweigh(_drop("feature_mean")), "does not fit its manifest"),
         (reweigh(_reshape), "does not fit its manifest"),
+        (reweigh(_set("feature_mean", torch.zeros(3))), "feature_mean and feature_std must hold"),
+        (reweigh(_set("heads.seen", torch.zeros(24, 5))), "does not fit its manifest"),
+        (reweigh(_set("heads.seen", torch.zeros(24))), "does not fit its manifest"),
+        (reweigh(_set("heads.width", torch.tensor(-1.0))), "width must be above 0"),
+        (reweigh(_set("feature_std", 0.0)), "feature_std must be above 0"),
+        (edit(lambda m: m["metrics"].update(interval_coverage="x")), "is 'x', not a number"),
+        (edit(lambda m: m.update(metrics=None)), "is damaged"),
+        (edit(lambda m: m["settings"].update(nets="x")), "settings.nets is 'x', not a number"),
         (reweigh(_nan), "heads.scores holds a number that is not finite"),
         (reweigh(_infinite), "autoencoder.encoder.0.weight holds a number that is not finite"),
         (_write("population.jsonl", b"{}\n"), "population.jsonl line 1 is damaged"),
         (_truncate("population.jsonl", 700), "population.jsonl line"),
+        (relabel("accuracy", 7.0), "has other nets or labels than manifest.json says"),
+        (relabel("accuracy", None), "has other nets or labels than manifest.json says"),
+        (relabel("index", 900), "has other nets or labels than manifest.json says"),
     ],
 )
 def test_whatever_is_wrong_is_one_line(

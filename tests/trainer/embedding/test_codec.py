@@ -86,6 +86,17 @@ def test_derived_numbers_hold_the_costs() -> None:
     assert (derived[:, len(net.layers) :] == 0).all()
 
 
+def test_images_and_classes_must_be_the_embeddings() -> None:
+    channels, height, width = INPUT_SHAPE
+    for shape, classes in (((channels + 1, height, width), CLASSES), (INPUT_SHAPE, CLASSES + 1)):
+        layers = (conv(8, 3), global_average_pool(), linear(classes))
+        with pytest.raises(OutsideSpaceError, match="this embedding's nets"):
+            CODEC.encode(Architecture(shape, classes, layers))
+
+
+SKIPPING_POOL = Layer(LayerKind.MAX_POOL, kernel=3, stride=1, padding=1, inputs=(0,))
+
+
 @pytest.mark.parametrize(
     ("layers", "words"),
     [
@@ -108,6 +119,7 @@ def test_refused(layers: tuple[Layer, ...], words: str) -> None:
         ((conv(8, 3), conv(8, 3), relu(), add(0, 1, 2), *TAIL), r"layers\[3\] \(ADD\)"),
         ((conv(8, 3), *[relu()] * 12, add(0, 12), *TAIL), r"layers\[13\] \(ADD\) has a value 13"),
         ((conv(8, 3), conv(8, 3, groups=4), *TAIL), r"layers\[1\] \(CONVOLUTION\) has a value 4"),
+        ((conv(8, 3), conv(8, 3), SKIPPING_POOL, add(1, 2), *TAIL), r"layers\[2\] \(MAX_POOL\)"),
     ],
 )
 def test_refused_with_joins(layers: tuple[Layer, ...], words: str) -> None:

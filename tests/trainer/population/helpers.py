@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from archpress_trainer.data.registry import DataSources
+from archpress_trainer.embedding.record import Record
 from archpress_trainer.population.executor import Task
-from archpress_trainer.population.records import Record
 from archpress_trainer.population.spec import PopulationSpec, default_spec
 from archpress_trainer.space.sampling import Sample
 from archpress_trainer.training.fidelity import Fidelity

@@ -9,13 +9,9 @@ from pathlib import Path
 import pytest
 
 from archpress_trainer.data.registry import DataSources
+from archpress_trainer.embedding.record import Record, population_digest
 from archpress_trainer.population.executor import Task
-from archpress_trainer.population.records import (
-    PopulationStore,
-    Record,
-    population_digest,
-    write_atomically,
-)
+from archpress_trainer.population.records import PopulationStore, write_atomically
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
 from archpress_trainer.training.fidelity import Fidelity
 from tests.trainer.population.helpers import record_of, tiny_spec

@@ -8,7 +8,8 @@ import numpy as np
 
 from archpress_trainer.embedding.artifact import save
 from archpress_trainer.embedding.figures import FigureData, FitCurves, HeldOutNets
-from archpress_trainer.population.records import RECORDS_FILE, PopulationStore, Record
+from archpress_trainer.embedding.record import Record, population_digest
+from archpress_trainer.population.records import RECORDS_FILE, PopulationStore
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from tests.trainer.embedding.fitted import made_up_accuracy, paper_embedding
@@ -55,8 +56,10 @@ def write_paper_artifact(folder: Path, nets: int = 40) -> Path:
     """Write the paper's embedding with its population, fitted for a moment; return its folder."""
     store = PopulationStore(folder / "population")
     store.folder.mkdir(parents=True)
-    for record in made_up_records(chains(nets)):
+    records = made_up_records(chains(nets))
+    for record in records:
         store.append(record)
     output = folder / "paper"
-    save(paper_embedding(iterations=30, nets=nets), output, [store.folder / RECORDS_FILE])
+    embedding = paper_embedding(iterations=30, nets=nets, digest=population_digest(records))
+    save(embedding, output, [store.folder / RECORDS_FILE])
     return output

@@ -14,11 +14,12 @@ from archpress_trainer.cli.progress import observer, plan_line
 from archpress_trainer.cli.show import print_manifest
 from archpress_trainer.data.npz import save_npz
 from archpress_trainer.data.registry import DataSources
+from archpress_trainer.embedding.artifact import check_output
 from archpress_trainer.embedding.manifest import EmbeddingMethod
 from archpress_trainer.population.executors import ExecutorKind, make_executor
 from archpress_trainer.population.local_executor import LocalExecutor
 from archpress_trainer.population.records import PopulationStore
-from archpress_trainer.population.spec import MIN_IMAGE_SIDE, RecipeName, SamplerName
+from archpress_trainer.population.spec import MAX_SEED, MIN_IMAGE_SIDE, RecipeName, SamplerName
 from archpress_trainer.presets import PRESETS, PresetName, population_of, settings_of
 from archpress_trainer.rebuild import Origin, read_origin
 from archpress_trainer.space.vocab import Limits
@@ -115,7 +116,8 @@ def build(
         int | None, typer.Option(min=1, help="* Most bytes of its activations, at their peak.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed of every random choice; unset is 0.")
+        int | None,
+        typer.Option(min=0, max=MAX_SEED, help="Seed of every random choice; unset is 0."),
     ] = None,
     from_: Annotated[
         str | None,
@@ -180,7 +182,8 @@ def build(
         origin = _origin(
             from_, reuse_labels, {**chosen, "preset": preset, "dataset": dataset, "seed": seed}
         )
-        folder = work or output.with_name(f"{output.name}.work")
+        check_output(output, apart=[data] if data else [])
+        folder = work or output.resolve().with_name(f"{output.resolve().name}.work")
         sources, name = _sources(origin, dataset, data, image_size, dataset_root)
         loaded = sources.load(name)
         if origin is not None:

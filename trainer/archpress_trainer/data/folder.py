@@ -27,7 +27,7 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".
 MAX_BYTES = 8 * 2**30
 """Most bytes that the images of both parts may take as uint8: all are held in memory."""
 
-_GREY_MODES = ("1", "L")
+_GREY_MODES = ("1", "L", "LA")
 _DEEP_MODES = ("F", "I")
 
 
@@ -132,7 +132,9 @@ def _image_paths(folder: Path) -> list[Path]:
     paths = [
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
     ]
     return sorted(paths, key=lambda path: path.relative_to(folder).as_posix())
 
@@ -144,7 +146,14 @@ def _examined(path: Path, label: int) -> _File:
                 f"{path}: its pixels have more than 8 bits (Pillow's mode {image.mode}); "
                 "convert it to 8 bits a channel"
             )
-        return _File(path, label, image.size, image.mode in _GREY_MODES)
+        return _File(path, label, image.size, _is_grey(image))
+
+
+def _is_grey(image: Image) -> bool:
+    palette = image.getpalette("RGB") if image.mode == "P" else None
+    if palette is None:
+        return image.mode in _GREY_MODES
+    return palette[::3] == palette[1::3] == palette[2::3]
 
 
 def _check_one_size(files: list[_File]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,19 @@ from numpy.typing import NDArray
 from archpress_trainer.data.dataset import DatasetError, ImageDataset
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, TypeError)
-"""What numpy raises for a file that is damaged, empty or no archive of arrays."""
+_UNREADABLE = (
+    EOFError,
+    MemoryError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    TokenError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What numpy raises for a file that is damaged, empty, encrypted or no archive of arrays."""
 
 
 def load_npz(name: str, path: Path) -> ImageDataset:

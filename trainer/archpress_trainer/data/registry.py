@@ -63,6 +63,12 @@ def _debian_fashion_mnist(folder: Path) -> ImageDataset:
         )
     except (OSError, ValueError) as error:
         raise DatasetError(f"fashion-mnist in {folder} is damaged: {error}") from error
+    for images, labels in ((train_images, train_labels), (test_images, test_labels)):
+        if len(images) != len(labels):
+            raise DatasetError(
+                f"fashion-mnist in {folder} is damaged: it has {len(images):,} images for "
+                f"{len(labels):,} labels"
+            )
     return ImageDataset(
         "fashion-mnist",
         10,

@@ -27,19 +27,47 @@ from archpress_trainer.embedding.manifest import (
     read_manifest,
 )
 from archpress_trainer.embedding.paper import PaperEmbedding
-from archpress_trainer.space.graph import Architecture
+from archpress_trainer.embedding.record import Record, fitted_on, population_digest
 
 WEIGHTS_FILE = "weights.safetensors"
 POPULATION_FILE = "population.jsonl"
 BORROWED_FILE = "borrowed.jsonl"
 """Labelled nets of other embeddings that this one has learned from too."""
 
-__all__ = ["ArtifactError", "Manifest", "load", "read_manifest", "save", "versions"]
+__all__ = ["ArtifactError", "Manifest", "check_output", "load", "read_manifest", "save", "versions"]
 
 
 def versions() -> dict[str, str]:
     """Return the versions that an embedding is made with, for its manifest."""
     return {"python": platform.python_version(), "torch": str(torch.__version__)}
+
+
+def check_output(folder: Path, apart: Sequence[Path] = ()) -> None:
+    """Refuse to write an artifact where that would remove something else.
+
+    Args:
+        folder: where to; as a whole it is replaced.
+        apart: what may not be it or lie in it.
+
+    Raises:
+        ArtifactError: it has no name, is a file, or holds something that is no artifact.
+    """
+    place = folder.resolve()
+    if not place.name:
+        raise ArtifactError(f"{folder} cannot be replaced by an embedding: name a folder below it")
+    for path in apart:
+        if path.resolve().is_relative_to(place):
+            raise ArtifactError(
+                f"{path} would be removed when the embedding is written to {folder}: "
+                "choose a folder outside it"
+            )
+    if place.exists() and not place.is_dir():
+        raise ArtifactError(f"{folder} is a file: choose a folder for the embedding")
+    if place.is_dir() and any(place.iterdir()) and not (place / MANIFEST_FILE).exists():
+        raise ArtifactError(
+            f"{folder} holds files but no embedding, which would replace them: choose another "
+            "folder, or empty it"
+        )
 
 
 def save(embedding: Embedding, folder: Path, companions: Sequence[Path] = ()) -> None:
@@ -51,9 +79,12 @@ def save(embedding: Embedding, folder: Path, companions: Sequence[Path] = ()) ->
         companions: files to copy beside it, such as the population.
 
     Raises:
-        ArtifactError: the embedding holds a number that is not finite, and could not be loaded.
+        ArtifactError: the embedding holds a number that is not finite, and could not be loaded; or
+            there is something else at its place.
         OSError: it cannot be written; what was there before still is.
     """
+    check_output(folder)
+    folder = folder.resolve()
     state = {name: value.contiguous() for name, value in embedding.state().items()}
     _check_finite(folder, state)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +120,7 @@ def load(folder: Path) -> Embedding:
     try:
         state = load_file(path)
         _check_finite(path, state)
-        exemplars = _exemplars(folder / POPULATION_FILE) + _exemplars(folder / BORROWED_FILE)
+        exemplars = _exemplars(folder, manifest)
         if manifest.method is EmbeddingMethod.PAPER:
             return PaperEmbedding.from_state(manifest, state, exemplars)
         return DefaultEmbedding.from_state(manifest, state, exemplars)
@@ -99,7 +130,9 @@ def load(folder: Path) -> Embedding:
         raise ArtifactError(
             f"{path} cannot be read ({error}); build the embedding again"
         ) from error
-    except (RuntimeError, KeyError, TypeError) as error:
+    except ArtifactError:
+        raise
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ArtifactError(f"{path} does not fit its manifest: {reason}") from error
 
@@ -112,16 +145,30 @@ def _check_finite(path: Path, state: Mapping[str, torch.Tensor]) -> None:
             )
 
 
-def _exemplars(path: Path) -> list[Exemplar]:
+def _exemplars(folder: Path, manifest: Manifest) -> list[Exemplar]:
+    """Return the nets that an embedding was fitted on; none where the artifact has none."""
+    own = fitted_on(_records(folder / POPULATION_FILE), manifest.nets)
+    borrowed = _records(folder / BORROWED_FILE)
+    checks = (
+        (POPULATION_FILE, own, manifest.population_digest),
+        (BORROWED_FILE, borrowed, manifest.settings.get("borrowed_digest")),
+    )
+    for name, records, digest in checks:
+        if records and population_digest(records) != digest:
+            raise ArtifactError(
+                f"{folder / name} has other nets or labels than {MANIFEST_FILE} says: it was "
+                "changed by hand, or is of another embedding; build the embedding again"
+            )
+    return [Exemplar(record.architecture, record.accuracy) for record in (*own, *borrowed)]
+
+
+def _records(path: Path) -> list[Record]:
     if not path.exists():
         return []
-    exemplars = []
+    records = []
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         try:
-            record = json.loads(line)
-            if record["status"] == "finished":
-                architecture = Architecture.from_json(record["architecture"])
-                exemplars.append(Exemplar(architecture, record["accuracy"]))
+            records.append(Record.from_json(json.loads(line)))
         except (ValueError, TypeError, KeyError) as error:
             raise ArtifactError(f"{path} line {number} is damaged: {error}") from error
-    return exemplars
+    return records

@@ -106,6 +106,12 @@ class Codec:
             OutsideSpaceError: the architecture does not lie in the space.
         """
         layers = architecture.layers
+        takes = (architecture.input_shape, architecture.classes)
+        if takes != (self.space.input_shape, self.space.classes):
+            raise OutsideSpaceError(
+                f"the net takes images of {takes[0]} and has {takes[1]} classes, this embedding's "
+                f"nets {self.space.input_shape} and {self.space.classes}"
+            )
         if not self.space.has_joins and not architecture.is_chain:
             raise OutsideSpaceError("the net is not a chain; this embedding covers chains only")
         if all(layer.kind is not LayerKind.CONVOLUTION for layer in layers):
@@ -157,6 +163,8 @@ class Codec:
                 raise KeyError(layer.inputs)
             return index - others[0]
         reach = index - layer.inputs[0]
+        if reach > 1 and layer.kind is not LayerKind.CONVOLUTION:
+            raise KeyError(layer.inputs)
         return 0 if reach == 1 else reach
 
     def layers(self, classes: NDArray[np.uint8]) -> list[Layer]:

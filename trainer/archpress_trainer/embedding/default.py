@@ -115,24 +115,30 @@ class DefaultEmbedding:
         """Inverse of `state`.
 
         Raises:
-            RuntimeError, KeyError, TypeError: the numbers do not fit the manifest.
+            RuntimeError, KeyError, TypeError, ValueError: the numbers do not fit the manifest.
         """
         codec = Codec(manifest.space)
-        settings = manifest.settings
+        settings, facts = manifest.settings, len(feature_names(manifest.space))
         autoencoder = Autoencoder(
             codec.sizes,
             codec.length,
-            len(feature_names(manifest.space)),
+            facts,
             dimensions=settings["autoencoder"]["dimensions"],
             blur=settings["autoencoder"]["blur"],
         )
         autoencoder.load_state_dict(_part(state, "autoencoder."))
         heads_state = _part(state, "heads.")
-        nets, inputs = heads_state["seen"].shape
-        heads = AccuracyHeads(nets, inputs, HeadSettings(**settings["heads"]))
+        nets, _ = heads_state["seen"].shape
+        heads = AccuracyHeads(nets, facts, HeadSettings(**settings["heads"]))
         heads.load_state_dict(heads_state)
         heads.condition()
         mean, std = state["feature_mean"], state["feature_std"]
+        if not mean.shape == std.shape == (facts,):
+            raise ValueError(f"feature_mean and feature_std must hold {facts} numbers each")
+        positive = {"feature_std": std, "heads.input_std": heads.input_std, "width": heads.width}
+        for name, values in positive.items():
+            if not (values > 0).all():
+                raise ValueError(f"{name} must be above 0")
         return cls(manifest, autoencoder, heads, mean, std, exemplars)
 
 

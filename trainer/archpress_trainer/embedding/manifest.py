@@ -50,6 +50,12 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
     @property
+    def nets(self) -> int:
+        """How many nets of its population it was built of, with a label or without."""
+        nets: int = self.settings.get("nets", self.population_size)
+        return nets
+
+    @property
     def space_digest(self) -> str:
         """SHA-256 (hex) of the space."""
         return self.space.digest
@@ -87,6 +93,7 @@ def read_manifest(folder: Path) -> Manifest:
         fidelity = Fidelity(**record.pop("fidelity"))
         method = EmbeddingMethod(record.pop("method"))
         manifest = Manifest(space=space, fidelity=fidelity, method=method, **record)
+        _check_numbers(manifest)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{path} is damaged: {error}") from error
     if manifest.space_digest != digest:
@@ -95,3 +102,14 @@ def read_manifest(folder: Path) -> Manifest:
             "the file was changed by hand; build the embedding again"
         )
     return manifest
+
+
+def _check_numbers(manifest: Manifest) -> None:
+    """Check what every reader of a manifest relies on.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: something is missing or no number.
+    """
+    for name, value in {**manifest.metrics, "settings.nets": manifest.nets}.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{name} is {value!r}, not a number")

@@ -10,8 +10,8 @@ from typing import Protocol
 import torch
 
 from archpress_trainer.data.dataset import TrainingData
+from archpress_trainer.embedding.record import Record
 from archpress_trainer.population.label import label
-from archpress_trainer.population.records import Record
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
 from archpress_trainer.processes import keep_freed_memory
 from archpress_trainer.space.sampling import Sample

@@ -7,7 +7,7 @@ from statistics import mean
 import torch
 
 from archpress_trainer.data.dataset import TrainingData
-from archpress_trainer.population.records import Record
+from archpress_trainer.embedding.record import Record
 from archpress_trainer.population.spec import PopulationSpec
 from archpress_trainer.space.build import build
 from archpress_trainer.space.sampling import Sample

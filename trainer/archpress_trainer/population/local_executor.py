@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 
 from archpress_trainer.data.registry import DataSources
+from archpress_trainer.embedding.record import Record
 from archpress_trainer.population.executor import Death, Labeller, Task, run_tasks
-from archpress_trainer.population.records import Record
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
 from archpress_trainer.processes import Worker, WorkerDiedError, WorkerFailedError
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from archpress_trainer.data.dataset import LabelledImages, TrainingData
 from archpress_trainer.data.registry import DataSources
+from archpress_trainer.embedding.record import Record
 from archpress_trainer.population.executor import Death, Labeller, Task, run_tasks
-from archpress_trainer.population.records import Record
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
 from archpress_trainer.ray_cluster import (
     MIN_STORE_BYTES,

@@ -2,60 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
+import fcntl
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from archpress_trainer.embedding.record import Record
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
-from archpress_trainer.space.graph import Architecture
 
 SPEC_FILE = "population.json"
 RECORDS_FILE = "population.jsonl"
 REPEATS_FILE = "repeats.jsonl"
-
-
-@dataclass(frozen=True)
-class Record:
-    """One net and its label; `status` other than "finished" says why there is none.
-
-    `accuracy` (validation, in [0, 1]), `loss_sum` and `seconds` are means over the seeds.
-    """
-
-    index: int
-    architecture: Architecture
-    params: int
-    macs: int
-    status: str
-    accuracy: float
-    loss_sum: float
-    curve: tuple[float, ...]
-    seconds: float
-    message: str = ""
-
-    @property
-    def is_labelled(self) -> bool:
-        """Whether the net was trained to the end."""
-        return self.status == "finished"
-
-    def to_line(self) -> str:
-        """Return the JSON line of this record, with its line feed."""
-        values = {**asdict(self), "architecture": self.architecture.to_json()}
-        return json.dumps(values, separators=(",", ":")) + "\n"
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Record:
-        """Inverse of `to_line`, from the parsed line."""
-        return cls(
-            **{
-                **values,
-                "architecture": Architecture.from_json(values["architecture"]),
-                "curve": tuple(values["curve"]),
-            }
-        )
+_LOCK_FILE = ".lock"
 
 
 class PopulationStore:
@@ -73,6 +33,23 @@ class PopulationStore:
     def records_path(self) -> Path:
         """The file of records."""
         return self.folder / (REPEATS_FILE if self.repeat else RECORDS_FILE)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes out of the folder; the lock goes with this one, however it ends.
+
+        Raises:
+            PopulationError: another one is at work there.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / _LOCK_FILE).open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise PopulationError(
+                    f"another build is at work in {self.folder}: wait for it, or use another folder"
+                ) from None
+            yield
 
     def open(self, spec: PopulationSpec) -> None:
         """Write the spec, or check that the folder's population has the same one.
@@ -145,15 +122,6 @@ class PopulationStore:
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) != len(content):
             write_atomically(self.records_path, whole)
-
-
-def population_digest(records: list[Record]) -> str:
-    """Return SHA-256 (hex) over the nets and labels, whatever the order in the file."""
-    digest = hashlib.sha256()
-    for record in sorted(records, key=lambda record: record.index):
-        label = f"{record.index} {record.architecture.digest} {record.status} {record.accuracy!r}"
-        digest.update(label.encode())
-    return digest.hexdigest()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
+from archpress_trainer.embedding.record import Record
 from archpress_trainer.population.executor import Executor, Task
-from archpress_trainer.population.records import PopulationStore, Record
+from archpress_trainer.population.records import PopulationStore
 from archpress_trainer.population.spec import PopulationSpec
 from archpress_trainer.space.sampling import Rejections
 
@@ -40,8 +41,20 @@ def collect(
     worker to finish is not left with one of them.
 
     Raises:
-        PopulationError: the store holds another population.
+        PopulationError: the store holds another population, or another process is at work there.
     """
+    with store.alone():
+        return _collected(spec, count, store, executor, on_record, rejections)
+
+
+def _collected(
+    spec: PopulationSpec,
+    count: int,
+    store: PopulationStore,
+    executor: Executor,
+    on_record: Callable[[Tally], None] | None,
+    rejections: Rejections | None,
+) -> list[Record]:
     store.open(spec)
     records = {record.index: record for record in store.records() if record.index < count}
     tasks = [

@@ -21,6 +21,9 @@ from archpress_trainer.space.wellformed import header_violations
 from archpress_trainer.training.fidelity import Fidelity
 from archpress_trainer.training.recipe import Recipe, paper_recipe, population_recipe
 
+MAX_SEED = 2**32 - 1
+"""Largest seed that every library takes."""
+
 MIN_IMAGE_SIDE = 8
 """Smallest image that nets are sampled for: they halve it up to four times."""
 

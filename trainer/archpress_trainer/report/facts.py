@@ -12,7 +12,8 @@ from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.figures import FIGURES_FILE, FigureData, read_figures
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.embedding.manifest import Manifest
-from archpress_trainer.population.records import RECORDS_FILE, PopulationStore, Record
+from archpress_trainer.embedding.record import Record, fitted_on
+from archpress_trainer.population.records import RECORDS_FILE, PopulationStore
 from archpress_trainer.report.plane import Plane
 from archpress_trainer.report.scales import Floats
 
@@ -80,5 +81,5 @@ def read_facts(folder: Path) -> ReportFacts:
     """
     embedding = load(folder)
     figures = read_figures(folder)
-    records = tuple(record for record in PopulationStore(folder).records() if record.is_labelled)
-    return ReportFacts(embedding, records, figures or FigureData(), figures is not None)
+    records = fitted_on(PopulationStore(folder).records(), embedding.manifest.nets)
+    return ReportFacts(embedding, tuple(records), figures or FigureData(), figures is not None)

@@ -60,9 +60,9 @@ class ArchitectureSpace:
 
     `kernels`, `strides` and `paddings` list what windowed layers may have, `channels` what
     convolutions and hidden linear layers may have, `groups` what convolutions may have (1 and
-    `DEPTHWISE`), and `max_params`, `max_macs` bound the whole. A layer may read one up to
-    `max_reach` places before it; at 1 the space holds chains only. A join reads the layer before
-    it and one other.
+    `DEPTHWISE`), and `max_params`, `max_macs` bound the whole. A convolution may read a layer up
+    to `max_reach` places before it; at 1 the space holds chains only. A join reads the layer before
+    it and one other as far back.
     """
 
     input_shape: tuple[int, int, int]
@@ -184,6 +184,8 @@ class ArchitectureSpace:
         if layer.kind in JOINS and (len(layer.inputs) != 2 or index - 1 not in layer.inputs):
             return [("inputs", "must be the layer before it and one other")]
         reach = index - min(layer.inputs)
+        if reach > 1 and layer.kind not in JOINS and layer.kind is not LayerKind.CONVOLUTION:
+            return [("inputs", "must be the layer before it: only convolutions and joins reach on")]
         if reach > self.max_reach:
             return [
                 ("inputs", f"reaches {reach} layers back, the space allows {self.max_reach}"),

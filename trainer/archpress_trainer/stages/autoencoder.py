@@ -92,6 +92,8 @@ def fitted_autoencoder(
         "feature_mean": mean.tolist(),
         "feature_std": std.tolist(),
     }
+    # Facts of other weights must not outlive them.
+    facts_path.unlink(missing_ok=True)
     write_atomically(weights, save(model.state_dict()))
     write_atomically(facts_path, json.dumps(facts).encode())
     return FittedAutoencoder(as_stored(model), mean, std, curve)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from archpress_trainer.embedding.artifact import BORROWED_FILE
 from archpress_trainer.embedding.bundled import artifact_folder
-from archpress_trainer.population.records import PopulationStore, Record, write_atomically
+from archpress_trainer.embedding.record import Record
+from archpress_trainer.population.records import PopulationStore, write_atomically
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
 
 
 def borrowed_records(places: Sequence[str], spec: PopulationSpec) -> list[Record]:
-    """Return the labelled nets of embeddings that lie in a population's space.
+    """Return the labelled nets of embeddings that lie in a population's space, each net once.
 
     Args:
         places: names of embeddings that come with archpress, or folders.
@@ -23,16 +24,14 @@ def borrowed_records(places: Sequence[str], spec: PopulationSpec) -> list[Record
         ArtifactError: there is no such embedding.
         PopulationError: its labels cannot be read, or were made otherwise.
     """
-    found: list[Record] = []
+    found: dict[str, Record] = {}
     for place in places:
         store = PopulationStore(artifact_folder(place))
         _check_alike(place, store.spec(), spec)
-        found += [
-            record
-            for record in store.records()
-            if record.is_labelled and spec.space.contains(record.architecture)
-        ]
-    return found
+        for record in store.records():
+            if record.is_labelled and spec.space.contains(record.architecture):
+                found.setdefault(record.architecture.digest, record)
+    return list(found.values())
 
 
 def _check_alike(place: str, theirs: PopulationSpec, ours: PopulationSpec) -> None:

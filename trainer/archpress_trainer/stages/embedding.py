@@ -20,7 +20,7 @@ from archpress_trainer.embedding.fit_default import fit_accuracy
 from archpress_trainer.embedding.fit_paper import fit_paper
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.embedding.manifest import Manifest
-from archpress_trainer.population.records import Record, population_digest
+from archpress_trainer.embedding.record import Record, population_digest
 from archpress_trainer.population.spec import PopulationSpec
 from archpress_trainer.stages.autoencoder import fitted_autoencoder
 from archpress_trainer.stages.settings import BuildObserver, BuildSettings

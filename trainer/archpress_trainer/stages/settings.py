@@ -16,8 +16,9 @@ from archpress_trainer.population.run import Tally
 class BuildSettings:
     """What to build: the number of nets and how each part is fitted.
 
-    `repeats` nets are trained a second time, which tells how much noise is in a label. `also` names
-    embeddings of the same data and labels, whose labelled nets the heads learn from too.
+    The first `repeats` of them are trained a second time, which tells how much noise is in a label.
+    `also` names embeddings of the same data and labels, whose labelled nets the heads learn from
+    too.
     """
 
     nets: int
@@ -29,6 +30,10 @@ class BuildSettings:
     also: tuple[str, ...] = ()
     sampling_workers: int = 2
     unseen_nets: int = 4_000
+
+    def __post_init__(self) -> None:
+        """Bound `repeats` by the nets that there are to repeat."""
+        object.__setattr__(self, "repeats", min(self.repeats, self.nets))
 
 
 @dataclass(frozen=True)
