@@ -47,7 +47,8 @@ class Reloaded(Generic[T]):
             return False
         try:
             value = self._load()
-        except ValueError as error:
+        # Whatever a library makes of a file: the look at it must go on, or nothing can be revoked.
+        except Exception as error:
             if found == self._doubted:
                 self._seen = found
                 self._on_failure(self._what)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -64,10 +65,16 @@ def read_certificates(files: TlsFiles) -> Certificates:
     _check_dates(files.certificate, own)
     try:
         public = load_pem_private_key(key, None).public_key()
+    except UnsupportedAlgorithm as error:
+        raise CertificateError(f"{files.key}: {error}") from error
     # TypeError is that of a key with a password.
     except (ValueError, TypeError) as error:
         raise CertificateError(f"{files.key}: no private key without a password in PEM") from error
-    if _encoded(public) != _encoded(own.public_key()):
+    try:
+        certified = own.public_key()
+    except UnsupportedAlgorithm as error:
+        raise CertificateError(f"{files.certificate}: {error}") from error
+    if _encoded(public) != _encoded(certified):
         raise CertificateError(f"{files.key}: is not the key of {files.certificate}")
     client_ca = None
     if files.client_ca is not None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from decimal import ROUND_UP, Context, Decimal
 
-from archpress_server.compress.latency_checks import latency_violations
+from archpress_server.compress.latency_checks import MAX_LATENCY_SECONDS, latency_violations
 from archpress_server.compress.types import Budget, FieldViolation, Reason, Request, RequestError
 from archpress_trainer.embedding.manifest import Manifest
 from archpress_trainer.space.architecture_space import ArchitectureSpace
@@ -53,8 +52,9 @@ def budget_violations(budget: Budget) -> list[FieldViolation]:
         if value is not None and not 0 <= value <= 1:
             found.append(_invalid(name, f"is {value:g}, must be 0 to 1"))
     latency = budget.max_latency_seconds
-    if latency is not None and not (math.isfinite(latency) and latency > 0):
-        found.append(_invalid("max_latency", f"is {latency:g} s, must be positive"))
+    if latency is not None and not 0 < latency <= MAX_LATENCY_SECONDS:
+        text = f"is {latency:g} s, must be positive and at most {MAX_LATENCY_SECONDS:g} s"
+        found.append(_invalid("max_latency", text))
     return found
 
 
@@ -95,8 +95,12 @@ def check_request(request: Request, manifest: Manifest) -> None:
             budgets out of range, budgets below the smallest network of the space (metadata name
             the nearest feasible values), bad entries of a latency table.
     """
-    large, metadata = _too_large(count(request.architecture))
+    costs = count(request.architecture)
+    large, metadata = _too_large(costs)
     found = [*shape_violations(request.architecture, manifest), *large]
+    if not (costs.params and costs.macs):
+        text = "has no layer with weights, so that there is nothing to make smaller"
+        found.append(FieldViolation("architecture", text, Reason.INVALID_ARCHITECTURE))
     invalid = budget_violations(request.budget)
     if not invalid:
         invalid, nearest = _infeasible(request, manifest.space)

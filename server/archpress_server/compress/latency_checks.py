@@ -21,6 +21,10 @@ from archpress_trainer.space.shapes import window_output
 from archpress_trainer.space.vocab import WINDOWED, LayerKind, Limits
 
 MAX_TABLE_ROWS = 512
+
+MAX_LATENCY_SECONDS = 86_400.0
+"""Most seconds of a limit on latency, and of any number of a table."""
+
 _NUMBERS = ("fixed_seconds", "seconds_per_mac", "seconds_per_output")
 
 
@@ -137,9 +141,9 @@ def _small_networks(space: ArchitectureSpace) -> list[Architecture]:
 
 
 def _number(path: str, value: float) -> list[FieldViolation]:
-    if math.isfinite(value) and value >= 0:
+    if 0 <= value <= MAX_LATENCY_SECONDS:
         return []
-    return [_bad(path, f"is {value:g}, must be 0 or more and finite")]
+    return [_bad(path, f"is {value:g}, must be 0 to {MAX_LATENCY_SECONDS:g}")]
 
 
 def _bad(path: str, text: str) -> FieldViolation:

@@ -51,7 +51,8 @@ def _gated(graph: Graph, node: Node) -> Fused | None:
             continue
         if gate.op == "Sigmoid":
             return Fused(LayerKind.SILU, source, (gate,))
-        if gate.op == "HardSigmoid" and _is_near(gate.number("alpha", 0.2), 1 / 6):
+        slope, at_zero = gate.number("alpha", 0.2), gate.number("beta", 0.5)
+        if gate.op == "HardSigmoid" and _is_near(slope, 1 / 6) and _is_near(at_zero, 0.5):
             return Fused(LayerKind.HARD_SWISH, source, (gate,))
     return None
 

@@ -252,7 +252,11 @@ class Translation:
     def _softmax(self, node: Node) -> _Value:
         if node.outputs[0] != self.graph.output:
             raise node.refused("is known at the end only, where it is left out")
-        return self._read(node, 0)
+        value = self._read(node, 0)
+        last = len(self._shape(value))
+        if node.integer("axis", last) not in (-1, last, 1):
+            raise node.refused("must be over the classes (axis 1)")
+        return value
 
     def _concat(self, node: Node) -> _Value:
         if node.integer("axis", 0) not in (1, -3):
@@ -285,9 +289,11 @@ class Translation:
         if number.dtype != np.float32 or not np.isfinite(number).all():
             raise node.refused("has a constant that is no finite float32")
         if value.source == INPUT and not self.layers:
+            if not self._is_read_once(INPUT):
+                raise node.refused("scales the image, which others read as it was")
             self._scale(node, number)
             return value
-        return self._add_bias(node, left, value, number)
+        return self._add_bias(node, value, number)
 
     def _scale(self, node: Node, number: Array) -> None:
         channels = self.input_shape[0]
@@ -306,9 +312,15 @@ class Translation:
         else:
             self.scale, self.shift = scale, shift + (each if node.op == "Add" else -each)
 
-    def _add_bias(self, node: Node, name: str, value: _Value, number: Array) -> _Value:
+    def _is_read_once(self, source: int) -> bool:
+        """Whether a layer's output, by whatever name, has one reader; its shape may have more."""
+        names = [name for name, value in self._values.items() if value.source == source]
+        readers = (self.graph.readers.get(name, ()) for name in names)
+        return all(sum(node.op != "Shape" for node in found) <= 1 for found in readers)
+
+    def _add_bias(self, node: Node, value: _Value, number: Array) -> _Value:
         layer = self.layers[value.source] if value.source != INPUT else None
-        alone = len(self.graph.readers.get(name, ())) == 1 and value.source == len(self.layers) - 1
+        alone = self._is_read_once(value.source) and value.source == len(self.layers) - 1
         if layer is None or node.op != "Add" or not alone or layer.bias is not False:
             raise node.refused("changes a value by a constant, which can be a bias only")
         channels_last = number.shape[-1:] == (layer.out_channels,)

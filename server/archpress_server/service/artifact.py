@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 from archpress_proto.v1 import artifact_service_pb2 as pb
 from archpress_proto.v1.artifact_service_pb2_grpc import ArtifactServiceServicer
-from archpress_server.auth.callers import current_caller
+from archpress_server.auth.callers import Caller, current_caller
 from archpress_server.jobs.errors import ArtifactCorruptError
 from archpress_server.jobs.model import ArtifactRecord
 from archpress_server.jobs.store import JobStore
@@ -25,6 +27,9 @@ from archpress_server.service.upload import CHUNK_BYTES, receive
 
 _UPLOADS = 4
 """Uploads at one time."""
+
+_UPLOADS_EACH = 3
+"""Of one principal, so that nobody takes all the room."""
 
 _BLOCK_BYTES = 4 * CHUNK_BYTES
 """Read at one time, since an object store takes long to begin."""
@@ -43,17 +48,15 @@ class ArtifactServicer(ArtifactServiceServicer):
         self._gate = gate
         self._max_bytes = max_bytes
         # Each holds a file in memory and is read by a process of its own.
-        self._room = asyncio.Semaphore(_UPLOADS)
+        self._running: Counter[str] = Counter()
 
     async def UploadModel(
         self, request_iterator: AsyncIterator[pb.UploadModelRequest], context: Context
     ) -> pb.Artifact:
         """Take a model that can be expressed."""
         self._gate.check()
-        if self._room.locked():
-            raise BusyError(f"{_UPLOADS} uploads are running, which is the most that may")
         received = self._metrics.artifact_bytes.labels("received")
-        async with self._room:
+        with self._place(current_caller()):
             header, content = await receive(request_iterator, self._max_bytes, received.inc)
             architecture = await inspect_onnx(content)
             record = await asyncio.to_thread(
@@ -64,6 +67,26 @@ class ArtifactServicer(ArtifactServiceServicer):
                 header.display_name,
             )
         return artifact_to_proto(record)
+
+    @contextmanager
+    def _place(self, caller: Caller) -> Iterator[None]:
+        """Count an upload.
+
+        Raises:
+            BusyError: too many run already.
+        """
+        each = _UPLOADS_EACH if caller.principal else _UPLOADS
+        if self._running.total() >= _UPLOADS:
+            raise BusyError(f"{_UPLOADS} uploads are running, which is the most that may")
+        if self._running[caller.principal] >= each:
+            raise BusyError(f"{each} of your uploads are running, which is the most that may")
+        self._running[caller.principal] += 1
+        try:
+            yield
+        finally:
+            self._running[caller.principal] -= 1
+            if not self._running[caller.principal]:
+                del self._running[caller.principal]
 
     async def GetArtifact(self, request: pb.GetArtifactRequest, context: Context) -> pb.Artifact:
         """Return an artifact's description."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,7 +26,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         """Ask an authenticator for each caller, and count its requests."""
         self._authenticator = authenticator
         self._limiter = limiter
-        self._streams: set[_Stream] = set()
+        self._calls: set[_Call] = set()
 
     async def intercept_service(
         self,
@@ -42,41 +42,59 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         if scope is None:
             # What the table forgets is nobody's to call.
             return None
-        around = self._streaming if handler.response_streaming else self._single
+        around = self._single
+        if handler.response_streaming or handler.request_streaming:
+            around = self._streaming if handler.response_streaming else self._receiving
         return with_function(handler, around(function_of(handler), method, scope))
 
     def end_revoked(self) -> None:
-        """End the open streams of callers who are no longer known or lost the scope."""
-        for stream in list(self._streams):
+        """End the open calls of callers who are no longer known or lost the scope."""
+        for call in list(self._calls):
             try:
-                self._authenticator.renewed(stream.caller).check_scope(stream.scope)
+                self._authenticator.renewed(call.caller).check_scope(call.scope)
             except AuthError as error:
-                stream.end(error)
+                call.end(error)
 
     def _single(self, inner: Any, method: str, scope: Scope) -> Any:
         async def run(request: Any, context: Context) -> Any:
-            with _logged(method, context):
-                caller = self._admit(scope, context)
-                with _hidden(caller):
-                    return await inner(request, context)
+            with _logged(method, context), _hidden(self._admit(scope, context)):
+                return await inner(request, context)
+
+        return run
+
+    def _receiving(self, inner: Any, method: str, scope: Scope) -> Any:
+        async def run(requests: Any, context: Context) -> Any:
+            with _logged(method, context), self._entered(scope, context) as call:
+                return await call.wait(inner(requests, context))
 
         return run
 
     def _streaming(self, inner: Any, method: str, scope: Scope) -> Any:
         async def run(request: Any, context: Context) -> AsyncIterator[Any]:
-            with _logged(method, context):
-                caller = self._admit(scope, context)
-                stream = _Stream(caller, scope, inner(request, context))
-                self._streams.add(stream)
+            with _logged(method, context), self._entered(scope, context) as call:
+                answers = inner(request, context)
                 try:
-                    with _hidden(caller):
-                        async for answer in stream:
-                            yield answer
+                    while True:
+                        try:
+                            answer = await call.wait(anext(answers))
+                        except StopAsyncIteration:
+                            return
+                        yield answer
                 finally:
-                    self._streams.discard(stream)
-                    await stream.answers.aclose()
+                    await answers.aclose()
 
         return run
+
+    @contextmanager
+    def _entered(self, scope: Scope, context: Context) -> Iterator[_Call]:
+        caller = self._admit(scope, context)
+        call = _Call(caller, scope)
+        self._calls.add(call)
+        try:
+            with _hidden(caller):
+                yield call
+        finally:
+            self._calls.discard(call)
 
     def _admit(self, scope: Scope, context: Context) -> Caller:
         metadata = context.invocation_metadata() or ()
@@ -89,25 +107,22 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         return caller
 
 
-class _Stream:
-    """The answers of one call, which somebody else may end with an error."""
+class _Call:
+    """A call under way, which somebody else may end with an error."""
 
-    def __init__(self, caller: Caller, scope: Scope, answers: AsyncGenerator[Any, None]) -> None:
+    def __init__(self, caller: Caller, scope: Scope) -> None:
         self.caller = caller
         self.scope = scope
-        self.answers = answers
         self._error: AuthError | None = None
         self._wait: asyncio.Timeout | None = None
 
-    def __aiter__(self) -> _Stream:
-        return self
-
-    async def __anext__(self) -> Any:
-        if self._error is not None:
-            raise self._error
+    async def wait(self, step: Awaitable[Any]) -> Any:
+        """Return what the next step of the call gives, unless the call ends before."""
         try:
             async with asyncio.timeout(None) as self._wait:
-                return await anext(self.answers)
+                if self._error is not None:
+                    self.end(self._error)
+                return await step
         except TimeoutError:
             if self._error is None:
                 raise
@@ -116,10 +131,10 @@ class _Stream:
             self._wait = None
 
     def end(self, error: AuthError) -> None:
-        if self._error is None:
-            self._error = error
-            if self._wait is not None:
-                self._wait.reschedule(asyncio.get_running_loop().time())
+        """End it now, or at its next step."""
+        self._error = error
+        if self._wait is not None:
+            self._wait.reschedule(asyncio.get_running_loop().time())
 
 
 @contextmanager

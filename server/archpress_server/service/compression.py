@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from itertools import accumulate
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -26,13 +28,16 @@ from archpress_server.service.gate import Gate
 from archpress_server.service.handlers import Context
 from archpress_server.service.job_reader import JobReader
 from archpress_server.service.names import artifact_id, job_id
-from archpress_server.service.parse import MAX_CANDIDATES, RequestParser
+from archpress_server.service.parse import MAX_CANDIDATES, RequestParser, check_labels
 from archpress_server.service.times import seconds, timestamp
 from archpress_server.service.watch import Watches
 from archpress_server.traces import current_traceparent
 
 _WAITING_PLANS = 16
 _DRAWN_EVENTS = 20_000
+
+_PAGE_BYTES = 2 * 2**20
+"""Of a page of jobs, which ends earlier beyond: half of what a message may have."""
 
 
 class CompressionServicer(CompressionServiceServicer):
@@ -109,22 +114,23 @@ class CompressionServicer(CompressionServiceServicer):
                 faults.add(f"states[{index}]", f"there is no state {value}")
             else:
                 states.append(state)
-        if any("\0" in text for pair in request.labels.items() for text in pair):
-            faults.add("labels", "a key or value has a character 0")
+        check_labels(faults, "labels", request.labels)
         faults.raise_if_any()
         caller = current_caller()
-        page = await asyncio.to_thread(
+        wanted = partial(
             self._store.list,
-            size=request.page_size or 100,
             token=request.page_token,
             states=states,
             with_labels=request.labels,
             principal=None if caller.sees_all else caller.principal,
         )
-        return service_pb.ListJobsResponse(
-            jobs=[job_to_proto(job, brief=True) for job in page.jobs],
-            next_page_token=page.next_token,
-        )
+        page = await asyncio.to_thread(wanted, size=request.page_size or 100)
+        found = [job_to_proto(job, brief=True) for job in page.jobs]
+        fitting = _fitting(found)
+        if fitting < len(found):
+            page = await asyncio.to_thread(wanted, size=fitting)
+            found = [job_to_proto(job, brief=True) for job in page.jobs]
+        return service_pb.ListJobsResponse(jobs=found, next_page_token=page.next_token)
 
     async def CancelJob(self, request: service_pb.CancelJobRequest, context: Context) -> pb.Job:
         """Ask a job to stop."""
@@ -241,3 +247,9 @@ def _heartbeat_seconds(
     if not request.HasField("heartbeat_interval"):
         return 15.0
     return min(60.0, max(5.0, seconds(interval)))
+
+
+def _fitting(found: Sequence[pb.Job]) -> int:
+    """Return how many jobs, at least one, fit into a page."""
+    sizes = accumulate(job.ByteSize() for job in found)
+    return max(1, sum(size <= _PAGE_BYTES for size in sizes))

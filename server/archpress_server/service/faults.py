@@ -24,11 +24,10 @@ class Faults:
         limits = {"limit": name, "maximum": str(maximum), "actual": str(actual)}
         self.add(path, text, Reason.LIMIT_EXCEEDED, **limits)
 
-    def check_range(self, path: str, value: float, least: float, most: float | None) -> None:
+    def check_range(self, path: str, value: float, least: float, most: float) -> None:
         """Add that a value is outside a range, if it is."""
-        if value < least or (most is not None and value > most):
-            upper = "" if most is None else f" to {most:g}"
-            self.add(path, f"is {value:g}, must be {least:g}{upper}")
+        if not least <= value <= most:
+            self.add(path, f"is {value:g}, must be {least:g} to {most:g}")
 
     def merge(self, error: RequestError) -> None:
         """Add the faults below `spec` that the domain's own checks found and nobody named yet."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from google.protobuf.duration_pb2 import Duration
@@ -22,7 +23,7 @@ from archpress_server.service.convert_spec import budget_from_proto, layer_laten
 from archpress_server.service.faults import Faults
 from archpress_server.service.names import is_uuid4
 from archpress_server.service.parse_model import parse_model
-from archpress_server.service.times import seconds
+from archpress_server.service.times import MAX_SECONDS, seconds
 
 MAX_CANDIDATES = 64
 MAX_MODELS = 8
@@ -99,7 +100,7 @@ class RequestParser:
         budget = _budget(faults, message)
         table = _latency_table(faults, message)
         spec_limits = self._limits(faults, message)
-        _check_labels(faults, message)
+        check_labels(faults, "spec.labels", message.labels)
         request = None
         offered = None if architecture is None else suitable(offers, architecture)
         if architecture is not None and offered is not None:
@@ -151,7 +152,8 @@ class RequestParser:
         if message.HasField("max_run_time"):
             run = _positive(faults, "spec.max_run_time", message.max_run_time, 1.0, longest)
         if message.HasField("max_queue_time"):
-            wait = _positive(faults, "spec.max_queue_time", message.max_queue_time, 0.0, None)
+            span = message.max_queue_time
+            wait = _positive(faults, "spec.max_queue_time", span, 0.0, MAX_SECONDS)
         return run, wait
 
 
@@ -182,17 +184,18 @@ def _latency_table(faults: Faults, message: pb.JobSpec) -> LatencyTable | None:
     return LatencyTable(tuple(rows.values()), table.fixed_seconds)
 
 
-def _check_labels(faults: Faults, message: pb.JobSpec) -> None:
-    if len(message.labels) > 32:
-        faults.add("spec.labels", f"there are {len(message.labels)}, at most 32 are allowed")
+def check_labels(faults: Faults, path: str, labels: Mapping[str, str]) -> None:
+    """Add what is wrong with the labels of a job, or with those that are asked for."""
+    if len(labels) > 32:
+        faults.add(path, f"there are {len(labels)}, at most 32 are allowed")
         return
-    for key, text in message.labels.items():
+    for key, text in labels.items():
         if not _LABEL_KEY.fullmatch(key):
-            faults.add("spec.labels", f"key {key[:63]!r} is not 1 to 63 of [a-z0-9._/-]")
+            faults.add(path, f"key {key[:63]!r} is not 1 to 63 of [a-z0-9._/-]")
         if len(text) > 128:
-            faults.add("spec.labels", f"the value of {key[:63]!r} has more than 128 characters")
+            faults.add(path, f"the value of {key[:63]!r} has more than 128 characters")
         if "\0" in text:
-            faults.add("spec.labels", f"the value of {key[:63]!r} has a character 0")
+            faults.add(path, f"the value of {key[:63]!r} has a character 0")
 
 
 def _effort(faults: Faults, value: int) -> Effort:
@@ -218,9 +221,7 @@ def _policy(value: int) -> OnDisconnect | None:
     return None
 
 
-def _positive(
-    faults: Faults, path: str, message: Duration, least: float, most: float | None
-) -> float:
+def _positive(faults: Faults, path: str, message: Duration, least: float, most: float) -> float:
     value = seconds(message)
     faults.check_range(path, value, least, most)
     return value

@@ -7,9 +7,13 @@ import math
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+MAX_SECONDS = 315_576_000_000.0
+"""The longest span of time that a message can say, 10,000 years."""
+
 
 def duration(seconds: float) -> Duration:
-    """Return a span of time."""
+    """Return a span of time, at most `MAX_SECONDS`."""
+    seconds = max(-MAX_SECONDS, min(MAX_SECONDS, seconds))
     whole, nanos = divmod(round(seconds * 1e9), 1_000_000_000)
     return Duration(seconds=whole, nanos=nanos)
 

@@ -16,6 +16,9 @@ CHUNK_BYTES = 256 * 1024
 IDLE_SECONDS = 30.0
 """Longest wait for the next chunk."""
 
+LEAST_BYTES_PER_SECOND = 64 * 1024
+"""Slowest upload, beside the longest wait: who trickles keeps others out."""
+
 _NAME_CHARACTERS = 128
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -37,6 +40,29 @@ async def receive(
         raise field_error("header", "is required as the first message")
     header = first.header
     _check_header(header, max_bytes)
+    longest = idle_seconds + header.size_bytes / LEAST_BYTES_PER_SECOND
+    try:
+        async with asyncio.timeout(longest):
+            content = await _content(messages, header, count, idle_seconds)
+    except TimeoutError:
+        text = f"{header.size_bytes} bytes may take {longest:.0f} seconds, and have not come"
+        raise field_error("data", text) from None
+    if len(content) != header.size_bytes:
+        what = "more than" if len(content) > header.size_bytes else f"{len(content)} of"
+        raise field_error("header.size_bytes", f"{what} {header.size_bytes} bytes came")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != header.sha256:
+        raise field_error("header.sha256", f"is {header.sha256}, the bytes have {digest}")
+    return header, content
+
+
+async def _content(
+    messages: AsyncIterator[pb.UploadModelRequest],
+    header: pb.UploadModelHeader,
+    count: Callable[[int], None],
+    idle_seconds: float,
+) -> bytes:
+    """Return the bytes that come, not many more than the header says."""
     content = bytearray()
     while (message := await _next(messages, idle_seconds)) is not None:
         if message.WhichOneof("part") != "data":
@@ -47,13 +73,7 @@ async def receive(
         content += message.data
         if len(content) > header.size_bytes:
             break
-    if len(content) != header.size_bytes:
-        what = "more than" if len(content) > header.size_bytes else f"{len(content)} of"
-        raise field_error("header.size_bytes", f"{what} {header.size_bytes} bytes came")
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != header.sha256:
-        raise field_error("header.sha256", f"is {header.sha256}, the bytes have {digest}")
-    return header, bytes(content)
+    return bytes(content)
 
 
 async def _next(

@@ -64,6 +64,25 @@ def test_two_files_may_be_replaced_one_after_the_other(tmp_path: Path) -> None:
     assert (pair.value, failures) == ("22", [])
 
 
+def test_the_look_goes_on_whatever_a_library_raises(path: Path) -> None:
+    class OddError(Exception):
+        pass
+
+    def load() -> int:
+        if path.read_text() == "odd":
+            raise OddError
+        return int(path.read_text())
+
+    failures: list[str] = []
+    number = Reloaded("number", [path], load, failures.append)
+    path.write_text("odd")
+    assert not number.refresh()
+    assert not number.refresh()
+    assert (number.value, failures) == (1, ["number"])
+    path.write_text("22")
+    assert number.refresh()
+
+
 def test_wrong_content_at_the_start_is_an_error(path: Path) -> None:
     path.write_text("none")
     with pytest.raises(ValueError, match="none"):

@@ -13,6 +13,13 @@ from archpress_server.auth.token_file import TokenFileError
 from archpress_server.config import ServerConfig
 from tests.server.auth.certificates import Authority, Files
 
+ODD_KEY = b"""-----BEGIN EC PRIVATE KEY-----
+MD4CAQEEDqHsQ7ca873VvN9iuJ35oAcGBSuBBAAGoSADHgAEuIJs83IT0s/A5w6W
+hRC0CFIT5rNvHfVUza3hzg==
+-----END EC PRIVATE KEY-----
+"""
+"""On the curve secp112r1."""
+
 
 @pytest.fixture(scope="module")
 def authority() -> Authority:
@@ -47,6 +54,12 @@ def test_a_certificate_of_another_time_is_refused(
 ) -> None:
     files.write(authority.issue("localhost", days=days))
     with pytest.raises(CertificateError, match=rf"tls\.crt: {part} 20\d\d-"):
+        read(files)
+
+
+def test_a_key_that_no_library_knows_is_named(files: Files) -> None:
+    files.key.write_bytes(ODD_KEY)
+    with pytest.raises(CertificateError, match=r"tls\.key: .*1\.3\.132\.0\.6"):
         read(files)
 
 

@@ -19,6 +19,7 @@ from archpress_server.compress.search import PlanSettings, Search
 from archpress_server.compress.types import Budget, Phase, Progress, Request
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.interface import Embedding, PointPrediction
+from archpress_trainer.embedding.prediction import Prediction
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layers import (
@@ -226,13 +227,28 @@ def test_a_lower_floor_gives_smaller_networks(embedding: Embedding) -> None:
     assert sizes[0] <= free.costs.params
 
 
+class _MoreIsBetter(_Broken):
+    """One that predicts the more the more parameters there are."""
+
+    def predict(self, architectures: Sequence[Architecture]) -> list[Prediction]:
+        found = [count(net).params / (1_000 + count(net).params) for net in architectures]
+        return [Prediction(value, value - 0.01, value + 0.01) for value in found]
+
+
 def test_a_larger_drop_gives_smaller_networks(embedding: Embedding) -> None:
-    sizes = [
-        plan(Request(NET, "tiny", Budget(max_accuracy_drop=drop)), embedding, 1, settings=QUICK)
-        .candidates[0]
-        .costs.params
-        for drop in (0.0, 0.05, 0.5)
-    ]
+    sized = _MoreIsBetter(embedding)
+    sizes = []
+    for drop in (0.0, 0.05, 0.5):
+        request = Request(NET, "tiny", Budget(max_accuracy_drop=drop))
+        found = plan(request, sized, 4, settings=QUICK)  # type: ignore[arg-type]
+        first, *others = found.candidates
+        least = sized.predict([NET])[0].accuracy - drop
+        assert all(
+            other.costs.params >= first.costs.params
+            for other in others
+            if predicted(other).accuracy >= least
+        )
+        sizes.append(first.costs.params)
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[2] < sizes[0]
 

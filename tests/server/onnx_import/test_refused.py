@@ -79,6 +79,49 @@ def shared(model: onnx.ModelProto) -> None:
     model.graph.node.insert(1, again)
 
 
+def scaled_and_raw(model: onnx.ModelProto) -> None:
+    """Scale the image for one of its two readers."""
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(2.0).reshape(1), "s"))
+    scaled = helper.make_node("Mul", ["x", "s"], ["z"], name="scale")
+    model.graph.node.insert(0, scaled)
+    node(model, "Conv").input[0] = "z"
+    model.graph.node.insert(
+        2, helper.make_node("Conv", ["x", "w2", "b"], ["c2"], pads=[1, 1, 1, 1])
+    )
+    model.graph.node.insert(3, helper.make_node("Add", ["c", "c2"], ["sum"]))
+    model.graph.initializer.append(numpy_helper.from_array(numbers(5, 3, 3, 3, seed=1), "w2"))
+    node(model, "Relu").input[0] = "sum"
+
+
+def scaled_behind_a_name(model: onnx.ModelProto) -> None:
+    """Scale the image under another name, while its first name is read too."""
+    scaled_and_raw(model)
+    model.graph.node.insert(0, helper.make_node("Identity", ["x"], ["same"]))
+    node(model, "Mul").input[0] = "same"
+
+
+def softmax_over_the_batch(model: onnx.ModelProto) -> None:
+    node(model, "Gemm").output[0] = "logits"
+    model.graph.node.append(helper.make_node("Softmax", ["logits"], ["y"], name="soft", axis=0))
+
+
+def bias_of_some_readers(model: onnx.ModelProto) -> None:
+    """Add a bias to a layer's output under another name, while its first name is read too."""
+    node(model, "Conv").input.pop()
+    model.graph.node.insert(1, helper.make_node("Identity", ["c"], ["same"]))
+    model.graph.initializer.append(numpy_helper.from_array(numbers(1, 5, 1, 1), "offset"))
+    model.graph.node.insert(2, helper.make_node("Add", ["same", "offset"], ["biased"], name="bias"))
+    model.graph.node.insert(3, helper.make_node("Add", ["biased", "c"], ["sum"]))
+    node(model, "Relu").input[0] = "sum"
+
+
+def hard_swish_of_another_slope(model: onnx.ModelProto) -> None:
+    gate = helper.make_node("HardSigmoid", ["c"], ["gate"], name="gate", alpha=1 / 6, beta=0.1)
+    model.graph.node.insert(1, gate)
+    model.graph.node.insert(2, helper.make_node("Mul", ["c", "gate"], ["swish"]))
+    node(model, "Relu").input[0] = "swish"
+
+
 CASES: dict[str, tuple[Change, str]] = {
     "external data": (external, "'w' lies in another file"),
     "external data in a node": (external_in_a_node, "'w' lies in another file"),
@@ -144,6 +187,11 @@ CASES: dict[str, tuple[Change, str]] = {
     "not a list": (attribute("Conv", pads=1), "pads is no list"),
     "scaled": (attribute("Gemm", alpha=2.0), "scales or transposes"),
     "flattened elsewhere": (attribute("Flatten", axis=2), "from axis 1"),
+    "a scaled image that is read raw too": (scaled_and_raw, "which others read as it was"),
+    "the same by another name": (scaled_behind_a_name, "which others read as it was"),
+    "a softmax over the batch": (softmax_over_the_batch, "must be over the classes"),
+    "a bias for some readers": (bias_of_some_readers, "which can be a bias only"),
+    "another hard swish": (hard_swish_of_another_slope, "(HardSigmoid): cannot be expressed"),
     "shared weights": (shared, "node 'again' (Conv): shares its weights"),
     "no classifier": (
         lambda m: setattr(m.graph.output[0], "name", "r"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2  # type: ignore[import-untype
 from archpress_proto.v1 import artifact_service_pb2 as artifact_pb
 from archpress_proto.v1 import compression_service_pb2 as service_pb
 from archpress_proto.v1 import jobs_pb2 as pb
+from archpress_proto.v1.artifact_service_pb2_grpc import ArtifactServiceStub
 from archpress_server.auth.scopes import METHOD_SCOPES, Scope
 from archpress_server.catalog import load_catalog
 from archpress_server.compress.types import Compression
@@ -281,6 +283,57 @@ async def test_a_watch_ends_with_the_right_to_watch(
     assert time.monotonic() - start < 10
     server.leases.store.request_cancel(job.name[5:])
     assert [event async for event in other][-1].WhichOneof("event") == "completed"
+
+
+async def test_an_upload_ends_with_the_right_to_upload(
+    api: Api, server: Server, principals: Principals, channel: grpc.aio.Channel
+) -> None:
+    async def trickling() -> AsyncIterator[artifact_pb.UploadModelRequest]:
+        head = artifact_pb.UploadModelHeader(size_bytes=100_000, sha256="0" * 64)
+        yield artifact_pb.UploadModelRequest(header=head)
+        while True:
+            yield artifact_pb.UploadModelRequest(data=b"x")
+            await asyncio.sleep(0.2)
+
+    stub: Any = ArtifactServiceStub(channel)
+    call = stub.UploadModel(trickling(), metadata=principals.metadata("alice"))
+    await asyncio.sleep(0.5)
+    principals.change("alice", revoke_time=datetime.now(UTC))
+    start = time.monotonic()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await asyncio.wait_for(call, 30)
+    assert refused(caught.value)[:2] == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_REVOKED")
+    assert time.monotonic() - start < 10
+
+
+async def test_one_principal_leaves_room_for_others(
+    principals: Principals, channel: grpc.aio.Channel
+) -> None:
+    release = asyncio.Event()
+
+    async def waiting() -> AsyncIterator[artifact_pb.UploadModelRequest]:
+        head = artifact_pb.UploadModelHeader(size_bytes=1, sha256="0" * 64)
+        yield artifact_pb.UploadModelRequest(header=head)
+        await release.wait()
+        yield artifact_pb.UploadModelRequest(data=b"x")
+
+    def uploading(principal: str) -> Any:
+        stub: Any = ArtifactServiceStub(channel)
+        return stub.UploadModel(waiting(), metadata=principals.metadata(principal))
+
+    running = [uploading("alice") for _ in range(3)]
+    await asyncio.sleep(0.5)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await uploading("alice")
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "3 of your uploads are running" in (caught.value.details() or "")
+    running.append(uploading("bob"))
+    await asyncio.sleep(0.5)
+    release.set()
+    ends = await asyncio.gather(*running, return_exceptions=True)
+    # All came to the end, where their bytes turned out to be others than announced.
+    codes = [end.code() for end in ends if isinstance(end, grpc.aio.AioRpcError)]
+    assert codes == [grpc.StatusCode.INVALID_ARGUMENT] * 4
 
 
 async def test_tokens_that_are_added_work_at_once(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -18,6 +19,7 @@ from archpress_proto.v1 import compression_service_pb2 as service_pb
 from archpress_proto.v1 import jobs_pb2 as pb
 from archpress_proto.v1.artifact_service_pb2_grpc import ArtifactServiceStub
 from archpress_server.config import ServerConfig
+from archpress_server.jobs.model import Submission
 from archpress_server.server import Server
 from archpress_server.service.convert_network import architecture_to_proto
 from archpress_server.service.times import duration
@@ -127,6 +129,21 @@ def table(
     return change
 
 
+def many_inputs(message: pb.JobSpec) -> None:
+    """Join one layer with itself more often than any network does."""
+    before = len(message.architecture.layers) - 1
+    join = arch_pb.Layer(kind=arch_pb.LAYER_KIND_ADD, inputs=[before] * 100_000)
+    message.architecture.layers.append(join)
+
+
+def no_weights(message: pb.JobSpec) -> None:
+    joined = arch_pb.Layer(kind=arch_pb.LAYER_KIND_CONCAT, inputs=[-1] * 10)
+    mean = arch_pb.Layer(kind=arch_pb.LAYER_KIND_GLOBAL_AVERAGE_POOL)
+    message.architecture.ClearField("layers")
+    message.architecture.layers.extend([joined, mean])
+
+
+LONGEST = Duration(seconds=2**63 - 1)
 A = "spec.architecture"
 T = "spec.latency_table"
 CONV = arch_pb.LAYER_KIND_CONVOLUTION
@@ -146,6 +163,8 @@ INVALID = [
     (shape(height=MAX), "SHAPE_MISMATCH", f"{A}.input_shape"),
     (no_layers, "INVALID_ARCHITECTURE", f"{A}.layers"),
     (deep, "LIMIT_EXCEEDED", f"{A}.layers"),
+    (many_inputs, "INVALID_ARCHITECTURE", f"{A}.layers[26].inputs"),
+    (no_weights, "INVALID_ARCHITECTURE", A),
     (no_model, "INVALID_FIELD", A),
     (no_dataset, "INVALID_FIELD", "spec.dataset"),
     (spec(dataset="imagenet"), "UNKNOWN_DATASET", "spec.dataset"),
@@ -165,6 +184,7 @@ INVALID = [
     (spec(budget=pb.Budget(max_params=3)), "BUDGET_INFEASIBLE", "spec.budget.max_params"),
     (spec(budget=pb.Budget(max_latency=Duration())), "INVALID_BUDGET", "spec.budget.max_latency"),
     (table(seconds=-1.0), "INVALID_BUDGET", "spec.budget.max_latency"),
+    (spec(budget=pb.Budget(max_latency=LONGEST)), "INVALID_BUDGET", "spec.budget.max_latency"),
     (table(seconds=0.0), "INVALID_FIELD", T),
     (table(seconds=1e-9), "BUDGET_INFEASIBLE", "spec.budget.max_latency"),
     (table(fixed=-1e-6), "INVALID_FIELD", f"{T}.fixed_seconds"),
@@ -193,6 +213,7 @@ INVALID = [
         "INVALID_FIELD",
         f"{T}.layers[10].fixed_seconds",
     ),
+    (table(fixed=1e300), "INVALID_FIELD", f"{T}.fixed_seconds"),
     (table(pb.LayerLatency(kind=CONV)), "INVALID_FIELD", f"{T}.layers[10]"),
     (table(pb.LayerLatency(kind=GELU, kernel=3)), "INVALID_FIELD", f"{T}.layers[10].kernel"),
     (table(pb.LayerLatency(kind=CONV, kernel=32)), "INVALID_FIELD", f"{T}.layers[10].kernel"),
@@ -215,6 +236,7 @@ INVALID = [
     (spec(max_run_time=Duration(seconds=-1)), "INVALID_FIELD", "spec.max_run_time"),
     (spec(max_run_time=Duration(seconds=2**60)), "INVALID_FIELD", "spec.max_run_time"),
     (spec(max_queue_time=Duration(seconds=-1)), "INVALID_FIELD", "spec.max_queue_time"),
+    (spec(max_queue_time=LONGEST), "INVALID_FIELD", "spec.max_queue_time"),
     (spec(labels={"UPPER": "x"}), "INVALID_FIELD", "spec.labels"),
     (spec(labels={"a": "x" * 129}), "INVALID_FIELD", "spec.labels"),
     (spec(labels={"a": "x\0"}), "INVALID_FIELD", "spec.labels"),
@@ -346,12 +368,30 @@ async def test_bad_lists_and_plans(stub: CompressionServiceAsyncStub) -> None:
         (service_pb.ListJobsRequest(page_size=1001), "page_size"),
         (service_pb.ListJobsRequest(page_token="x"), "page_token"),
         (service_pb.ListJobsRequest(labels={"a": "\0"}), "labels"),
+        (service_pb.ListJobsRequest(labels={"UPPER": "x"}), "labels"),
+        (service_pb.ListJobsRequest(labels={f"a{i}": "" for i in range(2_000)}), "labels"),
         (service_pb.ListJobsRequest(states=[pb.JOB_STATE_UNSPECIFIED]), "states[0]"),
     ):
         answer = await refusal(stub.ListJobs(request))
         assert answer[1:3] == ("INVALID_FIELD", [path])
     plan = service_pb.PlanRequest(spec=valid(), max_candidates=65)
     assert (await refusal(stub.Plan(plan)))[2] == ["max_candidates"]
+
+
+async def test_a_page_of_large_jobs_ends_before_the_message_is_full(
+    stub: CompressionServiceAsyncStub, submission: Submission, server: Server
+) -> None:
+    labels = {f"label-{index}": "\N{GRINNING FACE}" * 128 for index in range(32)}
+    spec = replace(submission.spec, labels=labels)
+    jobs = {server.leases.store.create(replace(submission, spec=spec)).id for _ in range(260)}
+    found, token, pages = set[str](), "", 0
+    while token or not pages:
+        page = await stub.ListJobs(service_pb.ListJobsRequest(page_size=1000, page_token=token))
+        assert page.ByteSize() < 2**21
+        found |= {job.name.removeprefix("jobs/") for job in page.jobs}
+        token, pages = page.next_page_token, pages + 1
+    assert found == jobs
+    assert pages == 3
 
 
 async def test_a_reused_request_id(stub: CompressionServiceAsyncStub) -> None:

@@ -22,6 +22,7 @@ from archpress_server.compress.types import Compression
 from archpress_server.config import ServerConfig
 from archpress_server.jobs.model import Submission
 from archpress_server.server import Server
+from archpress_server.service import upload as upload_module
 from archpress_server.service.upload import CHUNK_BYTES, receive
 from tests.server.onnx_import.files import numbers, plain, written
 
@@ -203,6 +204,18 @@ async def test_an_upload_that_stalls_ends() -> None:
 
     with pytest.raises(ValueError, match=r"data: no bytes came for 0\.05 seconds"):
         await receive(stalling(), LIMIT, lambda size: None, idle_seconds=0.05)
+
+
+async def test_an_upload_that_trickles_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def trickling() -> AsyncIterator[pb.UploadModelRequest]:
+        yield header(size_bytes=LIMIT)
+        while True:
+            yield pb.UploadModelRequest(data=b"x")
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(upload_module, "LEAST_BYTES_PER_SECOND", 10 * LIMIT)
+    with pytest.raises(ValueError, match=rf"data: {LIMIT} bytes may take 0 seconds, and have not"):
+        await receive(trickling(), LIMIT, lambda size: None, idle_seconds=0.1)
 
 
 async def test_room_is_limited(artifacts: Any) -> None:

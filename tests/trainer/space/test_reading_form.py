@@ -23,7 +23,7 @@ from archpress_trainer.space.layers import (
 )
 from archpress_trainer.space.named import named
 from archpress_trainer.space.reading_form import reading_form
-from archpress_trainer.space.vocab import JOINS
+from archpress_trainer.space.vocab import JOINS, Limits
 from tests.trainer.nets import chains, random_dag, residual_net, residual_nets
 
 TAIL = (global_average_pool(), linear(3))
@@ -51,6 +51,12 @@ def test_a_dense_block_has_pairwise_joins(layers: int) -> None:
     assert all(len(layer.inputs) == 2 for layer in joins)
     assert (count(found).params, count(found).macs) == (count(net).params, count(net).macs)
     assert residual_space((2, 8, 8), 3).contains(found)
+
+
+def test_a_network_that_would_get_too_long_stays() -> None:
+    many = add(*[0] * Limits.LAYERS)
+    net = Architecture((2, 8, 8), 3, (conv(8, 3), many, add(0, 1, 0), *TAIL))
+    assert reading_form(net) is net
 
 
 def test_a_dense_block_computes_the_same() -> None:

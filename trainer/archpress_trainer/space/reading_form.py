@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layer import INPUT, Layer
-from archpress_trainer.space.vocab import JOINS, LayerKind
+from archpress_trainer.space.vocab import JOINS, LayerKind, Limits
 
 
 def reading_form(architecture: Architecture) -> Architecture:
@@ -15,12 +15,13 @@ def reading_form(architecture: Architecture) -> Architecture:
 
     A join of many layers, as dense blocks have them, becomes one of the join of all but the last
     with the last. Exporters list a skip's projection in front of its body or behind; here it is
-    always behind. A chain, or a network that is in this form already, comes back as it is.
+    always behind. A chain, a network that is in this form already, or one that would have too many
+    layers in it, comes back as it is.
     """
     if architecture.is_chain:
         return architecture
     layers = _ordered(_paired(architecture.layers))
-    if layers == list(architecture.layers):
+    if layers == list(architecture.layers) or len(layers) > Limits.LAYERS:
         return architecture
     return Architecture(architecture.input_shape, architecture.classes, tuple(layers))
 
@@ -29,22 +30,23 @@ def _paired(layers: Sequence[Layer]) -> list[Layer]:
     """Return layers of which no join has more than two inputs."""
     found: list[Layer] = []
     place = {INPUT: INPUT}
-    joined: dict[tuple[LayerKind, tuple[int, ...]], int] = {}
+    joined: dict[tuple[LayerKind, int, int], int] = {}
     for index, layer in enumerate(layers):
         inputs = tuple(place[source] for source in layer.inputs)
         if layer.kind not in JOINS or len(inputs) == 2:
             found.append(replace(layer, inputs=inputs))
             place[index] = len(found) - 1
             if layer.kind in JOINS:
-                joined[layer.kind, inputs] = place[index]
+                joined[layer.kind, inputs[0], inputs[1]] = place[index]
             continue
-        for length in range(2, len(inputs) + 1):
-            key = (layer.kind, inputs[:length])
+        all_before, *others = inputs
+        for other in others:
+            key = (layer.kind, all_before, other)
             if key not in joined:
-                first = inputs[0] if length == 2 else joined[layer.kind, inputs[: length - 1]]
-                found.append(Layer(layer.kind, inputs=(first, inputs[length - 1])))
+                found.append(Layer(layer.kind, inputs=(all_before, other)))
                 joined[key] = len(found) - 1
-        place[index] = joined[layer.kind, inputs]
+            all_before = joined[key]
+        place[index] = all_before
     return found
 
 

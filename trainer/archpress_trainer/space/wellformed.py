@@ -90,6 +90,8 @@ def _input_faults(index: int, layer: Layer) -> list[tuple[str, str]]:
     count = len(layer.inputs)
     if layer.kind in JOINS and count < 2:
         return [("inputs", f"{layer.kind.name} needs two or more inputs, has {count}")]
+    if count > Limits.LAYERS:
+        return [("inputs", f"{layer.kind.name} has {count} inputs, at most {Limits.LAYERS}")]
     if layer.kind not in JOINS and count != 1:
         return [("inputs", f"{layer.kind.name} needs one input, has {count}")]
     return [
