@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+
+
+class _ServerOfVersion6(_Server):
+    address_family = socket.AF_INET6
 
 
 class _Quiet(WSGIRequestHandler):
@@ -56,8 +61,9 @@ class OperatorPort:
             start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
             return [f"{text}\n".encode()]
 
+        server = _ServerOfVersion6 if ":" in host else _Server
         try:
-            self._server = make_server(host, port, app, server_class=_Server, handler_class=_Quiet)
+            self._server = make_server(host, port, app, server_class=server, handler_class=_Quiet)
         except OSError as error:
             raise OSError(
                 f"cannot listen on {host}:{port} for metrics: {error.strerror}"
