@@ -285,7 +285,7 @@ class ListJobsRequest(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Only jobs that carry all of these labels."""
+        """Only jobs that carry all of these labels, 32 at most."""
 
     def __init__(
         self,

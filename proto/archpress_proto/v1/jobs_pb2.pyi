@@ -498,7 +498,7 @@ class JobSpec(_message.Message):
     def latency_table(self) -> Global___LatencyTable:
         """The caller's own device, which budget.max_latency then is about. Without one max_latency is
         about the worker's CPU. Errors: INVALID_FIELD for entries that are missing, double, negative or
-        not finite, each by its path, and for a table without max_latency.
+        over 86,400 (a day of seconds), each by its path, and for a table without max_latency.
         """
 
     def __init__(
@@ -654,7 +654,7 @@ class Budget(_message.Message):
     """
     @_builtins.property
     def max_latency(self) -> _duration_pb2.Duration:
-        """Largest latency, positive. With JobSpec.latency_table its sum is what counts, exactly and as
+        """Largest latency, positive, at most a day. With JobSpec.latency_table its sum is what counts, exactly and as
         hard as a size. Without one it is the median measured as in LatencyMeasurement on the worker's
         machine with one thread and a batch of one: candidates are measured before they are trained,
         the result in its certificate, where a median over the limit is measured up to three times and
