@@ -18,9 +18,9 @@ from archpress_client._wire import Patience
 
 async def save(transport: Transport, model: Model, path: Path) -> None:
     """Write a model to a file, which appears whole or not at all."""
-    part = await transport.wire.offload(PartFile, path)
+    part = PartFile(path)
     try:
-        await _fetch(transport, model, part.file)
+        await _fetch(transport, model, await transport.wire.offload(part.open))
         await transport.wire.offload(part.finish)
     except BaseException:
         part.abandon()

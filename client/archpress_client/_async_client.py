@@ -41,7 +41,11 @@ class AsyncClient:
         timeouts: Timeouts | None = None,
         retry: Retry | None = None,
     ) -> None:
-        """Keep the settings; `target` is host:port, `token` is sent as a bearer token."""
+        """Keep the settings; `target` is host:port, `token` is sent as a bearer token.
+
+        Raises:
+            InvalidRequestError: the token has characters that no call could carry.
+        """
         self._wire = AsyncioWire(Address(target, tls, insecure))
         self._transport = Transport(
             self._wire, token=token, timeouts=timeouts or Timeouts(), retry=retry or Retry()
@@ -111,7 +115,7 @@ class AsyncClient:
         max_candidates: int = 8,
         **options: Unpack[PlanOptions],
     ) -> Plan:
-        """Return what a job would consider, without training; the arguments are `compress`'s."""
+        """Return what a job would consider, without training; its options are `compress`'s."""
         return await self._operations.plan(network, dataset, options, max_candidates)
 
     def job(self, name: str) -> AsyncJobHandle:

@@ -8,11 +8,12 @@ import threading
 import time
 import warnings
 from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, ParamSpec, Protocol, TypeVar
 
 import grpc
 
-from archpress_client._errors import ClientClosedError
+from archpress_client._errors import ClientClosedError, UnavailableError
 from archpress_client._methods import Method, Q, R
 from archpress_client._wire import Address, Metadata, Patience
 
@@ -56,12 +57,13 @@ class BlockingWire:
         self, method: Method[Q, R], request: Q, timeout_seconds: float, metadata: Metadata
     ) -> R:
         """Return the answer to a message."""
-        call: grpc.UnaryUnaryMultiCallable[Q, R] = self._channel().unary_unary(
-            method.path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=method.response.FromString,
-        )
-        return call(request, timeout=timeout_seconds, metadata=metadata)
+        with self._used() as channel:
+            call: grpc.UnaryUnaryMultiCallable[Q, R] = channel.unary_unary(
+                method.path,
+                request_serializer=method.request.SerializeToString,
+                response_deserializer=method.response.FromString,
+            )
+            return call(request, timeout=timeout_seconds, metadata=metadata)
 
     async def send(
         self,
@@ -71,24 +73,25 @@ class BlockingWire:
         metadata: Metadata,
     ) -> R:
         """Return the answer to a stream of messages."""
-        call: grpc.StreamUnaryMultiCallable[Q, R] = self._channel().stream_unary(
-            method.path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=method.response.FromString,
-        )
-        return call(messages, timeout=timeout_seconds, metadata=metadata)
+        with self._used() as channel:
+            call: grpc.StreamUnaryMultiCallable[Q, R] = channel.stream_unary(
+                method.path,
+                request_serializer=method.request.SerializeToString,
+                response_deserializer=method.response.FromString,
+            )
+            return call(messages, timeout=timeout_seconds, metadata=metadata)
 
     async def stream(
         self, method: Method[Q, R], request: Q, patience: Patience, metadata: Metadata
     ) -> AsyncGenerator[R, None]:
         """Yield the answers to a message."""
-        channel = self._channel()
-        call: grpc.UnaryStreamMultiCallable[Q, R] = channel.unary_stream(
-            method.path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=method.response.FromString,
-        )
-        reader = Reader(call(request, timeout=patience.timeout_seconds, metadata=metadata))
+        with self._used() as channel:
+            call: grpc.UnaryStreamMultiCallable[Q, R] = channel.unary_stream(
+                method.path,
+                request_serializer=method.request.SerializeToString,
+                response_deserializer=method.response.FromString,
+            )
+            reader = Reader(call(request, timeout=patience.timeout_seconds, metadata=metadata))
         try:
             while True:
                 try:
@@ -109,6 +112,23 @@ class BlockingWire:
     async def offload(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what a function returns that waits for a disk."""
         return function(*args, **kwargs)
+
+    @contextmanager
+    def _used(self) -> Iterator[grpc.Channel]:
+        """Give the channel for a call; that another thread closed it first is a fault on the way.
+
+        gRPC tells it by a ValueError.
+        """
+        channel = self._channel()
+        try:
+            yield channel
+        except ValueError as error:
+            self.check_open()
+            with self._lock:
+                if self._opened is not None and self._opened[1] is channel:
+                    raise
+            text = f"the connection to {self.address.target} was given up"
+            raise UnavailableError(text) from error
 
     def _channel(self) -> grpc.Channel:
         with self._lock:

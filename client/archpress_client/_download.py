@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import threading
 from pathlib import Path
 from random import Random
 from typing import BinaryIO
@@ -16,7 +17,7 @@ from archpress_client._errors import (
     InvalidRequestError,
     UnavailableError,
 )
-from archpress_client._rpc_errors import is_transport_fault
+from archpress_client._rpc_errors import may_resume
 from archpress_proto.v1.artifact_service_pb2 import (
     DownloadArtifactRequest,
     DownloadArtifactResponse,
@@ -91,7 +92,7 @@ class Download:
             error = UnavailableError(f"{self._name}: the stream ended too early")
         elif isinstance(error, InvalidRequestError) and self.received_bytes:
             raise DownloadError(f"{self._name} changed on the server") from error
-        elif not is_transport_fault(error):
+        elif not may_resume(error):
             raise error
         self._failures += 1
         if self._failures >= self._retry.stream_attempts:
@@ -107,22 +108,41 @@ class Download:
 
 
 class PartFile:
-    """A file that takes the place of another once it is whole."""
+    """A file that takes the place of another once it is whole.
+
+    `open` and `finish` may run in another thread; `abandon` waits for them.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Open a file beside `path`."""
-        self._path = path
-        self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-        self.file: BinaryIO = self._part.open("xb")
+        """Name a file beside `path`, or beside what a link there leads to."""
+        # Else the link would be replaced, and what it leads to would stay as it was.
+        self._path = Path(os.path.realpath(path))
+        self._part = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}.part")
+        self._lock = threading.Lock()
+        self._file: BinaryIO | None = None
+        self._abandoned = False
+
+    def open(self) -> BinaryIO:
+        """Make the file."""
+        with self._lock:
+            if self._abandoned:
+                raise ValueError(f"{self._part} was abandoned")
+            self._file = self._part.open("xb")
+            return self._file
 
     def finish(self) -> None:
         """Bring what was written to the disk and to its place."""
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.file.close()
-        self._part.replace(self._path)
+        with self._lock:
+            assert self._file is not None  # Since `open`.
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._part.replace(self._path)
 
     def abandon(self) -> None:
         """Remove what was written; `path` is as it was."""
-        self.file.close()
-        self._part.unlink(missing_ok=True)
+        with self._lock:
+            self._abandoned = True
+            if self._file is not None:
+                self._file.close()
+                self._part.unlink(missing_ok=True)

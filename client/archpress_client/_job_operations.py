@@ -70,12 +70,13 @@ class JobOperations:
 
     async def delete(self) -> None:
         """Remove the job, its log and its artifacts."""
-        await self._transport.call(DELETE_JOB, DeleteJobRequest(name=self.name))
+        await self._transport.delete(DELETE_JOB, DeleteJobRequest(name=self.name))
 
     async def events(
         self, after_seq: int = 0, timeout_seconds: float | None = None
     ) -> AsyncGenerator[Event, None]:
         """Yield the job's events over as many streams as it takes."""
+        _request.check_after_seq(after_seq)
         watch = Watch(
             self._transport.retry,
             self._transport.random,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import isfinite
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,9 @@ class LatencyTable:
         for index, row in enumerate(self.layers):
             for name in _NUMBERS:
                 yield from _negative(f"{path}.layers[{index}].{name}", getattr(row, name))
-            if row.kernel is not None and not 1 <= row.kernel <= 31:
-                text = f"is {row.kernel}, must be 1 to 31"
+            kernel: object = row.kernel
+            if kernel is not None and not (isinstance(kernel, int) and 1 <= kernel <= 31):
+                text = f"is {kernel!r}, must be 1 to 31"
                 yield FieldViolation(f"{path}.layers[{index}].kernel", text)
 
 
@@ -115,14 +117,18 @@ def _row(path: str, entry: object, faults: list[FieldViolation]) -> LayerLatency
 
 def _number(path: str, value: object, faults: list[FieldViolation]) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            faults.append(FieldViolation(path, "is larger than any float"))
+            return 0.0
     faults.append(FieldViolation(path, f"is {value!r}, must be a number"))
     return 0.0
 
 
 def _negative(path: str, value: float) -> Iterator[FieldViolation]:
-    if not (isfinite(value) and value >= 0):
-        yield FieldViolation(path, f"is {value}, must be 0 or more and finite")
+    if not (isinstance(value, Real) and 0 <= value <= sys.float_info.max):
+        yield FieldViolation(path, f"is {value!r}, must be 0 or more and finite")
 
 
 def _refused(faults: list[FieldViolation]) -> InvalidRequestError:

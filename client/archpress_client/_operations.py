@@ -38,6 +38,7 @@ class Operations:
 
     async def upload(self, model: str | Path | bytes, display_name: str) -> UploadedModel:
         """Send an ONNX model."""
+        _request.check_display_name(display_name)
         content, name = await self._transport.wire.offload(model_content, model)
         message = await self._transport.send(
             UPLOAD_MODEL,

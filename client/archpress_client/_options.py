@@ -27,6 +27,7 @@ class PlanOptions(TypedDict, total=False):
     max_macs_ratio: float | None
     max_latency_seconds: float | None
     min_accuracy: float | None
+    max_accuracy_drop: float | None
     latency_table: LatencyTable | None
     effort: Effort | str
     method: Method | str
@@ -36,7 +37,6 @@ class PlanOptions(TypedDict, total=False):
 class CompressOptions(PlanOptions, total=False):
     """What a job may be asked for."""
 
-    max_accuracy_drop: float | None
     labels: Mapping[str, str] | None
     max_run_time_seconds: float | None
     max_queue_time_seconds: float | None

@@ -6,7 +6,7 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from math import isfinite
+from numbers import Real
 from typing import TypeVar
 
 from archpress_client._convert_job import state_to_proto
@@ -61,12 +61,36 @@ def list_jobs(
         for state in wanted
         if state is JobState.UNKNOWN
     ]
+    violations += [
+        FieldViolation("labels", f"{key!r}: {value!r} is no pair of texts")
+        for key, value in (labels or {}).items()
+        if not (_is_text(key) and _is_text(value))
+    ]
     _refuse(violations)
     return ListJobsRequest(
         page_size=page_size,
         states=[state_to_proto(state) for state in wanted],
         labels=labels or {},
     )
+
+
+def check_after_seq(after_seq: int) -> None:
+    """Refuse what can be no event's number.
+
+    Raises:
+        InvalidRequestError: it is no whole number from 0 on.
+    """
+    _refuse(_range("after_seq", after_seq, 0, _UINT64))
+
+
+def check_display_name(display_name: str) -> None:
+    """Refuse what no message can carry as a name.
+
+    Raises:
+        InvalidRequestError: it is no text.
+    """
+    if not _is_text(display_name):
+        _refuse([FieldViolation("display_name", f"is {display_name!r}, must be a text")])
 
 
 def watch_job(name: str, after_seq: int, heartbeat_seconds: float) -> WatchJobRequest:
@@ -106,9 +130,9 @@ def _refuse(violations: list[FieldViolation]) -> None:
 def _spec_violations(spec: JobSpec) -> Iterator[FieldViolation]:
     if isinstance(spec.network, Network):
         yield from _network_violations(spec.network)
-    elif not (isinstance(spec.network, str) and spec.network):
+    elif not (_is_text(spec.network) and spec.network):
         yield FieldViolation("spec.network", f"is {spec.network!r}, must be a name or a Network")
-    if not (isinstance(spec.dataset, str) and spec.dataset):
+    if not (_is_text(spec.dataset) and spec.dataset):
         yield FieldViolation("spec.dataset", f"is {spec.dataset!r}, must be a name")
     yield from _budget_violations(spec.budget)
     if spec.latency_table is not None:
@@ -125,9 +149,11 @@ def _spec_violations(spec: JobSpec) -> Iterator[FieldViolation]:
     if len(spec.labels) > 32:
         yield FieldViolation("spec.labels", f"there are {len(spec.labels)}, at most 32 are kept")
     for key, value in spec.labels.items():
-        if not _LABEL_KEY.fullmatch(key):
+        if not (_is_text(key) and _LABEL_KEY.fullmatch(key)):
             yield FieldViolation("spec.labels", f"{key!r} is not 1 to 63 of [a-z0-9._/-]")
-        if len(value) > 128:
+        if not _is_text(value):
+            yield FieldViolation(f"spec.labels[{key}]", f"is {value!r}, must be a text")
+        elif len(value) > 128:
             yield FieldViolation(f"spec.labels[{key}]", f"has {len(value)} characters, over 128")
 
 
@@ -139,11 +165,15 @@ def _budget_violations(budget: Budget) -> Iterator[FieldViolation]:
             yield from _range(f"{path}.{name}", value, 1, _INT64)
     for name in ("max_params_ratio", "max_macs_ratio"):
         ratio = getattr(budget, name)
-        if ratio is not None and not 0.0 < ratio <= 1.0:
+        if ratio is not None and not _is_number(ratio):
+            yield FieldViolation(f"{path}.{name}", f"is {ratio!r}, must be a number")
+        elif ratio is not None and not 0.0 < ratio <= 1.0:
             yield FieldViolation(f"{path}.{name}", f"is {ratio}, must be above 0 and at most 1")
     for name in ("min_accuracy", "max_accuracy_drop"):
         fraction = getattr(budget, name)
-        if fraction is not None and not 0.0 <= fraction <= 1.0:
+        if fraction is not None and not _is_number(fraction):
+            yield FieldViolation(f"{path}.{name}", f"is {fraction!r}, must be a number")
+        elif fraction is not None and not 0.0 <= fraction <= 1.0:
             yield FieldViolation(f"{path}.{name}", f"is {fraction}, must be 0 to 1")
     yield from _span(f"{path}.max_latency", budget.max_latency_seconds, 1e-9)
 
@@ -173,9 +203,28 @@ def _range(field: str, value: int, low: int, high: int) -> list[FieldViolation]:
 
 
 def _span(field: str, seconds: float | None, low: float) -> list[FieldViolation]:
-    if seconds is None or (isfinite(seconds) and low <= seconds <= _LONGEST_SECONDS):
+    if seconds is None:
+        return []
+    if not _is_number(seconds):
+        return [FieldViolation(field, f"is {seconds!r}, must be a number of seconds")]
+    if low <= seconds <= _LONGEST_SECONDS:
         return []
     return [FieldViolation(field, f"is {seconds} seconds, must be at least {low:g}")]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_text(value: object) -> bool:
+    """Return whether a message can carry it: text without halves of characters."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_uuid4(text: str) -> bool:

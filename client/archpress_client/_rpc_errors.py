@@ -56,6 +56,18 @@ def is_transport_fault(error: ArchpressError) -> bool:
     return isinstance(error, UnavailableError) or (type(error) is ServerError and not error.reason)
 
 
+def may_resume(error: ArchpressError) -> bool:
+    """Return whether a stream may go on where it broke: also where the server says when."""
+    limited = isinstance(error, QuotaExceededError) and error.reason == "RATE_LIMITED"
+    return is_transport_fault(error) or (limited and error.retry_after_seconds is not None)
+
+
+def is_unknown(error: ArchpressError | None) -> bool:
+    """Return whether the server knows no such job; of callers with tokens it says NOT_OWNER."""
+    not_owner = isinstance(error, PermissionDeniedError) and error.reason == "NOT_OWNER"
+    return not_owner or isinstance(error, NotFoundError)
+
+
 @contextmanager
 def mapped_errors() -> Iterator[None]:
     """Raise the package's own errors instead of gRPC's."""

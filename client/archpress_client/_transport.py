@@ -9,9 +9,14 @@ from random import Random
 from typing import TypeVar
 
 from archpress_client._config import Retry, Timeouts
-from archpress_client._errors import ArchpressError, UnavailableError
+from archpress_client._errors import (
+    ArchpressError,
+    FieldViolation,
+    InvalidRequestError,
+    UnavailableError,
+)
 from archpress_client._methods import Method, Q, R
-from archpress_client._rpc_errors import is_transport_fault, mapped_errors
+from archpress_client._rpc_errors import is_transport_fault, is_unknown, mapped_errors
 from archpress_client._wire import Metadata, Patience, Wire
 
 T = TypeVar("T")
@@ -21,7 +26,14 @@ class Transport:
     """Makes calls; raises nothing but the package's own errors."""
 
     def __init__(self, wire: Wire, *, token: str | None, timeouts: Timeouts, retry: Retry) -> None:
-        """Keep the settings."""
+        """Keep the settings.
+
+        Raises:
+            InvalidRequestError: no call could carry the token.
+        """
+        if token and not (token.isascii() and token.isprintable()):
+            text = "has a line break or other characters than printable ASCII"
+            raise InvalidRequestError.of([FieldViolation("token", text)], reason="INVALID_FIELD")
         self.wire = wire
         self.timeouts = timeouts
         self.retry = retry
@@ -36,6 +48,26 @@ class Transport:
             lambda left: self.wire.unary(method, request, left, self._sent()),
             timeout_seconds or self.timeouts.request_seconds,
         )
+
+    async def delete(self, method: Method[Q, R], request: Q) -> None:
+        """Ask to remove something; a repetition that finds nothing follows an answer that was lost.
+
+        Raises:
+            NotFoundError: there was nothing at the first attempt.
+        """
+        attempts = 0
+
+        async def attempt(left: float) -> None:
+            nonlocal attempts
+            attempts += 1
+            try:
+                with mapped_errors():
+                    await self.wire.unary(method, request, left, self._sent())
+            except ArchpressError as error:
+                if attempts == 1 or not is_unknown(error):
+                    raise
+
+        await self._repeated(attempt, self.timeouts.request_seconds)
 
     async def send(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,9 @@ def model_content(model: str | Path | bytes) -> tuple[bytes, str]:
     if isinstance(model, bytes):
         return model, ""
     path = Path(model)
-    return path.read_bytes(), path.name[:128]
+    # A file's name may have bytes that are no text, which no message can carry.
+    name = os.fsencode(path.name).decode(errors="replace")
+    return path.read_bytes(), name[:128]
 
 
 def upload_messages(content: bytes, display_name: str) -> Iterator[UploadModelRequest]:

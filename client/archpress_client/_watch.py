@@ -8,8 +8,6 @@ from random import Random
 from archpress_client._config import Retry
 from archpress_client._errors import (
     ArchpressError,
-    NotFoundError,
-    PermissionDeniedError,
     ServerError,
     UnavailableError,
 )
@@ -23,7 +21,7 @@ from archpress_client._events import (
     UnknownEvent,
 )
 from archpress_client._job_errors import JobCancelledError, JobFailedError
-from archpress_client._rpc_errors import is_transport_fault
+from archpress_client._rpc_errors import is_unknown, may_resume
 from archpress_client._types import Job, JobState, Result
 
 
@@ -108,12 +106,12 @@ class Watch:
         """
         if self.finished:
             return Finished()
-        if self._may_recreate and _is_unknown(error):
+        if self._may_recreate and is_unknown(error):
             self._may_recreate = False
             return Recreate()
         if error is None:
             error = UnavailableError("the stream ended before the job was final")
-        elif not is_transport_fault(error):
+        elif not may_resume(error):
             raise error
         self._failures += 1
         if self._failures >= self._retry.stream_attempts:
@@ -125,12 +123,6 @@ class Watch:
         """Begin at the start of the log, after the job was created again."""
         self.last_seq = 0
         self._open_gap = 0
-
-
-def _is_unknown(error: ArchpressError | None) -> bool:
-    """Return whether the server knows no such job; of callers with tokens it says NOT_OWNER."""
-    not_owner = isinstance(error, PermissionDeniedError) and error.reason == "NOT_OWNER"
-    return not_owner or isinstance(error, NotFoundError)
 
 
 def outcome(job: Job) -> Result:

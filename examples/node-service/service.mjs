@@ -42,6 +42,8 @@ const artifacts = new v1.ArtifactService(options.server, channel);
 const ATTEMPTS = 20;
 const HEARTBEAT_SECONDS = 15;
 const STATUSES = new Map([
+  // Of Node: the path of a request is none, such as `//`.
+  ["ERR_INVALID_URL", 400],
   [status.INVALID_ARGUMENT, 400],
   [status.NOT_FOUND, 404],
   // Of callers with tokens: another's job, or none.
@@ -49,8 +51,8 @@ const STATUSES = new Map([
 ]);
 
 const server = createServer(async (request, response) => {
-  const url = new URL(request.url, "http://localhost");
   try {
+    const url = new URL(request.url, "http://localhost");
     if (url.pathname === "/compress") return await compress(url.searchParams, response);
     const [, model] = url.pathname.match(/^\/models\/([\w.-]+)$/) ?? [];
     if (model) return await download(model, response);
@@ -95,6 +97,7 @@ async function* watch(name) {
         yield event;
         if (event.completed) return;
       }
+      throw Object.assign(new Error("no last event"), { code: status.UNAVAILABLE });
     } catch (error) {
       failures += 1;
       await wait(error, failures);

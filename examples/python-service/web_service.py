@@ -56,7 +56,10 @@ class Handler(BaseHTTPRequestHandler):
     def _create(self) -> None:
         if self.path != "/jobs":
             return self._send(HTTPStatus.NOT_FOUND, {"error": f"there is no {self.path}"})
-        length = int(self.headers.get("Content-Length") or 0)
+        length = int(self.headers.get("Content-Length") or -1)
+        if length < 0:
+            status = HTTPStatus.LENGTH_REQUIRED
+            return self._send(status, {"error": "Content-Length is missing or negative"})
         if length > _MOST_BYTES:
             status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
             return self._send(status, {"error": f"at most {_MOST_BYTES} bytes are read"})
@@ -82,7 +85,8 @@ class Handler(BaseHTTPRequestHandler):
         except ArchpressError as error:
             status = next(status for kind, status in _STATUSES if isinstance(error, kind))
             self._send(status, {"error": error.message, "reason": error.reason})
-        except (ValueError, TypeError) as error:
+        # The last one for JSON that is nested too deep.
+        except (ValueError, TypeError, RecursionError) as error:
             self._send(HTTPStatus.BAD_REQUEST, {"error": str(error)})
 
     def _send(self, status: HTTPStatus, body: dict[str, Any]) -> None:

@@ -53,6 +53,17 @@ def error_status(
     return status
 
 
+def rate_limited(seconds: float) -> status_pb2.Status:
+    """Return what the server says to a principal that calls too often."""
+    return error_status(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "more than 100 requests a second",
+        "RATE_LIMITED",
+        {"requests_per_second": "100"},
+        retry_after=Duration(nanos=round(1e9 * seconds)),
+    )
+
+
 def refuse(context: grpc.ServicerContext, code: grpc.StatusCode, status: Any) -> NoReturn:
     context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
     context.abort(code, status.message)
@@ -76,6 +87,8 @@ class Cut:
 
     after: int
     code: grpc.StatusCode | None = grpc.StatusCode.UNAVAILABLE
+    status: status_pb2.Status | None = None
+    """What goes with the code, where it is the server's own."""
 
 
 @dataclass
@@ -87,6 +100,8 @@ class Script:
     download_cuts: list[Cut] = field(default_factory=list)
     refusals: list[tuple[grpc.StatusCode, status_pb2.Status]] = field(default_factory=list)
     """For the next unary requests."""
+    lose_next_deletion: bool = False
+    """Delete the next job, and let the answer get lost."""
     forget_next_job: bool = False
     """Lose the next job right after its creation."""
     hang: bool = False
@@ -384,6 +399,9 @@ class ScriptedServer(
     ) -> compression_service_pb2.DeleteJobResponse:
         self._enter("DeleteJob", request, context)
         del self.jobs[self._job(request.name, context).name]
+        if self.script.lose_next_deletion:
+            self.script.lose_next_deletion = False
+            context.abort(grpc.StatusCode.UNAVAILABLE, "cut by the script")
         return compression_service_pb2.DeleteJobResponse()
 
     def Plan(
@@ -489,5 +507,7 @@ def _cut_short(
         if cut is not None and index == cut.after:
             break
         yield message
+    if cut is not None and cut.code is not None and cut.status is not None:
+        refuse(context, cut.code, cut.status)
     if cut is not None and cut.code is not None:
         context.abort(cut.code, "cut by the script")

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +69,30 @@ def test_a_cancelled_task_ends_its_stream_and_not_the_job(server: ScriptedServer
 
     asyncio.run(main())
     assert server.asked("CancelJob") == []
+
+
+def test_a_cancelled_download_leaves_no_file(
+    server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.open
+
+    def slow(path: Path, *args: Any, **kwargs: Any) -> Any:
+        time.sleep(0.3)
+        return real(path, *args, **kwargs)
+
+    async def main() -> None:
+        async with AsyncClient(server.target) as client:
+            result = await (await client.compress("conv-7", dataset="fashion-mnist")).result()
+            monkeypatch.setattr(Path, "open", slow)
+            task = asyncio.create_task(client.download(result, tmp_path / "small.onnx"))
+            await asyncio.sleep(0.1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    # Its end waits for the thread that opens the file.
+    asyncio.run(main())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_closing_ends_what_waits(server: ScriptedServer) -> None:

@@ -1,15 +1,16 @@
-"""Streams end in time even where gRPC's own call does not."""
+"""Streams end in time even where gRPC's own call does not; channels may close under a call."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import grpc
 import pytest
 
-from archpress_client import Client, RequestTimeoutError, UnavailableError
+from archpress_client import Client, ClientClosedError, RequestTimeoutError, Retry, UnavailableError
 from archpress_client._blocking_wire import BlockingWire
 from archpress_client._drive import iterate
 from archpress_client._methods import WATCH_JOB
@@ -89,6 +90,59 @@ def test_a_slow_taker_holds_up_the_reading(monkeypatch: pytest.MonkeyPatch) -> N
     time.sleep(0.3)
     assert call.taken < 10
     assert next(messages).seq == 1
+
+
+class ClosedByAnother:
+    """A channel that another thread closes, once, right before a call on it begins."""
+
+    def __init__(self, target: str, close: Callable[[Any], None]) -> None:
+        self._channel = grpc.insecure_channel(target)
+        self._close = [close]
+
+    def __getattr__(self, name: str) -> Any:
+        """Find a kind of call."""
+        if name != "close" and self._close:
+            self._close.pop()(self)
+        return getattr(self._channel, name)
+
+
+@pytest.fixture
+def client(server: ScriptedServer) -> Iterator[Client]:
+    with Client(server.target, retry=Retry(initial_seconds=0.01)) as client:
+        yield client
+
+
+def test_a_channel_that_another_thread_gave_up_is_replaced(
+    client: Client, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = client.compress("conv-7", dataset="fashion-mnist").name
+    asks: list[Callable[[], object]] = [
+        client.info,
+        lambda: client.upload(b"model"),
+        lambda: list(client.job(job).events()),
+    ]
+    wire = client._wire
+    for ask in asks:
+        wire._give_up(wire._channel())
+        channels = [
+            ClosedByAnother(server.target, wire._give_up),
+            grpc.insecure_channel(server.target),
+        ]
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                "archpress_client._blocking_wire._new_channel", lambda _, c=channels: c.pop(0)
+            )
+            ask()
+        assert channels == []
+
+
+def test_a_client_that_another_thread_closed_says_so(
+    client: Client, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = ClosedByAnother(server.target, lambda _: client.close())
+    monkeypatch.setattr("archpress_client._blocking_wire._new_channel", lambda _: channel)
+    with pytest.raises(ClientClosedError):
+        client.info()
 
 
 def test_a_forgotten_client_is_told(server: ScriptedServer) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc import status_pb2
 from typer.testing import CliRunner
 
 from archpress_client import JobHandle, Layer, Network
@@ -124,6 +125,13 @@ def test_tables(run: Any) -> None:
     assert "warning: the input network" in plan
 
 
+def test_a_plan_may_be_bounded_by_accuracy_alone(run: Any, server: ScriptedServer) -> None:
+    done = run("plan", *COMPRESS[1:], "--max-accuracy-drop", "0.01")
+    assert done.exit_code == 0, done.output
+    (request,) = server.asked("Plan")
+    assert request.spec.budget.max_accuracy_drop == 0.01
+
+
 def test_a_failed_job(run: Any, server: ScriptedServer) -> None:
     server.script.final = "failed"
     done = run(*COMPRESS)
@@ -202,6 +210,15 @@ def test_no_server(run: Any) -> None:
     assert done.stderr.count("\n") == 1
     assert "no archpress server answers at 127.0.0.1:1" in done.stderr
     assert "archpress-server" in done.stderr
+
+
+def test_why_no_server_answers_is_told(run: Any, server: ScriptedServer) -> None:
+    cause = "Ssl handshake failed: CERTIFICATE_VERIFY_FAILED: self-signed certificate"
+    refusal = (grpc.StatusCode.UNAVAILABLE, status_pb2.Status(message=cause))
+    server.script.refusals = [refusal] * 3
+    done = run("info")
+    assert done.exit_code == 3
+    assert done.stderr.endswith(f"ARCHPRESS_SERVER): {cause}\n")
 
 
 def test_no_server_for_a_module(run: Any, tmp_path: Path) -> None:

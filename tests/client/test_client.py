@@ -12,6 +12,7 @@ import uuid
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -34,6 +35,7 @@ from archpress_client import (
     LayerKind,
     Network,
     NotFoundError,
+    PermissionDeniedError,
     RequestTimeoutError,
     Retry,
     ServerError,
@@ -42,7 +44,7 @@ from archpress_client import (
     UnsupportedError,
 )
 from tests.client.driven import Connect
-from tests.client.scripted import MODEL, Cut, ScriptedServer, error_status
+from tests.client.scripted import MODEL, Cut, ScriptedServer, error_status, rate_limited
 
 SOON = Retry(initial_seconds=0.01, max_seconds=0.05)
 
@@ -87,6 +89,17 @@ def test_cut_streams_give_every_event_once(
     assert not server.script.cuts
     offsets = [request.after_seq for request in server.asked("WatchJob")]
     assert offsets == [sum(cut.after for cut in cuts[:i]) for i in range(len(cuts) + 1)]
+
+
+def test_a_watch_waits_where_it_is_resumed_too_often(
+    client: Client, server: ScriptedServer
+) -> None:
+    server.script.cuts = [Cut(2), Cut(0, grpc.StatusCode.RESOURCE_EXHAUSTED, rate_limited(0.3))]
+    job = client.compress("conv-7", dataset="fashion-mnist")
+    begin = time.monotonic()
+    assert [event.seq for event in job.events()] == list(range(1, 11))
+    assert time.monotonic() - begin >= 0.3
+    assert [request.after_seq for request in server.asked("WatchJob")] == [0, 2, 2]
 
 
 def test_a_server_that_restarts(client: Client, server: ScriptedServer) -> None:
@@ -167,10 +180,47 @@ def test_cancel(client: Client, server: ScriptedServer) -> None:
         job.status()
 
 
+def test_a_job_whose_deletion_was_not_told_is_deleted(
+    client: Client, server: ScriptedServer
+) -> None:
+    job = client.compress("conv-7", dataset="fashion-mnist")
+    server.script.lose_next_deletion = True
+    job.delete()
+    assert server.jobs == {}
+    assert len(server.asked("DeleteJob")) == 2
+    with pytest.raises(NotFoundError):
+        job.delete()
+
+
+def test_of_callers_with_tokens_a_deleted_job_is_told_as_anothers(
+    client: Client, server: ScriptedServer
+) -> None:
+    code = grpc.StatusCode.PERMISSION_DENIED
+    lost = (grpc.StatusCode.UNAVAILABLE, status_pb2.Status(message="connection reset"))
+    nobodys = (code, error_status(code, "no jobs/1 of yours", "NOT_OWNER"))
+    server.script.refusals = [lost, nobodys]
+    client.delete("jobs/1")
+    server.script.refusals = [nobodys]
+    with pytest.raises(PermissionDeniedError):
+        client.delete("jobs/1")
+    server.script.refusals = [lost, (code, error_status(code, "no", "SCOPE_MISSING"))]
+    with pytest.raises(PermissionDeniedError):
+        client.delete("jobs/1")
+
+
 def test_a_job_is_found_again(client: Client) -> None:
     name = client.compress("conv-7", dataset="fashion-mnist").name
     assert [event.seq for event in client.job(name).events(after_seq=8)] == [9, 10]
     assert [event.seq for event in client.job(name).events(after_seq=10)] == [10]
+
+
+@pytest.mark.parametrize("after_seq", [-1, 2**64, "3"])
+def test_numbers_that_no_event_has_are_refused(
+    client: Client, server: ScriptedServer, after_seq: Any
+) -> None:
+    with pytest.raises(InvalidRequestError, match="after_seq: is"):
+        list(client.job("jobs/1").events(after_seq=after_seq))
+    assert server.asked("WatchJob") == []
 
 
 def test_a_report_is_a_page(client: Client) -> None:
@@ -272,6 +322,17 @@ def test_cut_downloads_are_resumed(
     assert len(server.asked("DownloadArtifact")) == len(cuts) + 1
 
 
+def test_a_download_waits_where_it_is_resumed_too_often(
+    client: Client, server: ScriptedServer
+) -> None:
+    result = client.compress("conv-7", dataset="fashion-mnist").result()
+    limited = Cut(0, grpc.StatusCode.RESOURCE_EXHAUSTED, rate_limited(0.3))
+    server.script.download_cuts = [Cut(2), limited]
+    begin = time.monotonic()
+    assert client.read(result) == MODEL
+    assert time.monotonic() - begin >= 0.3
+
+
 def test_wrong_bytes_leave_no_file(client: Client, server: ScriptedServer, tmp_path: Path) -> None:
     result = client.compress("conv-7", dataset="fashion-mnist").result()
     server.script.corrupt = True
@@ -285,6 +346,13 @@ def test_tokens_are_sent(connect: Connect, server: ScriptedServer) -> None:
         client.info()
         assert "secret" not in repr(client)
     assert server.metadata[-1]["authorization"] == "Bearer secret"
+
+
+@pytest.mark.parametrize("token", ["ap_secret\n", "ap_s\u00e9cret"])
+def test_a_token_that_no_call_can_carry_is_refused(connect: Connect, token: str) -> None:
+    with pytest.raises(InvalidRequestError, match=r"^token: has a line break or other") as caught:
+        connect("localhost:1", token=token)
+    assert "cret" not in str(caught.value)
 
 
 def test_nobody_there(connect: Connect) -> None:

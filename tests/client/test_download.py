@@ -14,6 +14,7 @@ from archpress_client import (
     DownloadError,
     InvalidRequestError,
     NotFoundError,
+    QuotaExceededError,
     Retry,
     UnavailableError,
 )
@@ -105,6 +106,13 @@ def test_when_to_give_up() -> None:
         download.ended(None)
 
 
+def test_too_many_requests_are_waited_for_where_the_server_says_how_long() -> None:
+    limited = QuotaExceededError("often", reason="RATE_LIMITED", retry_after_seconds=9.0)
+    assert start().ended(limited) == 9.0
+    with pytest.raises(QuotaExceededError):
+        start().ended(QuotaExceededError("no room", retry_after_seconds=9.0))
+
+
 def test_a_file_that_changed_meanwhile() -> None:
     download = start()
     download.feed(info())
@@ -118,13 +126,34 @@ def test_files_appear_whole_or_not_at_all(tmp_path: Path) -> None:
     path.write_bytes(b"old")
 
     part = PartFile(path)
-    part.file.write(b"half")
+    part.open().write(b"half")
     part.abandon()
     assert path.read_bytes() == b"old"
     part = PartFile(path)
-    part.file.write(b"new")
+    part.open().write(b"new")
     assert path.read_bytes() == b"old"
     part.finish()
     part.abandon()
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_link_leads_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    there, link = tmp_path / "models" / "small.onnx", tmp_path / "latest.onnx"
+    there.write_bytes(b"old")
+    link.symlink_to(there)
+    part = PartFile(link)
+    part.open().write(b"new")
+    part.finish()
+    assert link.is_symlink()
+    assert there.read_bytes() == b"new"
+    assert list(there.parent.iterdir()) == [there]
+
+
+def test_a_file_that_was_abandoned_is_not_made_afterwards(tmp_path: Path) -> None:
+    part = PartFile(tmp_path / "small.onnx")
+    part.abandon()
+    with pytest.raises(ValueError, match="was abandoned"):
+        part.open()
+    assert list(tmp_path.iterdir()) == []

@@ -8,10 +8,20 @@ from typing import Any
 
 import pytest
 
-from archpress_client import Budget, InvalidRequestError, JobSpec, JobState, Layer, Network
+from archpress_client import (
+    Budget,
+    InvalidRequestError,
+    JobSpec,
+    JobState,
+    LatencyTable,
+    Layer,
+    Network,
+)
 from archpress_client import _request as build
 from archpress_client._convert_spec import spec_from_proto
 
+TEXT: Any = "0.5"
+TABLE_SECONDS = "spec.latency_table.fixed_seconds"
 SPEC = JobSpec(network="conv-7", dataset="fashion-mnist")
 FULL = JobSpec(
     network=Network((1, 28, 28), 10, [Layer.global_average_pool(), Layer.linear(10)]),
@@ -66,6 +76,18 @@ def test_zero_is_a_value_and_none_is_not() -> None:
         ({"max_queue_time_seconds": float("nan")}, "spec.max_queue_time"),
         ({"labels": {"Team": "x"}}, "spec.labels"),
         ({"labels": {"team": "x" * 129}}, "spec.labels[team]"),
+        ({"labels": {"team": 1}}, "spec.labels[team]"),
+        ({"labels": {"team": "\udce9"}}, "spec.labels[team]"),
+        ({"labels": {1: "team"}}, "spec.labels"),
+        ({"network": "\udce9"}, "spec.network"),
+        ({"dataset": "\udce9"}, "spec.dataset"),
+        ({"max_run_time_seconds": "60"}, "spec.max_run_time"),
+        ({"max_run_time_seconds": 10**400}, "spec.max_run_time"),
+        ({"budget": Budget(max_params_ratio=TEXT)}, "spec.budget.max_params_ratio"),
+        ({"budget": Budget(min_accuracy=TEXT)}, "spec.budget.min_accuracy"),
+        ({"budget": Budget(max_latency_seconds=TEXT)}, "spec.budget.max_latency"),
+        ({"latency_table": LatencyTable(layers=(), fixed_seconds=TEXT)}, TABLE_SECONDS),
+        ({"latency_table": LatencyTable(layers=(), fixed_seconds=10**400)}, TABLE_SECONDS),
         ({"labels": {f"k{i}": "" for i in range(33)}}, "spec.labels"),
         ({"budget": Budget(max_params=0)}, "spec.budget.max_params"),
         ({"budget": Budget(max_params=True)}, "spec.budget.max_params"),
@@ -118,6 +140,8 @@ def test_list_and_plan() -> None:
         build.list_jobs(None, None, 1001)
     with pytest.raises(InvalidRequestError, match="UNKNOWN"):
         build.list_jobs([JobState.UNKNOWN], None, 10)
+    with pytest.raises(InvalidRequestError, match="labels: 'a': 1 is no pair of texts"):
+        build.list_jobs(None, {"a": 1}, 10)  # type: ignore[dict-item]
     with pytest.raises(InvalidRequestError, match="max_candidates"):
         build.plan(SPEC, 65)
 

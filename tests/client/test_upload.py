@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,6 +33,18 @@ def test_a_file_is_sent_whole(client: Client, server: ScriptedServer, tmp_path: 
 def test_bytes_may_have_a_name(client: Client) -> None:
     assert client.upload(MODEL).display_name == ""
     assert client.upload(MODEL, display_name="mine").display_name == "mine"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
+def test_a_files_name_need_not_be_text(
+    client: Client, server: ScriptedServer, tmp_path: Path
+) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.onnx")
+    path.write_bytes(MODEL)
+    assert client.upload(path).display_name == "caf\ufffd.onnx"
+    with pytest.raises(InvalidRequestError, match=r"display_name: is .*, must be a text"):
+        client.upload(MODEL, display_name="caf\udce9")
+    assert len(server.asked("UploadModel")) == 1
 
 
 def test_an_upload_is_repeated_from_its_start(client: Client, server: ScriptedServer) -> None:

@@ -23,6 +23,7 @@ from archpress_client import (
     NotFoundError,
     PermissionDeniedError,
     ProgressEvent,
+    QuotaExceededError,
     Retry,
     ServerError,
     SnapshotEvent,
@@ -174,6 +175,20 @@ def test_backoff_grows_and_an_event_resets_it() -> None:
 def test_the_servers_hint_is_waited_for() -> None:
     decision = new_watch().ended(UnavailableError("draining", retry_after_seconds=9.0))
     assert decision == Resume(0, 9.0)
+
+
+def test_too_many_requests_are_waited_for_where_the_server_says_how_long() -> None:
+    limited = QuotaExceededError("often", reason="RATE_LIMITED", retry_after_seconds=9.0)
+    watch = new_watch()
+    assert [watch.ended(limited) for _ in range(3)] == [Resume(0, 9.0)] * 3
+    with pytest.raises(QuotaExceededError):
+        watch.ended(limited)
+    for error in (
+        QuotaExceededError("often", reason="RATE_LIMITED"),
+        QuotaExceededError("the queue is full", retry_after_seconds=9.0),
+    ):
+        with pytest.raises(QuotaExceededError):
+            new_watch().ended(error)
 
 
 def test_faults_in_a_row_come_to_an_end() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -101,6 +102,40 @@ def test_the_python_service(target: str, network: str) -> None:
         assert fetch(f"{address}/other")[0] == 404
 
 
+def answer_of(address: str, request: bytes) -> bytes:
+    """Send bytes as they are, and return the answer's first line."""
+    host, _, port = address.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(request)
+        with connection.makefile("rb") as answer:
+            return answer.readline()
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "status"),
+    [
+        (b"Content-Length: -1\r\n", b"{}", 411),
+        (b"", b"", 411),
+        (b"Content-Length: many\r\n", b"{}", 400),
+        (b"Content-Length: 1000001\r\n", b"", 413),
+        (b"Content-Length: 200000\r\n", b"[" * 200_000, 400),
+    ],
+)
+def test_the_python_service_refuses_bodies_that_it_cannot_read(
+    python_service: str, header: bytes, body: bytes, status: int
+) -> None:
+    request = b"POST /jobs HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n" + body
+    assert answer_of(python_service, request).split()[1] == str(status).encode()
+
+
+@pytest.fixture(scope="module")
+def python_service() -> Iterator[str]:
+    """The Python example in front of no server."""
+    command = [sys.executable, "web_service.py", "--server", "127.0.0.1:1", "--port", "0"]
+    with running(command, EXAMPLES / "python-service") as address:
+        yield address
+
+
 @pytest.fixture(scope="module")
 def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Node example with its packages, outside the tree."""
@@ -168,3 +203,33 @@ def test_the_node_service_goes_on_behind_the_last_number(node_folder: Path) -> N
     first, second = (request.request_id for request in server.asked("CreateJob"))
     assert first == second
     assert {entry["authorization"] for entry in server.metadata} == {"Bearer ap_one"}
+
+
+@pytest.mark.slow
+def test_the_node_service_survives_what_is_no_path(node_folder: Path) -> None:
+    command = ["node", "service.mjs", "--server", "127.0.0.1:1", "--port", "0"]
+    command += ["--protos", str(ROOT / "proto")]
+    with running(command, node_folder) as address:
+        for _ in range(2):
+            line = answer_of(address, b"GET // HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert line.split()[1] == b"400"
+
+
+@pytest.mark.slow
+def test_the_node_service_waits_where_streams_end_too_early(node_folder: Path) -> None:
+    server = ScriptedServer()
+    server.script.cuts = [Cut(3, None), Cut(0, None), Cut(0, None)]
+    server.start()
+    command = ["node", "service.mjs", "--server", server.target, "--port", "0"]
+    command += ["--protos", str(ROOT / "proto")]
+    try:
+        with running(command, node_folder) as address:
+            begin = time.monotonic()
+            url = f"{address}/compress?network=conv-7&dataset=fashion-mnist&max_params=50000"
+            lines = fetch(url)[1].splitlines()
+    finally:
+        server.stop()
+    assert time.monotonic() - begin >= 0.2 + 0.4 + 0.6
+    events = [json.loads(line.removeprefix(b"data: ")) for line in lines if line]
+    assert [event["seq"] for event in events] == list(range(1, 11))
+    assert [request.after_seq for request in server.asked("WatchJob")] == [0, 3, 3, 3]

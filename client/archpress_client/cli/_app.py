@@ -39,9 +39,7 @@ def compress(
     max_latency_seconds: options.MaxLatencySeconds = None,
     latency_table: options.LatencyTableFile = None,
     min_accuracy: options.MinAccuracy = None,
-    max_accuracy_drop: Annotated[
-        float | None, typer.Option(help="Largest loss of accuracy; 0.01 is one point.")
-    ] = None,
+    max_accuracy_drop: options.MaxAccuracyDrop = None,
     effort: options.EffortOption = Effort.DRAFT,
     method: options.MethodOption = Method.DEFAULT,
     seed: options.Seed = 0,
@@ -103,6 +101,7 @@ def plan(
     max_latency_seconds: options.MaxLatencySeconds = None,
     latency_table: options.LatencyTableFile = None,
     min_accuracy: options.MinAccuracy = None,
+    max_accuracy_drop: options.MaxAccuracyDrop = None,
     effort: options.EffortOption = Effort.DRAFT,
     method: options.MethodOption = Method.DEFAULT,
     seed: options.Seed = 0,
@@ -125,6 +124,7 @@ def plan(
             max_macs_ratio=max_macs_ratio,
             max_latency_seconds=max_latency_seconds,
             min_accuracy=min_accuracy,
+            max_accuracy_drop=max_accuracy_drop,
             latency_table=options.read_latency_table(latency_table),
             effort=effort,
             method=method,

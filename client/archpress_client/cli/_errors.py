@@ -66,7 +66,7 @@ def _lines(error: ArchpressError, server: str) -> list[str]:
     if isinstance(error, UnavailableError) and not error.reason:
         return [
             f"no archpress server answers at {server} (start one with: archpress-server; "
-            "name another with --server or ARCHPRESS_SERVER)"
+            f"name another with --server or ARCHPRESS_SERVER): {error.message}"
         ]
     lines = [error.message]
     if isinstance(error, InvalidRequestError) and len(error.violations) > 1:

@@ -34,7 +34,7 @@ def write_text(text: str, out: Path) -> None:
     """Write a text file, whole or not at all."""
     part = PartFile(out)
     try:
-        part.file.write(text.encode())
+        part.open().write(text.encode())
         part.finish()
     except BaseException:
         part.abandon()

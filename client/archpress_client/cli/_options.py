@@ -60,6 +60,9 @@ LatencyTableFile = Annotated[
     typer.Option("--latency-table", metavar="FILE.json", help="Your own device, layer by layer."),
 ]
 MinAccuracy = Annotated[float | None, typer.Option(help="Smallest test accuracy, 0 to 1.")]
+MaxAccuracyDrop = Annotated[
+    float | None, typer.Option(help="Largest loss of accuracy; 0.01 is one point.")
+]
 EffortOption = Annotated[Effort, typer.Option("--effort", help="How much to train.")]
 MethodOption = Annotated[Method, typer.Option("--method", help="Embedding and objective.")]
 Seed = Annotated[int, typer.Option(help="Seed of all random choices.")]

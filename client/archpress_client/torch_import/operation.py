@@ -29,8 +29,17 @@ class Operation:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the output, the batch included."""
-        value = self.node.meta.get("val")
-        return tuple(getattr(value, "shape", ()))
+        return _shape(self.node)
+
+    @property
+    def first(self) -> object:
+        """The first argument."""
+        return next(iter(self.arguments.values()), None)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of the first argument as the operation reads it, without the batch."""
+        return _shape(self.first)[1:]
 
     def integer(self, name: str) -> int:
         """Return an argument for height and width that must be one number for both."""
@@ -51,6 +60,11 @@ class Operation:
         stack = list(self.node.meta.get("nn_module_stack", {}).values())
         place = stack[-1][0] if stack and stack[-1][0] else self.node.name
         return refused(f"{place} ({self.kind}): {text}")
+
+
+def _shape(argument: object) -> tuple[int, ...]:
+    value = argument.meta.get("val") if isinstance(argument, Node) else None
+    return tuple(getattr(value, "shape", ()))
 
 
 def _by_name(node: Node) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 
 from archpress_client.torch_import.refusal import refused
 
-_BATCH = 2
+BATCH = 2
 """One image would make the batch look like any side of length one."""
 
 
@@ -45,7 +45,7 @@ def trace(module: nn.Module, input_shape: tuple[int, int, int]) -> ExportedProgr
 def example(module: nn.Module, input_shape: tuple[int, int, int]) -> torch.Tensor:
     """Return images of zeros, `(batch, channels, height, width)`, as the module wants them."""
     parameter = next(module.parameters(), torch.zeros(0))
-    shape = (_BATCH, *input_shape)
+    shape = (BATCH, *input_shape)
     return torch.zeros(shape, device=parameter.device, dtype=parameter.dtype)
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 from torch.export import ExportedProgram
 from torch.fx import Node
 
 from archpress_client._network import Layer, LayerKind, Network
+from archpress_client.torch_import.memory import ALIASES, DROPOUTS, RESHAPES, Memory
 from archpress_client.torch_import.operation import Operation
 from archpress_client.torch_import.refusal import refused
+from archpress_client.torch_import.trace import BATCH
 
 _INPUT = -1
 _ACTIVATIONS = {
@@ -21,8 +24,7 @@ _ACTIVATIONS = {
     "silu": LayerKind.SILU,
     "hardswish": LayerKind.HARD_SWISH,
 }
-_SAME = ("alias", "clone", "contiguous", "detach", "lift_fresh_copy")
-_RESHAPES = ("flatten", "reshape", "squeeze", "unsqueeze", "view")
+_SAME = (*ALIASES, "clone", "lift_fresh_copy")
 _POOLS = {"max_pool2d": LayerKind.MAX_POOL, "avg_pool2d": LayerKind.AVERAGE_POOL}
 
 
@@ -54,12 +56,15 @@ class _Translation:
         self._values: dict[Node, _Value] = {}
         signature = program.graph_signature
         self._weights = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        self._names = {**self._weights, **signature.inputs_to_lifted_tensor_constants}
+        self._images = signature.user_inputs
+        self._memory = Memory(program.graph)
         self._used: set[str] = set()
         self._rules = self._table()
 
     def run(self) -> Network:
         for node in self._program.graph.nodes:
-            if node.op == "placeholder" and node.name not in self._weights:
+            if node.op == "placeholder" and node.name in self._images:
                 self._values[node] = _Value(_INPUT, self._input_shape)
             elif node.op == "call_function":
                 self._translate(node)
@@ -75,17 +80,22 @@ class _Translation:
             known = ", ".join(sorted(self._rules))
             raise operation.refused(f"cannot be expressed; known are {known}")
         value = rule(operation)
-        self._values[node] = value
+        shape, made = operation.shape, (BATCH, *value.shape)
+        if shape[:1] != made[:1] or prod(shape) != prod(made):
+            raise operation.refused(f"makes {list(shape)}, must be {list(made)}")
         if operation.in_place:
-            # Whoever reads the changed tensor later reads what it has become.
-            self._values[node.all_input_nodes[0]] = value
+            stale = self._memory.stale(node)
+            if stale is not None:
+                raise operation.refused(f"changes {stale.name} in place too, which is read later")
+        # Whoever reads a changed tensor later reads what it has become.
+        self._values[self._memory.tensor(node)] = value
 
     def _finish(self, node: Node) -> Network:
         results = node.args[0]
         if not isinstance(results, tuple | list) or len(results) != 1:
             raise refused(f"returns {len(node.all_input_nodes)} values, must return the logits")
         (logits,) = node.all_input_nodes
-        value = self._values.get(logits)
+        value = self._values.get(self._memory.tensor(logits))
         if value is None or not self._layers or value.source != len(self._layers) - 1:
             raise refused("does not return what its last layer made")
         shape = tuple(logits.meta["val"].shape)
@@ -97,9 +107,9 @@ class _Translation:
         return {
             **dict.fromkeys(_ACTIVATIONS, self._activation),
             **dict.fromkeys(_SAME, lambda operation: self._read(operation)),
-            **dict.fromkeys(("dropout", "feature_dropout"), self._dropout),
+            **dict.fromkeys(DROPOUTS, self._dropout),
             **dict.fromkeys(_POOLS, self._pool),
-            **dict.fromkeys(_RESHAPES, self._flatten),
+            **dict.fromkeys(RESHAPES, self._flatten),
             **dict.fromkeys(("softmax", "log_softmax"), self._softmax),
             "adaptive_avg_pool2d": self._adaptive_pool,
             "add": self._add,
@@ -116,20 +126,29 @@ class _Translation:
 
     def _read(self, operation: Operation) -> _Value:
         """Return the first argument."""
-        return self._value(operation, next(iter(operation.arguments.values())))
+        return self._value(operation, operation.first)
 
     def _value(self, operation: Operation, argument: object) -> _Value:
-        value = self._values.get(argument) if isinstance(argument, Node) else None
-        if value is None:
-            what = getattr(argument, "name", argument)
-            raise operation.refused(f"reads {what}, which is no value that a layer made")
-        return value
+        what = argument
+        if isinstance(argument, Node):
+            value = self._values.get(self._memory.tensor(argument))
+            if value is not None:
+                return value
+            what = self._names.get(argument.name, argument.name)
+        raise operation.refused(f"reads {what}, which is no value that a layer made")
 
     def _map(self, operation: Operation) -> _Value:
         value = self._read(operation)
         if len(value.shape) != 3:
             raise operation.refused(f"reads a vector of {value.shape[0]}, needs maps")
+        self._require_shape(operation, value.shape)
         return value
+
+    def _require_shape(self, operation: Operation, made: tuple[int, ...]) -> None:
+        """Refuse what was given another shape than the one that its layer made."""
+        if operation.input_shape != made:
+            read = list(operation.input_shape)
+            raise operation.refused(f"reads {read}, where the layer before makes {list(made)}")
 
     def _put(self, layer: Layer, values: Sequence[_Value], shape: tuple[int, ...]) -> _Value:
         inputs = tuple(value.source for value in values)
@@ -161,7 +180,9 @@ class _Translation:
         if len(value.shape) == 1:
             if (height, groups) != (1, 1) or (stride, padding) != (1, 0):
                 raise operation.refused(f"reads a vector of {value.shape[0]}, needs maps")
+            self._require_shape(operation, (*value.shape, 1, 1))
             return self._put(Layer.linear(out_channels, bias=bias), [value], (out_channels,))
+        self._require_shape(operation, value.shape)
         layer = Layer.conv(
             out_channels, height, stride=stride, padding=padding, groups=groups, bias=bias
         )
@@ -179,6 +200,7 @@ class _Translation:
 
     def _batch_norm(self, operation: Operation) -> _Value:
         value = self._read(operation)
+        operation.require("training", (False,))
         for name in ("weight", "bias", "running_mean", "running_var"):
             if self._weight(operation, name) != value.shape[:1]:
                 raise operation.refused("normalises maps that were made a vector")
@@ -220,6 +242,7 @@ class _Translation:
 
     def _dropout(self, operation: Operation) -> _Value:
         value = self._read(operation)
+        operation.require("train", (False,))
         rate = round(float(operation.arguments["p"]), 6)
         if not 0 <= rate < 1:
             raise operation.refused(f"p is {rate:g}, must be at least 0 and below 1")
@@ -275,12 +298,9 @@ class _Translation:
     def _flatten(self, operation: Operation) -> _Value:
         """Return the value as it is: a linear layer flattens its input itself."""
         value = self._read(operation)
-        numbers = 1
-        for side in value.shape:
-            numbers *= side
         sides = [side for side in operation.shape[1:] if side != 1] or [1]
         unchanged = operation.shape[1:] == value.shape
-        if not unchanged and sides != [numbers]:
+        if not unchanged and sides != [prod(value.shape)]:
             raise operation.refused(
                 f"makes {list(operation.shape[1:])} of {list(value.shape)}, must be one vector"
             )
@@ -289,6 +309,7 @@ class _Translation:
     def _softmax(self, operation: Operation) -> _Value:
         if any(user.op != "output" for user in operation.node.users):
             raise operation.refused("is known at the end only, where it is left out")
+        operation.require("dim", (1, -1))
         return self._read(operation)
 
     def _add(self, operation: Operation) -> _Value:

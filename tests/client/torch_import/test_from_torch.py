@@ -71,6 +71,24 @@ def test_what_is_changed_in_place_is_read_changed() -> None:
     assert network.layers[add].inputs == (relu, kinds.index(LayerKind.SILU))
 
 
+def test_what_is_changed_twice_in_place_is_read_as_it_became() -> None:
+    def middle(maps: torch.Tensor) -> torch.Tensor:
+        changed = functional.silu(functional.relu_(maps), inplace=True)
+        return (maps + changed).flatten(1)
+
+    network = Network.from_torch(Spelled(middle), SHAPE)
+    kinds = [layer.kind for layer in network.layers]
+    silu = kinds.index(LayerKind.SILU)
+    assert network.layers[kinds.index(LayerKind.ADD)].inputs == (silu, silu)
+
+
+def test_a_view_may_be_changed_where_nobody_reads_the_maps_again() -> None:
+    middle = nn.Sequential(nn.Dropout(), nn.Flatten(), nn.ReLU(inplace=True)).eval()
+    network = Network.from_torch(Spelled(middle), SHAPE)
+    kinds = [LayerKind.DROPOUT, LayerKind.RELU, LayerKind.LINEAR]
+    assert [layer.kind for layer in network.layers[3:]] == kinds
+
+
 class Two(nn.Module):
     def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """Take two."""
@@ -121,6 +139,69 @@ class Attending(nn.Module):
         attended = functional.scaled_dot_product_attention(images, images, images)
         found: torch.Tensor = self.tail(attended)
         return found
+
+
+class Shifted(nn.Module):
+    """Adds a tensor to the images that is neither a parameter nor a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = torch.rand(1, 3, 1, 1)
+        self.tail = nn.Sequential(nn.Conv2d(3, 4, 3), *head(4))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Shift."""
+        found: torch.Tensor = self.tail(images + self.shift)
+        return found
+
+
+class Always(nn.Module):
+    """Normalises by the images that it sees, in evaluation too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.tail = nn.Sequential(*head(4))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalise."""
+        norm, maps = self.norm, self.first(images)
+        mean, variance = norm.running_mean, norm.running_var
+        maps = functional.batch_norm(maps, mean, variance, norm.weight, norm.bias, training=True)
+        found: torch.Tensor = self.tail(maps)
+        return found
+
+
+class Folded(nn.Module):
+    """Makes each number of the maps a channel."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, out, 1)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Fold and convolve."""
+        rows = maps.reshape(maps.shape[0], -1, 1, 1)
+        found: torch.Tensor = self.convolution(rows)
+        return found
+
+
+def changed_view(maps: torch.Tensor) -> torch.Tensor:
+    rows = maps.flatten(1)
+    functional.relu_(rows)
+    return rows + functional.silu(maps).flatten(1)
+
+
+def view_of_changed(maps: torch.Tensor) -> torch.Tensor:
+    rows = maps.flatten(1)
+    functional.relu_(maps)
+    return rows
+
+
+def joined_batches(maps: torch.Tensor) -> torch.Tensor:
+    rows = maps.flatten(1).unsqueeze(1)
+    return torch.cat([rows, rows], -3).flatten(1)
 
 
 def ended(*layers: nn.Module, channels: int = 4) -> nn.Module:
@@ -198,6 +279,30 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
     "softmax in the middle": (
         Spelled(lambda x: x.flatten(1).softmax(1)),
         r"is known at the end only",
+    ),
+    "softmax over the images": (
+        nn.Sequential(nn.Conv2d(3, 4, 3), *head(4), nn.Softmax(dim=0)),
+        r"4 \(softmax\): dim is 0, must be 1",
+    ),
+    "a tensor of the module's own": (Shifted(), r"add \(add\): reads shift, which is no value"),
+    "maps folded before a convolution": (
+        nn.Sequential(nn.Conv2d(3, 6, 3), Folded(216, 8), *head(8)),
+        r"convolution \(conv2d\): reads \[216, 1, 1\], where the layer before makes \[6, 6, 6\]",
+    ),
+    "maps folded before a mean": (
+        Spelled(lambda x: x.reshape(-1, 128, 1, 1).mean((2, 3))),
+        r"mean\): reads \[128, 1, 1\], where the layer before makes \[8, 4, 4\]",
+    ),
+    "a changed view": (Spelled(changed_view), r"changes max_pool2d in place too, which is read"),
+    "a view of what changes": (Spelled(view_of_changed), r"changes flatten in place too, which"),
+    "images joined": (Spelled(joined_batches), r"makes \[4, 1, 128\], must be \[2, 16, 4, 4\]"),
+    "normalised by each batch": (
+        Always(),
+        r"batch_norm \(batch_norm\): training is True, must be False",
+    ),
+    "dropout of every evaluation": (
+        Spelled(lambda x: functional.dropout(x, 0.5).flatten(1)),
+        r"dropout \(dropout\): train is True, must be False",
     ),
     "linear on maps": (
         nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(6, 6), *head(4)),
