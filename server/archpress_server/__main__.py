@@ -11,6 +11,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from archpress_server.server import Server
 
 EXIT_SETUP = 2
+_LEAVE_SECONDS = 2.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,10 +100,19 @@ def _serve(config: ServerConfig) -> int:
         catalog = load_catalog(config)
         from archpress_server.server import Server
 
-        return asyncio.run(run_until_stopped(Server(config, catalog)))
+        return asyncio.run(_run_and_leave(Server(config, catalog)))
     except (ExecutorError, StoreSetupError, TracesError, OSError, ValueError) as error:
         print(f"archpress-server: {error}", file=sys.stderr)
         return EXIT_SETUP
+
+
+async def _run_and_leave(server: Server) -> int:
+    code = await run_until_stopped(server)
+    # All is done; threads that wait for a silent store would hold the process for minutes.
+    last = threading.Timer(_LEAVE_SECONDS, os._exit, (code,))
+    last.daemon = True
+    last.start()
+    return code
 
 
 async def run_until_stopped(server: Server) -> int:

@@ -20,6 +20,8 @@ from pydantic_settings import (
 )
 
 ENVIRONMENT_PREFIX = "ARCHPRESS_"
+LONGEST_BEAT_SECONDS = 1.0
+"""Time between two signs of a worker's life at most, since a cancellation waits for one."""
 
 
 def _cores() -> int:
@@ -29,7 +31,8 @@ def _cores() -> int:
 class ServerConfig(BaseModel):
     """What an operator may set; a flag wins over the environment, that over the file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # What is no number has no form in JSON, in which workers get their settings.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(
@@ -123,7 +126,9 @@ class ServerConfig(BaseModel):
         default=30.0, gt=0, description="silence after which a worker is lost"
     )
     heartbeat_seconds: float = Field(
-        default=5.0, gt=0, description="time between two signs of life"
+        default=5.0,
+        gt=0,
+        description="time between two signs of life; more than 1 is 1, as they bring cancellations",
     )
     checkpoint_seconds: float = Field(
         default=30.0, ge=0, description="time between two checkpoints of a training; 0 makes none"
@@ -240,6 +245,16 @@ class ServerConfig(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_lease(self) -> Self:
+        beat_seconds = min(self.heartbeat_seconds, LONGEST_BEAT_SECONDS)
+        if self.lease_seconds < 2 * beat_seconds:
+            raise ValueError(
+                f"lease_seconds is {self.lease_seconds:g}, and must be twice the time between two "
+                f"signs of life, which is {beat_seconds:g} s (heartbeat_seconds), or more"
+            )
+        return self
+
     @property
     def url(self) -> str:
         """URL of the database in use."""
@@ -284,10 +299,13 @@ def load_config(flags: Mapping[str, str] | None = None, file: Path | None = None
     Raises:
         ValueError: a value is wrong, or the file holds an unknown key or cannot be read.
     """
-    if file is not None and not file.is_file():
-        raise ValueError(f"{file}: there is no such file")
     given: dict[str, Any] = {**(flags or {}), "config": file}
-    values = _Settings(**given).model_dump()
+    try:
+        if file is not None and not file.is_file():
+            raise ValueError(f"{file}: there is no such file")
+        values = _Settings(**given).model_dump()
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror or error}") from None
     if values["database_url_file"]:
         values["database_url"] = _read_url(values["database_url_file"], values["database_url"])
     return ServerConfig.model_validate(values)
@@ -297,10 +315,13 @@ def _read_url(file: str, given: str) -> str:
     if given:
         raise ValueError("database_url and database_url_file contradict: set one of the two")
     try:
-        return Path(file).read_text().strip()
+        url = Path(file).read_text().strip()
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise ValueError(f"database_url_file {file} cannot be read: {reason}") from None
+    if not url:
+        raise ValueError(f"database_url_file {file} is empty")
+    return url
 
 
 def unknown_environment(environment: Mapping[str, str]) -> list[str]:

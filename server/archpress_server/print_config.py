@@ -36,10 +36,11 @@ def sources(
 def describe(config: ServerConfig, origins: Mapping[str, str]) -> str:
     """Return the settings as TOML, without a password, each line with its source."""
     values = json.loads(config.model_dump_json())
+    shown = dict(origins)
+    if config.database_url_file:
+        shown["database_url"] = f"file {config.database_url_file}"
     values["database_url"] = sa.make_url(config.url).render_as_string(hide_password=True)
-    return "".join(
-        f"{name} = {_toml(value)}  # {origins[name]}\n" for name, value in values.items()
-    )
+    return "".join(f"{name} = {_toml(value)}  # {shown[name]}\n" for name, value in values.items())
 
 
 def _toml(value: Any) -> str:

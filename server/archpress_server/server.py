@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Sequence
 
@@ -21,6 +20,7 @@ from archpress_server.catalog import Catalog
 from archpress_server.config import ServerConfig
 from archpress_server.executors.make import make_executor
 from archpress_server.jobs.uploads import Uploads
+from archpress_server.logs import log_unexpected
 from archpress_server.loop_lag import LoopLag
 from archpress_server.metrics import Metrics
 from archpress_server.planner import Planner
@@ -37,6 +37,7 @@ from archpress_server.service.reflection import add_reflection
 from archpress_server.service.watch import Watches
 from archpress_server.state import open_leases
 from archpress_server.supervisor import Supervisor
+from archpress_server.threads import Threads
 from archpress_server.traces import open_traces
 from archpress_server.web import OperatorPort
 
@@ -74,6 +75,7 @@ class Server:
         self.port = 0
         """The API's port, once started."""
         self.operator_port: OperatorPort | None = None
+        self._threads = Threads("server")
         self._catalog = catalog
         self._warm = warm
         self._gate = Gate()
@@ -171,14 +173,13 @@ class Server:
         for task in (self._looking, self._renewing):
             if task is not None:
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+                await asyncio.wait([task])
         self._planner.close()
         await self._loop_lag.close()
         if self.operator_port is not None:
-            await asyncio.to_thread(self.operator_port.close)
+            await self._threads.run(self.operator_port.close)
         self.leases.store.database.close()
-        await asyncio.to_thread(self._traces.flush, _FLUSH_SECONDS)
+        await self._threads.run(self._traces.flush, _FLUSH_SECONDS)
         self._log.info("stopped")
 
     async def _end_calls(self, grace_seconds: float) -> None:
@@ -235,7 +236,7 @@ class Server:
 
     async def _renew(self) -> None:
         while True:
-            await asyncio.to_thread(self._security.refresh)
+            await self._threads.run(self._security.refresh)
             self._auth.end_revoked()
             if self._security.certificates is not None:
                 self.metrics.certificate_end.set(self._security.certificates.value.end.timestamp())
@@ -245,8 +246,8 @@ class Server:
         for name in self._catalog.datasets:
             try:
                 facts = await self._planner.dataset_facts(self._catalog.sources, name)
-            except RuntimeError as error:
-                self._log.error("a data set could not be looked at", dataset=name, error=str(error))
+            except Exception as error:
+                log_unexpected("a data set could not be looked at", error, dataset=name)
                 continue
             if facts is None:
                 self._log.warning("a data set is not on this machine yet", dataset=name)

@@ -15,11 +15,15 @@ from archpress_server.config import ServerConfig
 from archpress_server.executors.executor import End, Executor, ExecutorError, Run
 from archpress_server.jobs.errors import JobNotFoundError, StoreError
 from archpress_server.jobs.leases import Leases
-from archpress_server.jobs.model import HELD, JobRecord
+from archpress_server.jobs.model import HELD, TIMED_OUT, WORKER_LOST, JobRecord
+from archpress_server.logs import log_unexpected
 from archpress_server.metrics import Metrics
+from archpress_server.threads import Threads
 from archpress_server.traces import Attributes, Traces
 
 _SWEEP_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 60.0
+"""Between two tries to start a worker where none starts; each writes to a job's log."""
 _PURGE_SECONDS = 60.0
 
 
@@ -30,6 +34,8 @@ class _Worker:
     run: Run
     began: float = field(default_factory=time.monotonic)
     kill_after: float | None = None
+    counted: bool = False
+    """Whether its job's end is in the metrics already."""
     watch: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
@@ -55,6 +61,7 @@ class Supervisor:
         self._metrics = metrics
         self._executor = executor
         self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._threads = Threads("supervisor")
         self._workers: dict[tuple[str, int], _Worker] = {}
         self._wake = asyncio.Event()
         self._draining = False
@@ -67,6 +74,8 @@ class Supervisor:
         """When the loop last came round, on the monotonic clock."""
         self.fault = ""
         """Why no worker can be started at the moment; empty if one can."""
+        self._pause_seconds = 0.0
+        self._start_again = 0.0
 
     def start(self) -> None:
         """Begin to lease jobs."""
@@ -81,13 +90,13 @@ class Supervisor:
         """Stop leasing, ask the workers to give their jobs back, and kill those that do not."""
         self._draining = True
         self._wake.set()
+        # Waited for and not awaited: whatever they raise, the workers have to stop.
         if self._purging is not None:
             self._purging.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._purging
+            await asyncio.wait([self._purging])
         if self._task is not None:
             # To its end, not cancelled: a lease that was just taken must be given back.
-            await self._task
+            await asyncio.wait([self._task])
         watches = [worker.watch for worker in self._workers.values() if worker.watch]
         for worker in self._workers.values():
             worker.run.stop()
@@ -108,7 +117,8 @@ class Supervisor:
                     next_sweep = now + _SWEEP_SECONDS
                 await self._lease()
                 self.last_success = time.monotonic()
-                self.fault = ""
+                if self.last_success >= self._start_again:
+                    self.fault = ""
             except StoreError as error:
                 self._metrics.observe_store_failure(error)
                 self._log.error("the job store fails", error=str(error))
@@ -117,36 +127,47 @@ class Supervisor:
                 self.fault = str(error)
                 self._log.error("the supervisor fails", error=str(error))
                 await asyncio.sleep(1.0)
+            except Exception as error:
+                # Whatever it is: without this loop nobody looks after the workers.
+                self.fault = str(error) or type(error).__name__
+                log_unexpected("the supervisor fails", error)
+                await asyncio.sleep(1.0)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._config.poll_seconds)
             self._wake.clear()
 
     async def _purge(self) -> None:
-        """Remove what is over, beside the jobs: a store that hangs must not hold them up."""
+        """Remove what is over, in the loop's pool: a store that hangs must not hold up the jobs."""
         while True:
             try:
-                await asyncio.to_thread(self._leases.purge)
+                await asyncio.to_thread(self._leases.purge, should_stop=lambda: self._draining)
             except StoreError as error:
                 self._metrics.observe_store_failure(error)
                 self._log.warning("jobs or files that are over stay for now", error=str(error))
+            except Exception as error:
+                log_unexpected("jobs or files that are over stay for now", error)
             await asyncio.sleep(_PURGE_SECONDS)
 
     async def _lease(self) -> None:
-        while await self._executor.has_room():
-            record = await asyncio.to_thread(self._leases.lease_next, self._name)
+        while time.monotonic() >= self._start_again and await self._executor.has_room():
+            record = await self._threads.run(self._leases.lease_next, self._name)
             if record is None:
                 return
             if self._draining:
-                await asyncio.to_thread(self._leases.requeue, record.id, record.attempt)
+                await self._threads.run(self._leases.requeue, record.id, record.attempt)
                 return
             self._metrics.observe_lease(record)
             try:
                 await self._start_worker(record)
-            except ExecutorError:
-                await asyncio.to_thread(
-                    self._leases.lose, record.id, record.attempt, "no worker could be started"
+            except Exception:
+                self._pause_seconds = min(max(1.0, 2 * self._pause_seconds), _LONGEST_PAUSE_SECONDS)
+                self._start_again = time.monotonic() + self._pause_seconds
+                # No fault of the job's: on another machine it may run.
+                await self._threads.run(
+                    self._leases.requeue, record.id, record.attempt, "no worker could be started"
                 )
                 raise
+            self._pause_seconds = 0.0
 
     async def _start_worker(self, record: JobRecord) -> None:
         run = await self._executor.start(record.id, record.attempt)
@@ -168,18 +189,25 @@ class Supervisor:
         self._metrics.set_slots(len(self._workers), self._executor.slots)
         self._log.info("worker ended", job=worker.job, attempt=worker.attempt, cause=end.cause)
         try:
-            record = await asyncio.to_thread(self._settle, worker, end)
+            record = await self._threads.run(self._settle, worker, end)
         except StoreError as error:
             # The lease runs out by itself.
             self._log.error("a worker's end is not stored", job=worker.job, error=str(error))
+        except Exception as error:
+            log_unexpected("a worker's end is not stored", error, job=worker.job)
         else:
-            if record is not None:
+            if record is not None and not worker.counted:
                 self._metrics.observe_end(record)
         self._wake.set()
 
     def _settle(self, worker: _Worker, end: End) -> JobRecord | None:
-        """Take the job from a worker that left it unfinished, and return the job."""
-        if self._draining or not end.began:
+        """Take the job from a worker that left it unfinished; return it if one of the two ended it.
+
+        What is over because of a time or a lease was ended, and counted, by a sweep.
+        """
+        if not end.began:
+            taken = self._leases.requeue(worker.job, worker.attempt, end.cause)
+        elif self._draining:
             taken = self._leases.requeue(worker.job, worker.attempt)
         else:
             taken = self._leases.lose(worker.job, worker.attempt, end.cause)
@@ -188,9 +216,11 @@ class Supervisor:
         if taken is not None:
             return taken
         try:
-            return self._leases.store.get(worker.job)
+            record = self._leases.store.get(worker.job)
         except JobNotFoundError:
             return None
+        swept = record.error is not None and record.error.reason in (TIMED_OUT, WORKER_LOST)
+        return record if record.attempt == worker.attempt and not swept else None
 
     def _trace_loss(self, worker: _Worker, cause: str) -> None:
         """Make a span of an attempt whose worker cannot tell of it any more."""
@@ -200,21 +230,22 @@ class Supervisor:
         self._traces.record("attempt", parent, seconds, cause, facts)
 
     async def _sweep(self) -> None:
-        expired = await asyncio.to_thread(self._leases.expire)
+        expired = await self._threads.run(self._leases.expire)
         self._metrics.lease_expired.inc(len(expired))
         ended = [
             *expired,
-            *await asyncio.to_thread(self._leases.time_out),
-            *await asyncio.to_thread(self._leases.cancel_abandoned),
+            *await self._threads.run(self._leases.time_out),
+            *await self._threads.run(self._leases.cancel_abandoned),
         ]
         for record in ended:
             self._log.info("job changed by a sweep", job=record.id, state=record.state)
-            # Those of this server's workers are counted when the worker is gone.
-            if (record.id, record.attempt) not in self._workers:
-                self._metrics.observe_end(record)
+            self._metrics.observe_end(record)
+            worker = self._workers.get((record.id, record.attempt))
+            if worker is not None:
+                worker.counted = record.state.final
         for worker in list(self._workers.values()):
             await self._check(worker)
-        self._metrics.set_counts(await asyncio.to_thread(self._leases.store.counts))
+        self._metrics.set_counts(await self._threads.run(self._leases.store.counts))
         # Here too, since a Ray cluster that is away is no failure of the database.
         self.last_success = time.monotonic()
 
@@ -222,7 +253,7 @@ class Supervisor:
         """Kill a worker that does not stop although its job is cancelled or was taken away."""
         now = time.monotonic()
         try:
-            record = await asyncio.to_thread(self._leases.store.get, worker.job)
+            record = await self._threads.run(self._leases.store.get, worker.job)
         except JobNotFoundError:
             record = None
         holds = record is not None and record.state in HELD and record.attempt == worker.attempt

@@ -6,6 +6,7 @@ row, and so to the worker. The SDK's own variables (`OTEL_*`) set sampling, batc
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -146,7 +147,10 @@ class _OtlpTraces:
         span.end(end)
 
     def flush(self, timeout_seconds: float) -> None:
-        self._provider.force_flush(int(1000 * timeout_seconds))
+        # The exporter waits for a silent collector for longer than it is told here.
+        sending = threading.Thread(target=self._provider.force_flush, name="flush", daemon=True)
+        sending.start()
+        sending.join(timeout_seconds)
 
 
 def _context(parent: str) -> Any:

@@ -60,6 +60,8 @@ def test_lists_and_pairs_come_as_text_or_as_toml(
         ('ray_address = "auto"', "ray_address"),
         ('executor = "ray"\nworker_gpus = ["0"]', "worker_gpus"),
         ('workers = 2\nworker_gpus = ["0"]', "workers is 2, and worker_gpus has 1"),
+        ("retention_seconds = inf", "retention_seconds"),
+        ("lease_seconds = 1.5", "lease_seconds is 1.5, and must be twice"),
     ],
 )
 def test_a_wrong_file_is_one_clear_line(
@@ -81,6 +83,12 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     assert len(explain(caught.value)) == 1
 
 
+def test_a_file_that_cannot_be_read_is_an_error() -> None:
+    # The system refuses to read the first page of a process's memory, to root too.
+    with pytest.raises(ValueError, match=r"/proc/self/mem cannot be read: Input/output error"):
+        load_config({}, Path("/proc/self/mem"))
+
+
 def test_the_database_may_stand_in_a_file_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +104,9 @@ def test_the_database_may_stand_in_a_file_of_its_own(
     with pytest.raises(ValueError, match="database_url") as caught:
         load_config()
     assert "secret" not in "".join(explain(caught.value))
+    secret.write_text("\n")
+    with pytest.raises(ValueError, match="is empty"):
+        load_config()
     secret.unlink()
     with pytest.raises(ValueError, match="No such file"):
         load_config()
@@ -104,6 +115,10 @@ def test_the_database_may_stand_in_a_file_of_its_own(
 def test_variables_that_set_nothing_are_told() -> None:
     environment = {"ARCHPRESS_PORT": "1", "ARCHPRESS_PROT": "1", "HOME": "/"}
     assert unknown_environment(environment) == ["ARCHPRESS_PROT"]
+
+
+def test_short_leases_go_with_shorter_signs_of_life() -> None:
+    assert load_config({"lease_seconds": "1", "heartbeat_seconds": "0.5"}).lease_seconds == 1
 
 
 @pytest.mark.parametrize(

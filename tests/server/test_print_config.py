@@ -46,3 +46,11 @@ def test_each_value_says_where_it_came_from(
     ):
         assert line in lines
     assert len(lines) == len(ServerConfig.model_fields)
+
+
+def test_a_database_from_a_file_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "database_url"
+    file.write_text("postgresql://a:b@db/archpress")
+    assert main(["--database-url-file", str(file), "--print-config"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f'database_url = "postgresql://a:***@db/archpress"  # file {file}' in lines

@@ -22,7 +22,12 @@ from archpress_proto.v1 import jobs_pb2 as pb
 from archpress_proto.v1.info_service_pb2_grpc import InfoServiceStub
 from archpress_server.catalog import load_catalog
 from archpress_server.config import ServerConfig
+from archpress_server.jobs.leases import Leases
+from archpress_server.jobs.orphans import put_loose
+from archpress_server.planner import Planner
 from archpress_server.server import Server
+from archpress_server.state import prepare_state
+from archpress_trainer.data.registry import DataSources
 from tests.ports import free_port
 
 if TYPE_CHECKING:
@@ -146,6 +151,56 @@ async def test_two_servers_do_not_share_a_port(server: Server, config: ServerCon
     second = Server(taken, load_catalog(taken), warm=False)
     with pytest.raises(OSError, match="cannot listen"):
         await second.start()
+
+
+async def test_a_data_set_that_cannot_be_looked_at_hides_no_other(
+    config: ServerConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def refused(planner: Planner, sources: DataSources, name: str) -> None:
+        asked.append(name)
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Planner, "dataset_facts", refused)
+    prepare_state(config)
+    catalog = load_catalog(config)
+    server = Server(config, catalog)
+    await server.start()
+    await asyncio.sleep(0)
+    await server.stop()
+    assert asked == list(catalog.datasets)
+
+
+HANGS = """
+import sys, time
+from archpress_server.__main__ import main
+from archpress_server.jobs.files import Files
+
+def hang(files, sha256):
+    print("hangs", flush=True)
+    time.sleep(600)
+
+Files.delete = hang
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_a_store_that_hangs_does_not_keep_a_stopped_server(
+    config: ServerConfig, leases: Leases
+) -> None:
+    put_loose(leases.store.database, leases.store.files, [b"over"], now=0.0)
+    flags = ["--port", "0", "--metrics-port", "0", "--workers", "0"]
+    command = [sys.executable, "-c", HANGS, *flags, "--state-dir", str(config.state_dir)]
+    with subprocess.Popen([*command, "--log-level", "error"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"hangs\n"
+        process.terminate()
+        try:
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 import time
@@ -196,3 +197,13 @@ async def test_one_trace_from_the_client_to_the_phases(
     below = [span for span in collector.spans if span.parent == attempt.id]
     assert [span.name for span in below] == [phase.value for phase in Phase]
     assert {span.trace for span in (attempt, *below)} == {mine}
+
+
+def test_a_collector_that_says_nothing_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        opened = open_traces(f"http://127.0.0.1:{silent.getsockname()[1]}", "test")
+        with opened.span("a", "", {}):
+            pass
+        began = time.monotonic()
+        opened.flush(0.5)
+        assert time.monotonic() - began < 5.0

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -14,7 +19,13 @@ from archpress_proto.v1 import artifact_service_pb2 as artifact_pb
 from archpress_proto.v1 import compression_service_pb2 as service_pb
 from archpress_proto.v1 import jobs_pb2 as pb
 from archpress_proto.v1.artifact_service_pb2_grpc import ArtifactServiceStub
+from archpress_server.catalog import load_catalog
+from archpress_server.config import ServerConfig
+from archpress_server.jobs.leases import Leases
+from archpress_server.jobs.model import JobRecord, State, Submission
 from archpress_server.server import Server
+from archpress_server.state import prepare_state
+from tests.server.conftest import FAKE_WORKER
 
 if TYPE_CHECKING:
     from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceAsyncStub
@@ -189,3 +200,118 @@ async def test_draining_gives_jobs_back_and_ends_streams(
     await stopping
     record = server.leases.store.get(name.removeprefix("jobs/"))
     assert (record.state.value, record.attempt) == ("queued", 1)
+
+
+def labelled(submission: Submission, mode: str, **values: Any) -> Submission:
+    return replace(submission, spec=replace(submission.spec, labels={"mode": mode}, **values))
+
+
+async def becomes(server: Server, job: str, state: State) -> JobRecord:
+    """Look by itself, without a call that needs a thread."""
+    for _ in range(1000):
+        record = server.leases.store.get(job)
+        if record.state is state:
+            return record
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"the job is {record.state}")
+
+
+async def idle(server: Server) -> None:
+    """Wait until no worker is left and what it left is settled: one that is told late takes 5 s."""
+    async with asyncio.timeout(20):
+        while value(server, "archpress_worker_slots", state="busy"):
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.5)
+
+
+async def test_calls_that_hang_hold_up_neither_jobs_nor_draining(
+    server: Server, submission: Submission
+) -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    over = threading.Event()
+    hanging = asyncio.create_task(asyncio.to_thread(over.wait, 60))
+    done = server.leases.store.create(labelled(submission, "succeed")).id
+    await becomes(server, done, State.SUCCEEDED)
+    running = server.leases.store.create(labelled(submission, "wait")).id
+    await becomes(server, running, State.RUNNING)
+    await asyncio.wait_for(server.stop(), 20)
+    over.set()
+    await hanging
+    assert server.leases.store.get(running).state is State.QUEUED
+
+
+@pytest.mark.parametrize("method", ["purge", "lease_next"])
+async def test_an_error_of_any_kind_ends_neither_the_supervisor_nor_the_purge(
+    config: ServerConfig, submission: Submission, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    tries: list[int] = []
+
+    def fail(*_: object, **__: object) -> None:
+        tries.append(1)
+        raise TypeError("odd")
+
+    monkeypatch.setattr("archpress_server.supervisor._PURGE_SECONDS", 0.01)
+    prepare_state(config)
+    command = (sys.executable, str(FAKE_WORKER))
+    server = Server(config, load_catalog(config), worker_command=command, warm=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(Leases, method, fail)
+        await server.start()
+        async with asyncio.timeout(20):
+            while len(tries) < 2:
+                await asyncio.sleep(0.02)
+    job = server.leases.store.create(labelled(submission, "succeed")).id
+    await becomes(server, job, State.SUCCEEDED)
+    await server.stop()
+
+
+async def test_draining_stops_the_workers_though_all_sweeps_fail(
+    server: Server, submission: Submission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = server.leases.store.create(labelled(submission, "wait")).id
+    await becomes(server, job, State.RUNNING)
+
+    def fail(leases: Leases) -> list[JobRecord]:
+        raise TypeError("odd")
+
+    monkeypatch.setattr(Leases, "expire", fail)
+    while not server._supervisor.fault:
+        await asyncio.sleep(0.02)
+    await server.stop()
+    assert server.leases.store.get(job).state is State.QUEUED
+
+
+async def test_a_job_that_another_server_timed_out_is_not_counted_again(
+    server: Server, leases: Leases, submission: Submission
+) -> None:
+    job = server.leases.store.create(labelled(submission, "wait", max_run_time_seconds=10.0)).id
+    await until(server, "archpress_worker_slots", 1, state="busy")
+    other = replace(leases, store=replace(leases.store, clock=lambda: time.time() + 100.0))
+    assert [record.id for record in other.time_out()] == [job]
+    await idle(server)
+    labels = {"outcome": "failed", "reason": "TIMED_OUT"}
+    assert value(server, "archpress_job_outcomes_total", **labels) == 0
+
+
+async def test_a_job_that_times_out_is_counted_once(server: Server, submission: Submission) -> None:
+    job = server.leases.store.create(labelled(submission, "wait", max_run_time_seconds=1.0)).id
+    await until(server, "archpress_worker_slots", 1, state="busy")
+    await becomes(server, job, State.FAILED)
+    await idle(server)
+    labels = {"outcome": "failed", "reason": "TIMED_OUT"}
+    assert value(server, "archpress_job_outcomes_total", **labels) == 1
+
+
+async def test_a_machine_that_starts_no_process_fails_no_job(
+    config: ServerConfig, submission: Submission
+) -> None:
+    prepare_state(config)
+    server = Server(config, load_catalog(config), worker_command=("/no/such/program",), warm=False)
+    await server.start()
+    job = server.leases.store.create(submission).id
+    while (record := server.leases.store.get(job)).attempt <= config.max_attempts:
+        assert record.error is None
+        await asyncio.sleep(0.05)
+    assert "the system starts no process" in server._supervisor.fault
+    await server.stop()
+    assert server.leases.store.get(job).state is State.QUEUED

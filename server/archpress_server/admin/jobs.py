@@ -9,8 +9,12 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
+
 from archpress_server.admin.tables import print_table
 from archpress_server.config import ServerConfig, add_flags
+from archpress_server.jobs.database import first_line
+from archpress_server.jobs.errors import StoreSetupError
 from archpress_server.jobs.model import JobRecord, State
 
 if TYPE_CHECKING:
@@ -80,5 +84,8 @@ def _store(config: ServerConfig) -> Iterator[JobStore]:
     store = open_leases(config).store
     try:
         yield store
+    except sa.exc.ProgrammingError as error:
+        reason = f"the database is not that of a server that has run: {first_line(error)}"
+        raise StoreSetupError(reason) from error
     finally:
         store.database.close()

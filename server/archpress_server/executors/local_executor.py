@@ -12,6 +12,7 @@ from archpress_server.config import ServerConfig
 from archpress_server.executors.executor import End, ExecutorError
 from archpress_server.executors.order import worker_order
 from archpress_server.executors.process import WorkerProcess
+from archpress_server.threads import Threads
 
 
 class LocalExecutor:
@@ -23,6 +24,7 @@ class LocalExecutor:
         self._command = tuple(command)
         self._free_gpus = deque(config.worker_gpus)
         self._running = 0
+        self._threads = Threads("executor")
 
     @property
     def slots(self) -> int:
@@ -44,11 +46,12 @@ class LocalExecutor:
             order = order.with_gpus(gpu)
         self._running += 1
         try:
-            process = await asyncio.to_thread(WorkerProcess, order)
-        except OSError as error:
+            process = await self._threads.run(WorkerProcess, order)
+            return LocalRun(process, on_end=lambda: self._release(gpu))
+        # A RuntimeError where no thread can be started.
+        except (OSError, RuntimeError) as error:
             self._release(gpu)
             raise ExecutorError(f"the system starts no process: {error}") from error
-        return LocalRun(process, on_end=lambda: self._release(gpu))
 
     async def close(self) -> None:
         """Let go: workers that are still there end by themselves."""
@@ -68,8 +71,13 @@ class LocalRun:
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Future[End] = self._loop.create_future()
-        # Not of the loop's pool, whose few threads are for what is short.
-        threading.Thread(target=self._follow, name=self.place, daemon=True).start()
+        # Not of a pool, whose few threads are for what is short.
+        follower = threading.Thread(target=self._follow, name=self.place, daemon=True)
+        try:
+            follower.start()
+        except RuntimeError:
+            process.give_up()
+            raise
 
     @property
     def place(self) -> str:
@@ -89,7 +97,12 @@ class LocalRun:
         self._process.kill()
 
     def _follow(self) -> None:
-        cause = self._process.wait()
+        try:
+            cause = self._process.wait()
+        except Exception as error:
+            # Whatever it is: a worker whose end is told to nobody would keep its place for ever.
+            self._process.give_up()
+            cause = f"the worker could not be waited for: {error}"
         # A server that stops does not wait for a worker that cannot be killed.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._finish, cause)

@@ -81,6 +81,11 @@ class WorkerProcess:
             if not self._ended.is_set():
                 self._kill_group()
 
+    def give_up(self) -> None:
+        """End it where it cannot be waited for otherwise."""
+        self.kill()
+        self._popen.wait()
+
     def _wait_for_group(self) -> None:
         deadline = time.monotonic() + _DEATH_SECONDS
         while group_is_running(self.pid) and time.monotonic() < deadline:

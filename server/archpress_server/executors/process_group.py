@@ -35,10 +35,10 @@ def group_is_running(group: int) -> bool:
 def _processes(group: int) -> Iterator[_Process]:
     for folder in _PROC.glob("[0-9]*"):
         try:
-            stat = (folder / "stat").read_text()
+            stat = (folder / "stat").read_bytes()
         except OSError:
             continue
-        # The name, in brackets, may hold anything.
-        fields = stat.rpartition(")")[2].split()
+        # The name, in brackets, may hold any bytes.
+        fields = stat.rpartition(b")")[2].split()
         if int(fields[_GROUP_FIELD]) == group:
-            yield _Process(int(fields[_RESIDENT_FIELD]), fields[_STATE_FIELD] in "ZXx")
+            yield _Process(int(fields[_RESIDENT_FIELD]), fields[_STATE_FIELD] in b"ZXx")

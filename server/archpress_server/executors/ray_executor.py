@@ -20,6 +20,7 @@ from archpress_server.config import ServerConfig
 from archpress_server.executors.executor import End, ExecutorError
 from archpress_server.executors.order import WorkerOrder, worker_order
 from archpress_server.executors.process import WorkerProcess
+from archpress_server.threads import Threads
 from archpress_trainer.ray_cluster import (
     MIN_STORE_BYTES,
     RayClusterError,
@@ -46,6 +47,7 @@ class RayExecutor:
         if config.ray_gpus_per_worker:
             self._needs["GPU"] = config.ray_gpus_per_worker
         self._running = 0
+        self._threads = Threads("executor")
         self._connection = contextlib.ExitStack()
         self._ray: ModuleType | None = None
         self._actor: Any = None
@@ -57,14 +59,14 @@ class RayExecutor:
 
     async def open(self) -> None:
         """Connect to the cluster, or start one on this machine."""
-        await asyncio.to_thread(self._connect)
+        await self._threads.run(self._connect)
 
     async def has_room(self) -> bool:
         """Return whether one more attempt could begin now."""
         if self._running >= self.slots:
             return False
         try:
-            free = await asyncio.to_thread(self._cluster.available_resources)
+            free = await self._threads.run(self._cluster.available_resources)
         except self._cluster.exceptions.RayError as error:
             raise ExecutorError(f"the Ray cluster does not answer: {first_line(error)}") from error
         return all(free.get(name, 0.0) >= needed for name, needed in self._needs.items())
@@ -73,15 +75,16 @@ class RayExecutor:
         """Ask for an actor; that there is no place for it after all shows in the run's end."""
         order = worker_order(self._config, job, attempt, self._command)
         try:
-            worker = await asyncio.to_thread(self._actor.remote)
+            worker = await self._threads.run(self._actor.remote)
         except self._cluster.exceptions.RayError as error:
             raise ExecutorError(f"Ray makes no actor: {first_line(error)}") from error
         self._running += 1
-        return RayRun(self._cluster, worker, order, "GPU" in self._needs, self._release)
+        gpu = "GPU" in self._needs
+        return RayRun(self._cluster, self._threads, worker, order, gpu, self._release)
 
     async def close(self) -> None:
         """Disconnect; actors that are still there end."""
-        await asyncio.to_thread(self._connection.close)
+        await self._threads.run(self._connection.close)
 
     @property
     def _cluster(self) -> ModuleType:
@@ -133,6 +136,7 @@ class RayRun:
     def __init__(
         self,
         ray: ModuleType,
+        threads: Threads,
         worker: Any,
         order: WorkerOrder,
         gpu: bool,
@@ -140,6 +144,7 @@ class RayRun:
     ) -> None:
         """Follow an actor that was asked for."""
         self._ray = ray
+        self._threads = threads
         self._worker = worker
         self._on_end = on_end
         self._placed = False
@@ -183,7 +188,7 @@ class RayRun:
         except errors.RayError as error:
             return End(f"its Ray actor is gone: {how_it_ended(error)}", began=self._placed)
         finally:
-            await asyncio.to_thread(self._ray.kill, self._worker)
+            await self._threads.run(self._ray.kill, self._worker)
             self._on_end()
 
 

@@ -16,17 +16,25 @@ class ServerClock:
     """The clock of a PostgreSQL server, which all replicas have in common.
 
     It is looked at now and then in transactions that are open anyway, and carried on by the
-    monotonic clock; before the first look it is this machine's.
+    monotonic clock. It is never this machine's: one that is wrong would end the leases of others.
     """
 
-    def __init__(self) -> None:
-        """Know nothing yet."""
+    def __init__(self, begin: Callable[[], None]) -> None:
+        """Know nothing yet; `begin` makes a transaction that looks at the clock."""
+        self._begin = begin
         self._lead: float | None = None
         self._looked = -math.inf
 
     def __call__(self) -> float:
-        """Return seconds since the epoch."""
-        return time.time() if self._lead is None else time.monotonic() + self._lead
+        """Return seconds since the epoch.
+
+        Raises:
+            DatabaseUnavailableError: the server was never asked, and does not answer.
+        """
+        if self._lead is None:
+            self._begin()
+        assert self._lead is not None
+        return time.monotonic() + self._lead
 
     def look(self, connection: sa.Connection) -> None:
         """Ask for the time, unless it was asked for a moment ago."""

@@ -52,7 +52,7 @@ class Database:
                 self._engine = sa.create_engine(parsed)
                 _prepare_sqlite(self._engine, busy_timeout_seconds)
             else:
-                self.clock = ServerClock()
+                self.clock = ServerClock(self._touch)
                 self._engine = _postgresql(parsed, busy_timeout_seconds)
         except ModuleNotFoundError as error:
             raise StoreSetupError(
@@ -88,8 +88,22 @@ class Database:
                     if isinstance(self.clock, ServerClock):
                         self.clock.look(connection)
                     yield connection
-        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+        except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
+            if not _is_unavailable(error):
+                raise
             raise DatabaseUnavailableError(first_line(error)) from error
+
+    def _touch(self) -> None:
+        with self.read():
+            pass
+
+
+def _is_unavailable(error: sa.exc.DBAPIError | sa.exc.TimeoutError) -> bool:
+    """Return whether another try may succeed, later or on another connection."""
+    # PostgreSQL's for an idle transaction that it ended, or a server that became a standby.
+    internal = sa.exc.InternalError
+    kinds = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError, internal)
+    return isinstance(error, kinds) or error.connection_invalidated
 
 
 def lock(connection: sa.Connection, what: Lock, *, shared: bool = False) -> None:

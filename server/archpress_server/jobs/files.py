@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +98,9 @@ class Files:
         with self._there():
             try:
                 data: bytes = self._system.cat_file(path, start=offset, end=offset + size)
-            except OSError:
+            except OSError as error:
                 # S3 has no empty ranges.
-                if self._system.size(path) > offset:
+                if error.errno != errno.EINVAL or self._system.size(path) > offset:
                     raise
                 return b""
         return data
@@ -142,8 +143,10 @@ class Files:
     def _prepare_folder(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.glob(f"*/{_TEMPORARY}*"):
-            if time.time() - path.stat().st_mtime > _TEMPORARY_SECONDS:
-                path.unlink(missing_ok=True)
+            # Another server may have just finished it.
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _TEMPORARY_SECONDS:
+                    path.unlink()
 
     def _mark(self) -> str:
         return f"{self._root}/{_MARK}"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum, auto
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 
 from archpress_server.compress.types import Budget, Candidate, Compression, Progress
 from archpress_server.jobs.clock import Steadiness
@@ -29,7 +31,15 @@ from archpress_server.jobs.model import (
 )
 from archpress_server.jobs.orphans import keep, let_go, put_loose, remove_orphans
 from archpress_server.jobs.queue import next_in_queue
-from archpress_server.jobs.rows import Row, change, held_job, insert_event, run_seconds
+from archpress_server.jobs.rows import (
+    Row,
+    change,
+    end_unreadable,
+    held_job,
+    insert_event,
+    run_seconds,
+    try_record,
+)
 from archpress_server.jobs.schema import artifacts, events, jobs
 from archpress_server.jobs.serialise import (
     dumps,
@@ -41,6 +51,9 @@ from archpress_server.jobs.store import JobStore
 from archpress_server.jobs.uploads import Uploads
 from archpress_trainer.space.costs import Costs
 from archpress_trainer.space.graph import Architecture
+
+_ROLLOUT_SECONDS = 3600.0
+"""Time in which servers of several versions may share the jobs."""
 
 
 class Signal(Enum):
@@ -83,7 +96,7 @@ class Leases:
             # Two that lease at one time would each find a principal below its limit.
             lock(connection, Lock.LEASE)
             query = query.with_for_update(of=jobs, skip_locked=True)
-            row = connection.execute(query).mappings().one_or_none()
+            row = self._first_readable(connection, query)
             if row is None:
                 return None
             now = self.store.clock()
@@ -153,13 +166,15 @@ class Leases:
         """End a job whose worker stopped on request; None as in `succeed`."""
         return self._finish(job, attempt, State.CANCELLED)
 
-    def requeue(self, job: str, attempt: int) -> JobRecord | None:
-        """Give a job back, because the worker has to stop; it does not count as lost."""
+    def requeue(
+        self, job: str, attempt: int, cause: str = "the worker was stopped"
+    ) -> JobRecord | None:
+        """Give a job back for a cause that is not the job's; it does not count as lost."""
         with self.store.database.write() as connection:
             row = held_job(connection, job, attempt)
             if row is None:
                 return None
-            return self._give_back(connection, row, "the worker was stopped", lost=0)
+            return self._give_back(connection, row, cause, lost=0)
 
     def lose(self, job: str, attempt: int, cause: str) -> JobRecord | None:
         """Take a job from a worker that is gone: queued again, or FAILED after the last attempt."""
@@ -170,8 +185,10 @@ class Leases:
     def expire(self) -> list[JobRecord]:
         """Take the jobs whose workers have been silent for a whole lease."""
         now = self.store.clock()
-        # A lease from the time before a clock was put back would not end for long.
-        over = sa.or_(jobs.c.lease_until < now, jobs.c.lease_until > now + 2 * self.lease_seconds)
+        # A lease from the time before a clock was put back would not end for long: its last sign
+        # of life is later than now, by more than the lease, which is as long as its server says.
+        lease = jobs.c.lease_until - jobs.c.run_counted_until
+        over = sa.or_(jobs.c.lease_until < now, jobs.c.run_counted_until - now > lease)
         late = sa.and_(jobs.c.state.in_(HELD), over)
         return self._sweep(
             late, lambda c, row: self._give_back(c, row, "the worker fell silent", lost=1)
@@ -199,8 +216,15 @@ class Leases:
         )
         return self._sweep(left, self.store.cancel_row)
 
-    def purge(self, *, deleted_before_seconds: float = 60.0) -> int:
+    def purge(
+        self,
+        *,
+        deleted_before_seconds: float = 60.0,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> int:
         """Remove expired and deleted jobs and uploads with logs and files; return how many.
+
+        It stops between two steps, of which there may be thousands, when it should.
 
         Raises:
             FilesUnavailableError: files could not be removed; the next call goes on with them.
@@ -208,11 +232,17 @@ class Leases:
         now = self.store.clock()
         if self._has_jumped(now):
             return 0
-        found = self._purge_rows(now, deleted_before_seconds) + Uploads(self.store).purge()
-        remove_orphans(self.store.database, self.store.files, now)
+        found = 0
+        for step in (partial(self._purge_jobs, now, deleted_before_seconds), self._purge_uploads):
+            while not should_stop() and (removed := step()):
+                found += removed
+        remove_orphans(self.store.database, self.store.files, now, should_stop=should_stop)
         return found
 
-    def _purge_rows(self, now: float, deleted_before_seconds: float) -> int:
+    def _purge_uploads(self) -> int:
+        return Uploads(self.store).purge()
+
+    def _purge_jobs(self, now: float, deleted_before_seconds: float) -> int:
         gone = sa.or_(jobs.c.expire_time < now, jobs.c.delete_time <= now - deleted_before_seconds)
         with self.store.database.write() as connection:
             query = sa.select(jobs.c.id).where(gone).limit(100)
@@ -352,7 +382,29 @@ class Leases:
                 return []
         with self.store.database.write() as connection:
             rows = connection.execute(query.with_for_update(skip_locked=True)).mappings().all()
-            return [act(connection, dict(row)) for row in rows]
+            return [act(connection, row) for row in rows if self._is_readable(connection, row)]
+
+    def _first_readable(self, connection: sa.Connection, query: sa.Select[Any]) -> Row | None:
+        passed_over: list[str] = []
+        while True:
+            others = query.where(jobs.c.id.not_in(passed_over))
+            row = connection.execute(others).mappings().one_or_none()
+            if row is None or self._is_readable(connection, row):
+                return row
+            passed_over.append(row["id"])
+
+    def _is_readable(self, connection: sa.Connection, row: Row) -> bool:
+        """Return whether this version can read a job; end one that nobody seems to be able to.
+
+        While a newer version is rolled out, its servers take their jobs themselves.
+        """
+        if try_record(row) is not None:
+            return True
+        now = self.store.clock()
+        if now - row["create_time"] > _ROLLOUT_SECONDS:
+            structlog.get_logger().error("a job of another version is ended", job=row["id"])
+            end_unreadable(connection, row, now, self.store.retention_seconds)
+        return False
 
     def _has_jumped(self, now: float) -> bool:
         """Whether the clock was set less than a lease ago: time for the living to tell so."""

@@ -7,7 +7,8 @@ and what another database keeps in it is left alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import takewhile
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -61,8 +62,15 @@ def let_go(connection: sa.Connection, names: Iterable[str]) -> None:
     _note(connection, names, _AT_ONCE)
 
 
-def remove_orphans(database: Database, files: Files, now: float, *, most: int = 1000) -> int:
-    """Remove files that nobody names and that are due; return how many.
+def remove_orphans(
+    database: Database,
+    files: Files,
+    now: float,
+    *,
+    most: int = 1000,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> int:
+    """Remove files that nobody names and that are due, until it should stop; return how many.
 
     Raises:
         FilesUnavailableError: one could not be removed; it stays noted.
@@ -70,7 +78,8 @@ def remove_orphans(database: Database, files: Files, now: float, *, most: int = 
     due = sa.select(loose_files.c.sha256).where(loose_files.c.due_time < now).limit(most)
     with database.read() as connection:
         names = connection.scalars(due).all()
-    return sum(_remove(database, files, sha256, now) for sha256 in names)
+    wanted = takewhile(lambda _: not should_stop(), names)
+    return sum(_remove(database, files, sha256, now) for sha256 in wanted)
 
 
 def _remove(database: Database, files: Files, sha256: str, now: float) -> bool:

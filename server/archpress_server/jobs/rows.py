@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
 
 from archpress_server.jobs.model import (
     HELD,
+    INTERNAL,
     ArtifactRecord,
     Event,
     EventKind,
+    JobError,
     JobRecord,
     JobSpec,
     Payload,
@@ -24,6 +27,7 @@ from archpress_server.jobs.schema import artifacts, checkpoints, events, jobs, u
 from archpress_server.jobs.serialise import (
     dumps,
     error_from_json,
+    error_to_json,
     payload_from_json,
     payload_to_json,
     progress_from_json,
@@ -76,6 +80,14 @@ def to_record(row: Row, queue_position: int = 0, spec: JobSpec | None = None) ->
         principal=row["principal"],
         cached_result=row["cached_result"],
     )
+
+
+def try_record(row: Row, queue_position: int = 0) -> JobRecord | None:
+    """Return the job of a row; None if it is of another version, which this one cannot read."""
+    try:
+        return to_record(row, queue_position)
+    except (LookupError, TypeError, ValueError):
+        return None
 
 
 def to_event(row: Row, spec: JobSpec) -> Event:
@@ -167,6 +179,38 @@ def change(
     kind = EventKind.COMPLETED if state.final else EventKind.SNAPSHOT
     insert_event(connection, row["id"], new["last_seq"], time, kind, record)
     return record
+
+
+def end_unreadable(
+    connection: sa.Connection, row: Row, time: float, retention_seconds: float
+) -> None:
+    """Fail a job that this version cannot read, without reading it, and say so in its log."""
+    message = "the job is of another version of the server, which this one cannot read"
+    ended = {
+        "state": State.FAILED,
+        "error": dumps(error_to_json(JobError(INTERNAL, message))),
+        "progress": None,
+        "result": None,
+        "end_time": time,
+        "expire_time": time + retention_seconds,
+        "last_seq": row["last_seq"] + 1,
+        "run_counted_until": None,
+        "lease_until": None,
+        "worker": None,
+    }
+    connection.execute(jobs.update().where(jobs.c.id == row["id"]).values(**ended))
+    _drop_checkpoints(connection, row["id"])
+    told = {item.name for item in fields(JobRecord)} - {"id", "spec"}
+    payload = {name: value for name, value in {**row, **ended}.items() if name in told}
+    connection.execute(
+        events.insert().values(
+            job=row["id"],
+            seq=ended["last_seq"],
+            time=time,
+            kind=EventKind.COMPLETED,
+            payload=dumps({**payload, "error": error_to_json(JobError(INTERNAL, message))}),
+        )
+    )
 
 
 def _drop_checkpoints(connection: sa.Connection, job: str) -> None:

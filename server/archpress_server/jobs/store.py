@@ -9,7 +9,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -47,6 +47,7 @@ from archpress_server.jobs.rows import (
     to_artifact,
     to_event,
     to_record,
+    try_record,
 )
 from archpress_server.jobs.schema import events, jobs, labels
 from archpress_server.jobs.serialise import (
@@ -59,6 +60,9 @@ from archpress_server.jobs.serialise import (
 
 _BATCH = 500
 """Events that one read of a log returns at most."""
+
+_MAX_TOKEN = 200
+"""Characters of a page token; one that nests deeper than JSON's reader can go is longer."""
 
 _EVENTS = (
     sa.select(events)
@@ -101,7 +105,7 @@ class JobStore:
             PrincipalQuotaError: too many of the principal's jobs are waiting.
             ArtifactNotFoundError: the uploaded model is gone.
         """
-        digest, spec = submission_digest(submission), submission.spec
+        spec = submission.spec
         cached = find_result(self.database, self.files, submission, self.clock())
         with self.database.write() as connection:
             # Two that create at one time would each find no job of the request, and room.
@@ -114,7 +118,7 @@ class JobStore:
                 )
                 earlier = connection.execute(query.with_for_update()).mappings().one_or_none()
                 if earlier is not None:
-                    if earlier["request_digest"] != digest:
+                    if earlier["request_digest"] != _digest_then(submission, earlier):
                         raise RequestIdReusedError(submission.request_id, earlier["id"])
                     return to_record(earlier, queue_position(connection, earlier))
             if spec.artifact:
@@ -135,7 +139,7 @@ class JobStore:
                     id=job,
                     principal=submission.principal,
                     request_id=submission.request_id or None,
-                    request_digest=digest,
+                    request_digest=submission_digest(submission),
                     state=State.QUEUED,
                     priority=spec.priority,
                     spec=dumps(spec_to_json(spec)),
@@ -175,12 +179,13 @@ class JobStore:
             return to_record(row, queue_position(connection, row))
 
     def get_all(self, wanted: Sequence[str]) -> dict[str, JobRecord]:
-        """Return those of these jobs that there are, at one moment."""
+        """Return those of these jobs that there are and this version can read, at one moment."""
         with self.database.read() as connection:
             rows = [row for row in select_jobs(connection, wanted) if row["delete_time"] is None]
             queued = [row["id"] for row in rows if row["state"] == State.QUEUED]
             places = queue_positions(connection, queued) if queued else {}
-            return {row["id"]: to_record(row, places.get(row["id"], 0)) for row in rows}
+            found = (try_record(row, places.get(row["id"], 0)) for row in rows)
+            return {job.id: job for job in found if job is not None}
 
     def traceparent(self, job: str) -> str:
         """Return the span that a job was created in; empty without one."""
@@ -199,7 +204,7 @@ class JobStore:
     ) -> Page:
         """Return jobs, newest first, in one of these states and with all of these labels.
 
-        With a `principal` only those of that one.
+        With a `principal` only those of that one. Jobs that this version cannot read are left out.
 
         Raises:
             PageTokenError: the token is not one of an earlier page with the same filters.
@@ -225,9 +230,10 @@ class JobStore:
             rows = connection.execute(query).mappings().all()
             waiting = [row["id"] for row in rows if row["state"] == State.QUEUED]
             places = queue_positions(connection, waiting) if waiting else {}
-            found = tuple(to_record(row, places.get(row["id"], 0)) for row in rows[:size])
-        more = len(rows) > size and found
-        return Page(found, _token(found[-1], filters) if more else "")
+            found = (try_record(row, places.get(row["id"], 0)) for row in rows[:size])
+            page = tuple(job for job in found if job is not None)
+        more = len(rows) > size > 0
+        return Page(page, _token(rows[size - 1], filters) if more else "")
 
     def events_after(self, job: str, seq: int) -> tuple[Event, ...]:
         """Return the next events of a job's log in order, of a deleted job too.
@@ -322,7 +328,13 @@ class JobStore:
     def counts(self) -> Counts:
         """Return how many jobs there are."""
         by_state = sa.select(jobs.c.state, sa.func.count()).group_by(jobs.c.state)
-        oldest = sa.select(sa.func.min(jobs.c.create_time)).where(jobs.c.state == State.QUEUED)
+        # The newest event of a queued job says that it is, be it for the first time or again.
+        newest = sa.and_(events.c.job == jobs.c.id, events.c.seq == jobs.c.last_seq)
+        oldest = (
+            sa.select(sa.func.min(events.c.time))
+            .join(jobs, newest)
+            .where(jobs.c.state == State.QUEUED)
+        )
         with self.database.read() as connection:
             found = {State(state): count for state, count in connection.execute(by_state)}
             since = connection.scalar(oldest)
@@ -356,13 +368,24 @@ def _existing(row: Row | None, job: str) -> Row:
     return row
 
 
-def _token(job: JobRecord, filters: str) -> str:
-    text = json.dumps([job.create_time, job.id, filters[:16]])
+def _digest_then(submission: Submission, earlier: Row) -> str:
+    """Return the digest that an earlier job has if the same request made it.
+
+    A request that names no longest run has the server's, which may change between two tries.
+    """
+    spec = replace(submission.spec, max_run_time_seconds=earlier["max_run_seconds"])
+    return submission_digest(replace(submission, spec=spec))
+
+
+def _token(last: Row, filters: str) -> str:
+    text = json.dumps([last["create_time"], last["id"], filters[:16]])
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
 def _read_token(token: str, filters: str) -> tuple[float, str]:
     try:
+        if len(token) > _MAX_TOKEN:
+            raise ValueError
         create_time, job, made_for = json.loads(base64.urlsafe_b64decode(token.encode()))
         if made_for != filters[:16]:
             raise PageTokenError("is of a list with other filters")

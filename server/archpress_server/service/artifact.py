@@ -24,6 +24,7 @@ from archpress_server.service.gate import Gate
 from archpress_server.service.handlers import Context
 from archpress_server.service.names import artifact_id
 from archpress_server.service.upload import CHUNK_BYTES, receive
+from archpress_server.threads import Threads
 
 _UPLOADS = 4
 """Uploads at one time."""
@@ -49,6 +50,8 @@ class ArtifactServicer(ArtifactServiceServicer):
         self._max_bytes = max_bytes
         # Each holds a file in memory and is read by a process of its own.
         self._running: Counter[str] = Counter()
+        # A store that is silent holds up its own callers only.
+        self._threads = Threads("artifacts")
 
     async def UploadModel(
         self, request_iterator: AsyncIterator[pb.UploadModelRequest], context: Context
@@ -59,7 +62,7 @@ class ArtifactServicer(ArtifactServiceServicer):
         with self._place(current_caller()):
             header, content = await receive(request_iterator, self._max_bytes, received.inc)
             architecture = await inspect_onnx(content)
-            record = await asyncio.to_thread(
+            record = await self._threads.run(
                 self._uploads.add,
                 current_caller().principal,
                 content,
@@ -126,7 +129,7 @@ class ArtifactServicer(ArtifactServiceServicer):
 
     async def _read(self, artifact: ArtifactRecord, offset: int, size: int) -> bytes:
         try:
-            data = await asyncio.to_thread(self._store.files.read, artifact.sha256, offset, size)
+            data = await self._threads.run(self._store.files.read, artifact.sha256, offset, size)
         except FileNotFoundError as error:
             # Unless its job was deleted meanwhile.
             await asyncio.to_thread(self._store.artifact, artifact.id)

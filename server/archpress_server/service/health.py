@@ -47,7 +47,7 @@ class Health:
         self._servicer = health.aio.HealthServicer()
         self._task: asyncio.Task[None] | None = None
         self._draining = False
-        self._told: dict[str, str | None] = dict.fromkeys(NAMES)
+        self._told: dict[str, bool | None] = dict.fromkeys(NAMES)
         self._log = structlog.get_logger()
 
     def add_to(self, server: grpc.aio.Server) -> None:
@@ -82,9 +82,9 @@ class Health:
     async def _look(self) -> None:
         for name in NAMES:
             fault = self.faults(name)
-            if fault == self._told[name]:
+            if bool(fault) == self._told[name]:
                 continue
-            first, self._told[name] = self._told[name] is None, fault
+            first, self._told[name] = self._told[name] is None, bool(fault)
             states = health_pb2.HealthCheckResponse
             await self._servicer.set(name, states.NOT_SERVING if fault else states.SERVING)
             self._metrics.set_serving(name, serving=not fault)

@@ -13,9 +13,11 @@ import structlog
 from archpress_proto.v1 import jobs_pb2 as pb
 from archpress_server.jobs.errors import DatabaseUnavailableError, StoreError
 from archpress_server.jobs.store import JobStore
+from archpress_server.logs import log_unexpected
 from archpress_server.metrics import Metrics
 from archpress_server.service.convert_job import event_to_proto, heartbeat_to_proto
 from archpress_server.service.errors import DrainingError
+from archpress_server.threads import Threads
 
 _RENEW_SECONDS = 5.0
 _TAIL = 32
@@ -71,6 +73,7 @@ class Watches:
         self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._feeds: dict[str, _Feed] = {}
+        self._threads = Threads("watches")
         self._closing = asyncio.Event()
         self._poller: asyncio.Task[None] | None = None
         self._errands: set[asyncio.Task[None]] = set()
@@ -86,7 +89,7 @@ class Watches:
             feed.wake()
         if self._poller is not None:
             # To its end, not cancelled: its thread would go on with a connection to the database.
-            await self._poller
+            await asyncio.wait([self._poller])
         if self._errands:
             await asyncio.wait(self._errands)
 
@@ -105,7 +108,7 @@ class Watches:
         self._metrics.watch_streams.inc()
         renewal: asyncio.Task[None] | None = None
         try:
-            if await asyncio.to_thread(self._store.is_abandonable, job):
+            if await self._threads.run(self._store.is_abandonable, job):
                 renewal = asyncio.create_task(self._renew(job))
             while True:
                 if self._closing.is_set():
@@ -113,7 +116,7 @@ class Watches:
                 news.clear()
                 found = feed.after(after_seq)
                 if found is None:
-                    found = await asyncio.to_thread(self._read, job, after_seq)
+                    found = await self._threads.run(self._read, job, after_seq)
                 self._metrics.watch_lag.set(len(found))
                 for event in coalesced(found):
                     after_seq = event.seq
@@ -121,7 +124,7 @@ class Watches:
                     if event.HasField("completed"):
                         return
                 if not found and not await _wait(news, heartbeat_seconds):
-                    record = await asyncio.to_thread(self._store.get, job)
+                    record = await self._threads.run(self._store.get, job)
                     yield heartbeat_to_proto(record, time.time())
         finally:
             self._metrics.watch_streams.dec()
@@ -137,12 +140,12 @@ class Watches:
     async def _renew(self, job: str) -> None:
         while True:
             with contextlib.suppress(StoreError):
-                await asyncio.to_thread(self._store.watched, job, renew_seconds=2 * _RENEW_SECONDS)
+                await self._threads.run(self._store.watched, job, renew_seconds=2 * _RENEW_SECONDS)
             await asyncio.sleep(_RENEW_SECONDS)
 
     async def _left(self, job: str) -> None:
         with contextlib.suppress(StoreError):
-            await asyncio.to_thread(self._store.watched, job, renew_seconds=0.0)
+            await self._threads.run(self._store.watched, job, renew_seconds=0.0)
 
     async def _poll(self) -> None:
         while not await _wait(self._closing, self._poll_seconds):
@@ -152,16 +155,19 @@ class Watches:
             except StoreError as error:
                 structlog.get_logger().error("the job store fails", error=str(error))
                 await _wait(self._closing, 1.0)
+            except Exception as error:
+                log_unexpected("the look for news fails", error)
+                await _wait(self._closing, 1.0)
 
     async def _look(self, feeds: Mapping[str, _Feed]) -> None:
-        seqs = await asyncio.to_thread(self._store.last_seqs, list(feeds))
+        seqs = await self._threads.run(self._store.last_seqs, list(feeds))
         for job, feed in feeds.items():
             seq = seqs.get(job)
             if seq == feed.last_seq:
                 continue
             after = max(0, (seq or 0) - _TAIL) if feed.last_seq is None else feed.last_seq
             try:
-                feed.add(await asyncio.to_thread(self._read, job, after), after)
+                feed.add(await self._threads.run(self._read, job, after), after)
             except DatabaseUnavailableError:
                 raise
             except Exception:

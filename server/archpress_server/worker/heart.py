@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
+from archpress_server.config import LONGEST_BEAT_SECONDS
 from archpress_server.jobs.leases import Leases, Signal
 
 EXIT_DONE = 0
@@ -65,7 +66,7 @@ class Heart:
 
     def _run(self) -> None:
         cancelled_at: float | None = None
-        beat_seconds = min(1.0, self._heartbeat_seconds)
+        beat_seconds = min(LONGEST_BEAT_SECONDS, self._heartbeat_seconds)
         while not self._resting.is_set():
             # Looks for a cancellation more often than a lease needs.
             if signal.sigtimedwait({signal.SIGTERM}, beat_seconds) is not None:

@@ -20,6 +20,7 @@ from archpress_server.compress.types import (
 from archpress_server.config import ServerConfig
 from archpress_server.jobs.errors import (
     ArtifactCorruptError,
+    DatabaseUnavailableError,
     FilesUnavailableError,
     JobNotFoundError,
     StaleAttemptError,
@@ -49,7 +50,11 @@ def run_attempt(
     job: str,
     attempt: int,
 ) -> JobRecord | None:
-    """Work on a job until it is final, and return it; None if the attempt was taken away."""
+    """Work on a job until it is final, and return it; None if the attempt was taken away.
+
+    Raises:
+        DatabaseUnavailableError: it was away for a lease; the job is for another attempt.
+    """
     log = structlog.get_logger().bind(job=job, attempt=attempt)
     log.info("attempt started")
     end = _work(leases, config, observer, checkpoints, job, attempt)
@@ -107,6 +112,8 @@ def _work(
         return partial(fail, JobError(ARTIFACT_CORRUPT, str(error), metadata))
     except RequestError as error:
         return partial(fail, JobError(error.reason, str(error), error.metadata))
+    except DatabaseUnavailableError:
+        raise
     except Exception as error:
         error_id = log_unexpected("attempt failed", error, job=job, attempt=attempt)
         message = f"internal error {error_id}"

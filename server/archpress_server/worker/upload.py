@@ -8,7 +8,11 @@ import structlog
 
 from archpress_server.compress.input_net import TrainedInput, given_input
 from archpress_server.compress.types import StoppedError
-from archpress_server.jobs.errors import ArtifactCorruptError, FilesUnavailableError
+from archpress_server.jobs.errors import (
+    ArtifactCorruptError,
+    DatabaseUnavailableError,
+    FilesUnavailableError,
+)
 from archpress_server.jobs.files import file_name
 from archpress_server.jobs.model import ArtifactRecord
 from archpress_server.jobs.store import JobStore
@@ -27,20 +31,20 @@ def uploaded_input(
 ) -> TrainedInput:
     """Return the network with the weights that the caller uploaded.
 
-    A store of files that is away is waited for; the job's longest run time bounds the wait.
+    A database or a store of files that is away is waited for: the heart bounds the one wait, the
+    job's longest run time the other.
 
     Raises:
         ArtifactNotFoundError: the upload's row is gone.
         ArtifactCorruptError: its file is not the one that was uploaded.
         StoppedError: the job was stopped while the store was away.
     """
-    record = store.artifact(artifact)
     told = False
     while True:
         try:
-            content = _fetched(store, record)
+            content = _fetched(store, store.artifact(artifact))
             break
-        except FilesUnavailableError as error:
+        except (DatabaseUnavailableError, FilesUnavailableError) as error:
             structlog.get_logger().warning("the uploaded model is not there", error=str(error))
         if observer.should_stop():
             raise StoppedError("stopped while the uploaded model could not be fetched")

@@ -135,3 +135,12 @@ def test_jobs_of_no_state_are_an_error(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["jobs", "list", "--state-dir", str(tmp_path / "none")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("archpress-server: ")
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_jobs_of_a_database_without_tables_are_an_error(
+    database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["jobs", "list", "--database-url", database_url]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the database is not that of a server that has run" in line

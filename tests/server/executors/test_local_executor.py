@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ import pytest
 from archpress_server.config import ServerConfig
 from archpress_server.executors.executor import ExecutorError, Run
 from archpress_server.executors.local_executor import LocalExecutor
+from archpress_server.executors.process import WorkerProcess
+from tests.trainer.population.helpers import is_alive
 
 # A worker that writes down what it sees: "-c" takes the flags after it as its arguments.
 SEES = (
@@ -72,3 +76,35 @@ async def test_settings_larger_than_a_pipe_reach_the_worker(
     read = f"import sys; open({str(tmp_path / 'read')!r}, 'w').write(sys.stdin.read())"
     await ended(await LocalExecutor(config, (sys.executable, "-c", read)).start("a", 1))
     assert (tmp_path / "read").read_text() == config.model_dump_json()
+
+
+async def test_a_worker_that_cannot_be_waited_for_ends_and_frees_its_slot(
+    config: ServerConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(process: WorkerProcess) -> str:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(WorkerProcess, "wait", wait)
+    executor = LocalExecutor(config, (sys.executable, "-c", "import time; time.sleep(60)"))
+    run = await executor.start("a", 1)
+    cause = (await asyncio.wait_for(run.wait(), 10)).cause
+    assert cause == "the worker could not be waited for: can't start new thread"
+    assert await executor.has_room()
+    assert not is_alive(int(run.place.removeprefix("pid ")))
+
+
+async def test_a_system_that_starts_no_thread_costs_no_slot(
+    config: ServerConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = LocalExecutor(config, (sys.executable, "-c", SEES))
+    start = threading.Thread.start
+
+    def refused(thread: threading.Thread) -> None:
+        if thread.name.startswith("pid "):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with pytest.raises(ExecutorError, match="can't start new thread"):
+        await executor.start("a", 1)
+    assert await executor.has_room()

@@ -47,3 +47,25 @@ def test_a_process_that_nobody_waited_for_has_ended() -> None:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert not group_is_running(process.pid)
     assert not group_is_running(process.pid)
+
+
+NAMELESS = """
+import ctypes, sys
+ctypes.CDLL(None).prctl(15, b"\\xfc)")
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_process_whose_name_is_no_text_hides_no_other() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", NAMELESS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        assert group_is_running(process.pid)
+        assert group_memory_bytes(process.pid) > MIB
+        process.kill()

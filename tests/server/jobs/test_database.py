@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from archpress_server.config import ServerConfig
 from archpress_server.jobs.database import Database, Lock, lock
 from archpress_server.jobs.errors import DatabaseUnavailableError, StoreSetupError
-from archpress_server.jobs.leases import Leases
+from archpress_server.jobs.leases import Leases, Signal
 from archpress_server.jobs.model import Submission
-from archpress_server.state import prepare_state
+from archpress_server.state import open_leases, prepare_state
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
@@ -78,3 +78,48 @@ def test_a_missing_driver_says_what_to_install(
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(StoreSetupError, match=r"install archpress-server\[postgresql\]"):
         prepare_state(config)
+
+
+@pytest.mark.parametrize("wrong_by", [3600.0, -3600.0])
+def test_a_new_replica_whose_clock_is_wrong_takes_no_job(
+    config: ServerConfig,
+    leases: Leases,
+    submission: Submission,
+    monkeypatch: pytest.MonkeyPatch,
+    wrong_by: float,
+) -> None:
+    job = leases.store.create(submission).id
+    leases.lease_next("w")
+    wrong = time.time() + wrong_by
+    monkeypatch.setattr(time, "time", lambda: wrong)
+    new = open_leases(config)
+    assert new.expire() == []
+    assert leases.heartbeat(job, 1) is Signal.GO_ON
+    new.store.database.close()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "SET TRANSACTION READ ONLY",
+        "SET LOCAL idle_in_transaction_session_timeout = 50",
+    ],
+)
+def test_a_standby_and_an_ended_transaction_are_unavailable(leases: Leases, fault: str) -> None:
+    def write() -> None:
+        with leases.store.database.write() as connection:
+            connection.execute(sa.text(fault))
+            time.sleep(0.3)
+            connection.execute(sa.text("DELETE FROM jobs"))
+
+    with pytest.raises(DatabaseUnavailableError):
+        write()
+    leases.store.ping()
+
+
+def test_a_wrong_statement_is_no_outage(leases: Leases) -> None:
+    with (
+        pytest.raises(sa.exc.ProgrammingError),
+        leases.store.database.write() as connection,
+    ):
+        connection.execute(sa.text("DELETE FROM nowhere"))

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from archpress_server.jobs.errors import FilesUnavailableError, StoreSetupError
@@ -227,3 +228,28 @@ def test_a_missing_s3fs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _without_s3fs(url: str, **options: object) -> None:
     raise ImportError("no module")
+
+
+def test_a_store_that_is_silent_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, asked = Files(f"file://{tmp_path}"), []
+
+    def silent(*_: object, **__: object) -> None:
+        asked.append(1)
+        raise TimeoutError("read timeout")
+
+    for name in ("cat_file", "size"):
+        monkeypatch.setattr(LocalFileSystem, name, silent)
+    with pytest.raises(FilesUnavailableError, match="read timeout"):
+        files.read(SHA256, 0, 10)
+    assert len(asked) == 1
+
+
+def test_a_file_that_another_server_has_just_finished_is_no_fault(tmp_path: Path) -> None:
+    files = Files(f"file://{tmp_path / 'new'}")
+    files.prepare()
+    files.put(CONTENT)
+    # Found by its name, and gone when it is looked at.
+    (tmp_path / "new" / SHA256[:2] / ".new-a").symlink_to(tmp_path / "nowhere")
+    files.prepare()

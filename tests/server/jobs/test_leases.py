@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 
 from archpress_server.compress.types import Budget, Compression, Phase, Progress
 from archpress_server.jobs.clock import Steadiness
 from archpress_server.jobs.errors import StaleAttemptError
 from archpress_server.jobs.leases import Leases, Signal
-from archpress_server.jobs.model import EventKind, JobError, LogLine, Severity, State, Submission
+from archpress_server.jobs.model import (
+    EventKind,
+    JobError,
+    JobRecord,
+    LogLine,
+    Severity,
+    State,
+    Submission,
+)
+from archpress_server.jobs.rows import to_event
+from archpress_server.jobs.schema import events, jobs
 
 pytestmark = pytest.mark.both_databases
 
@@ -250,3 +262,93 @@ def test_old_progress_is_coalesced_and_nothing_else(leases: Leases, submission: 
     assert first[3] > 30
     assert last == list(range(44, 64))
     assert leases.store.get(job).last_seq == 63
+
+
+def test_a_replica_with_shorter_leases_takes_no_longer_one(
+    timed: Leases, clock: Clock, submission: Submission
+) -> None:
+    longer = replace(timed, lease_seconds=10 * timed.lease_seconds)
+    job = longer.store.create(submission).id
+    longer.lease_next("w")
+    assert timed.expire() == []
+    clock.now += 2 * timed.lease_seconds
+    assert timed.expire() == []
+    clock.now += longer.lease_seconds
+    assert [record.id for record in timed.expire()] == [job]
+
+
+def rewrite(leases: Leases, job: str) -> None:
+    """Make a job one of a later version, whose jobs say more."""
+    with leases.store.database.write() as connection:
+        spec = connection.scalar(sa.select(jobs.c.spec).where(jobs.c.id == job))
+        later = json.dumps({**json.loads(spec or ""), "news": 1})
+        connection.execute(jobs.update().where(jobs.c.id == job).values(spec=later))
+
+
+def state_and_error(leases: Leases, job: str) -> tuple[str, str | None]:
+    with leases.store.database.read() as connection:
+        row = connection.execute(sa.select(jobs).where(jobs.c.id == job)).one()
+    return row.state, row.error
+
+
+def test_a_job_of_another_version_is_left_to_it_and_later_ended(
+    timed: Leases, clock: Clock, submission: Submission
+) -> None:
+    foreign, own = (timed.store.create(submission).id for _ in range(2))
+    rewrite(timed, foreign)
+    record = timed.lease_next("w")
+    assert record is not None
+    assert record.id == own
+    assert timed.lease_next("w") is None
+    assert state_and_error(timed, foreign) == (State.QUEUED, None)
+    clock.now += 3601
+    assert timed.lease_next("w") is None
+    state, error = state_and_error(timed, foreign)
+    assert state == State.FAILED
+    assert json.loads(error or "")["reason"] == "INTERNAL"
+    assert "another version" in json.loads(error or "")["message"]
+    with timed.store.database.read() as connection:
+        log = sa.select(events).where(events.c.job == foreign).order_by(events.c.seq.desc())
+        last = connection.execute(log.limit(1)).mappings().one()
+    told = to_event(last, submission.spec).payload
+    assert isinstance(told, JobRecord)
+    assert told.error is not None
+    assert (told.state, told.error.reason, told.last_seq) == (State.FAILED, "INTERNAL", last["seq"])
+    assert told.expire_time == clock.now + timed.store.retention_seconds
+
+
+def test_a_sweep_passes_a_job_of_another_version_over(
+    timed: Leases, clock: Clock, submission: Submission
+) -> None:
+    foreign, own = (timed.store.create(submission).id for _ in range(2))
+    for _ in range(2):
+        timed.lease_next("w")
+    rewrite(timed, foreign)
+    clock.now += timed.lease_seconds + 1
+    assert [record.id for record in timed.expire()] == [own]
+    assert state_and_error(timed, foreign)[0] == State.RUNNING
+    clock.now += 3600
+    assert timed.expire() == []
+    assert state_and_error(timed, foreign)[0] == State.FAILED
+
+
+def test_a_job_that_is_given_back_says_why(leases: Leases, submission: Submission) -> None:
+    job = leases.store.create(submission).id
+    for attempt in range(1, 6):
+        leases.lease_next("w")
+        record = leases.requeue(job, attempt, "no worker could be started")
+        assert record is not None
+        assert record.state is State.QUEUED
+    lines = [event.payload for event in leases.store.events_after(job, 0)]
+    texts = [line.text for line in lines if isinstance(line, LogLine)]
+    assert texts[0] == "attempt 1: no worker could be started"
+
+
+def test_all_that_is_over_is_purged_at_once(
+    timed: Leases, clock: Clock, submission: Submission
+) -> None:
+    for _ in range(101):
+        timed.store.request_cancel(timed.store.create(submission).id)
+    clock.now += timed.store.retention_seconds + 1
+    assert timed.purge(should_stop=lambda: True) == 0
+    assert timed.purge() == 101

@@ -153,3 +153,14 @@ def test_what_cannot_be_removed_now_is_removed_later(
     assert loose(leases) == [sha256]
     assert leases.purge() == 0
     assert not leases.store.files.check(sha256, len(compression.model))
+
+
+def test_a_removal_stops_between_two_files(leases: Leases) -> None:
+    contents = [b"1", b"2", b"3"]
+    put_loose(leases.store.database, leases.store.files, contents, now=0.0)
+    answers = iter([False, True])
+    removed = remove_orphans(
+        leases.store.database, leases.store.files, 1e6, should_stop=lambda: next(answers)
+    )
+    assert removed == 1
+    assert len(loose(leases)) == 2

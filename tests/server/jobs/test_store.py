@@ -72,6 +72,9 @@ def test_the_same_request_id_makes_one_job(store: JobStore, submission: Submissi
     # Another embedding on the server since then is no other request.
     later = replace(submission, spec=replace(submission.spec, embedding="newer"))
     assert store.create(later) == first
+    # Nor is another setting for the longest run.
+    later = replace(submission, spec=replace(submission.spec, max_run_time_seconds=43_200.0))
+    assert store.create(later) == first
     assert len(store.list().jobs) == 1
 
 
@@ -134,13 +137,19 @@ def test_a_list_filters_by_state_and_all_labels(store: JobStore, submission: Sub
     assert store.list(states=[State.RUNNING]).jobs == ()
 
 
-@pytest.mark.parametrize("token", ["x", "%%%", "W10=", "bnVsbA=="])
+NESTED = base64.urlsafe_b64encode(b"[" * 100_000).decode()
+
+
+@pytest.mark.parametrize("token", ["x", "%%%", "W10=", "bnVsbA==", NESTED])
 def test_a_foreign_page_token_is_refused(store: JobStore, token: str) -> None:
     with pytest.raises(PageTokenError):
         store.list(token=token)
 
 
-@pytest.mark.parametrize(("create_time", "job"), [("1e999", '"x"'), ("1", '"\\ud800"'), ("1", "7")])
+@pytest.mark.parametrize(
+    ("create_time", "job"),
+    [("1e999", '"x"'), ("1", '"\\ud800"'), ("1", "7"), (str(10**400), f'"{uuid.UUID(int=7)}"')],
+)
 def test_a_forged_page_token_is_refused(
     store: JobStore, submission: Submission, create_time: str, job: str
 ) -> None:
@@ -268,3 +277,33 @@ def test_a_list_can_be_of_one_principal(store: JobStore, submission: Submission)
     with pytest.raises(PageTokenError):
         store.list(token=page.next_token, principal="b")
     assert len(store.list().jobs) == 4
+
+
+def test_a_job_that_was_given_back_has_waited_since_then(
+    leases: Leases, submission: Submission
+) -> None:
+    now = 1000.0
+    store = replace(leases.store, clock=lambda: now)
+    timed = replace(leases, store=store, steadiness=Steadiness(lambda: now))
+    store.create(submission)
+    now += 3
+    assert store.counts().oldest_queued_seconds == 3
+    timed.lease_next("w")
+    now += 36_000
+    timed.requeue(store.list().jobs[0].id, 1)
+    now += 1
+    assert store.counts().oldest_queued_seconds == 1
+
+
+def test_a_job_of_another_version_hides_no_other(store: JobStore, submission: Submission) -> None:
+    oldest, foreign, newest = (store.create(submission).id for _ in range(3))
+    with store.database.write() as connection:
+        connection.execute(jobs.update().where(jobs.c.id == foreign).values(spec='{"news": 1}'))
+    assert list(store.get_all([oldest, foreign, newest])) == [oldest, newest]
+    assert [job.id for job in store.list().jobs] == [newest, oldest]
+    shown, token = [], ""
+    for _ in range(3):
+        page = store.list(size=1, token=token)
+        shown += [job.id for job in page.jobs]
+        token = page.next_token
+    assert (shown, token) == ([newest, oldest], "")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import urllib.error
 import urllib.request
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from structlog.testing import capture_logs
 
 from archpress_server.config import ServerConfig
+from archpress_server.metrics import Metrics
 from archpress_server.server import Server
 from archpress_server.service.health import (
     ARTIFACTS,
@@ -19,6 +22,7 @@ from archpress_server.service.health import (
     NAMES,
     PROCESS,
     WORKERS,
+    Health,
 )
 from tests.ports import free_port
 
@@ -145,3 +149,14 @@ def test_names_are_those_that_probes_use() -> None:
         "archpress.v1.InfoService",
     )
     assert (ARTIFACTS, WORKERS) == ("archpress.v1.ArtifactService", "archpress.workers")
+
+
+async def test_an_outage_is_logged_once_however_long_it_lasts() -> None:
+    seconds = itertools.count()
+    health = Health({COMPRESSION: lambda: f"nothing for {next(seconds)} s"}, Metrics())
+    with capture_logs() as lines:
+        await health.start()
+        await asyncio.sleep(1.2)
+        await health.drain()
+    assert next(seconds) >= 3
+    assert [line["event"] for line in lines] == ["does not serve"]

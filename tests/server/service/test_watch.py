@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from structlog.testing import capture_logs
 
 from archpress_proto.v1 import compression_service_pb2 as service_pb
 from archpress_proto.v1 import jobs_pb2 as pb
@@ -271,3 +274,45 @@ def test_only_outdated_progress_is_coalesced() -> None:
         for seq, part in enumerate((progress, line, progress, progress, line), start=1)
     ]
     assert [event.seq for event in coalesced(waiting)] == [2, 4, 5]
+
+
+async def test_a_look_that_fails_for_whatever_reason_is_not_the_last(
+    leases: Leases, submission: Submission, compression: Compression
+) -> None:
+    failures = [RuntimeError("odd")]
+
+    class Failing(JobStore):
+        def last_seqs(self, wanted: Sequence[str]) -> dict[str, int]:
+            if failures:
+                raise failures.pop()
+            return super().last_seqs(wanted)
+
+    job = leases.store.create(submission).id
+    watches = Watches(Failing(leases.store.database, leases.store.files), Metrics(), 0.01)
+    watches.start()
+    with capture_logs() as lines:
+        rest = asyncio.create_task(rest_of(watches.follow(job, 1, heartbeat_seconds=60)))
+        while not lines:
+            await asyncio.sleep(0.01)
+        await finish(leases, job, compression)
+        assert (await asyncio.wait_for(rest, 10))[-1].HasField("completed")
+    assert [line["event"] for line in lines] == ["the look for news fails"]
+    await watches.close()
+
+
+async def test_streams_do_not_wait_for_other_calls_that_hang(
+    leases: Leases, submission: Submission, compression: Compression
+) -> None:
+    job = leases.store.create(submission).id
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    over = threading.Event()
+    hanging = asyncio.create_task(asyncio.to_thread(over.wait, 60))
+    watches = Watches(leases.store, Metrics(), 0.01)
+    watches.start()
+    stream = watches.follow(job, 0, heartbeat_seconds=60)
+    await asyncio.wait_for(read(stream, 1), 10)
+    await finish(leases, job, compression)
+    assert (await asyncio.wait_for(rest_of(stream), 10))[-1].HasField("completed")
+    await asyncio.wait_for(watches.close(), 10)
+    over.set()
+    await hanging

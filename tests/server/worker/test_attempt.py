@@ -224,3 +224,12 @@ def test_a_database_that_comes_back_costs_nothing(monkeypatch: pytest.MonkeyPatc
     assert patiently(write, patience_seconds=5.0) == "done"
     with pytest.raises(StaleAttemptError):
         patiently(lambda: (_ for _ in ()).throw(StaleAttemptError()), patience_seconds=5.0)
+
+
+def test_a_database_that_stays_away_is_no_fault_of_the_job(
+    attempt: Attempt, leases: Leases
+) -> None:
+    with pytest.raises(DatabaseUnavailableError):
+        attempt(raising(DatabaseUnavailableError("away")))
+    (record,) = leases.store.list().jobs
+    assert (record.state, record.error) == (State.RUNNING, None)

@@ -10,9 +10,10 @@ import torch
 
 from archpress_server.compress.types import StoppedError
 from archpress_server.config import ServerConfig
-from archpress_server.jobs.errors import ArtifactCorruptError
+from archpress_server.jobs.errors import ArtifactCorruptError, DatabaseUnavailableError
 from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.model import ArtifactRecord, Submission
+from archpress_server.jobs.store import JobStore
 from archpress_server.jobs.uploads import Uploads
 from archpress_server.worker import upload as upload_module
 from archpress_server.worker.observer import JobObserver
@@ -101,6 +102,28 @@ def test_a_store_that_is_away_is_waited_for(
     timer.start()
     found = uploaded_input(leases.store, artifact.id, data, cpu, observer)
     timer.join()
+    assert found.validation_accuracy > 0.5
+
+
+def test_a_database_that_is_away_is_waited_for(
+    leases: Leases,
+    artifact: ArtifactRecord,
+    data: TrainingData,
+    cpu: Compute,
+    observer: JobObserver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(upload_module, "_STORE_SECONDS", 0.05)
+    failures = [DatabaseUnavailableError("away")] * 2
+    read = JobStore.artifact
+
+    def failing(store: JobStore, name: str) -> ArtifactRecord:
+        if failures:
+            raise failures.pop()
+        return read(store, name)
+
+    monkeypatch.setattr(JobStore, "artifact", failing)
+    found = uploaded_input(leases.store, artifact.id, data, cpu, observer)
     assert found.validation_accuracy > 0.5
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -260,4 +261,16 @@ def test_without_pillow(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(DatasetError, match=r"install archpress-trainer\[datasets\]"):
+        load_folder("pets", root)
+
+
+def test_a_folder_that_may_not_be_read_is_named(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As root is, who may run the tests, nobody is refused.
+    def refused(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(DatasetError, match=r"train: cannot be read \(Permission denied\)"):
         load_folder("pets", root)

@@ -48,12 +48,15 @@ def load_folder(name: str, root: Path, *, image_size: int | None = None) -> Imag
     is scaled to that side; without, all must have one size.
 
     Raises:
-        DatasetError: Pillow or a folder is missing, a file is no image, or the images do not fit
-            together; the message names the file, the value and the limit.
+        DatasetError: Pillow or a folder is missing or may not be read, a file is no image, or the
+            images do not fit together; the message names the file, the value and the limit.
     """
     _require_pillow(name)
-    classes = _classes(root)
-    parts = {part: _files(root / part, classes) for part in ("train", "test")}
+    try:
+        classes = _classes(root)
+        parts = {part: _files(root / part, classes) for part in ("train", "test")}
+    except OSError as error:
+        raise DatasetError(f"{error.filename or root}: cannot be read ({error.strerror})") from error
     files = [*parts["train"], *parts["test"]]
     if image_size is None:
         _check_one_size(files)
