@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median, quantiles
 from typing import Any
 
 from json_lines import Record, read_lines
@@ -81,25 +81,70 @@ def _devices(records: list[Record]) -> str:
 
 def plans(folder: Path) -> Section:
     """Return whether plans keep to their budgets, and how long they take."""
-    title = "Plans for random requests"
-    path = folder / "plans.json"
-    if not path.exists():
-        return Section(title, missing(path.name))
-    values = read_json(path)
-    seconds = values["seconds"]
-    head = ("requests", "candidates", "narrowed", "over budget", "outside the space", *seconds)
-    names = ("requests", "candidates", "heirs", "over_budget", "outside_the_space")
-    row = [
-        *(f"{values[name]:,}" for name in names),
-        *(f"{value:.2f} s" for value in seconds.values()),
-    ]
-    text = (
-        f"Named and sampled networks with random feasible limits on parameters, MACs or both, on "
-        f"`{values['embedding']}`; the costs of every candidate and narrowed input network are "
-        f"counted anew. Seconds of one plan in one thread ({values['machine']}). Requests without "
-        f"a candidate: {values['requests_without_a_candidate']}.\n\n"
+    title, before = "Plans for random requests", folder / "plans-sizes.json"
+    lines = read_lines(folder / "plans.jsonl")
+    if not (lines and before.exists()):
+        return Section(title, missing("plans.jsonl"))
+    sizes = read_json(before)
+    groups = {
+        "any": lines,
+        "latency among them": [line for line in lines if "latency" in line["limits"]],
+        "accuracy floor alone": [line for line in lines if line["limits"] == ["floor"]],
+    }
+    rows = [[name, *_plans(found)] for name, found in groups.items() if found]
+    rows.append(
+        [
+            "parameters, MACs or both",
+            *(
+                f"{sizes[name]:,}"
+                for name in (
+                    "requests",
+                    "refused",
+                    "candidates",
+                    "heirs",
+                    "over_budget",
+                    "outside_the_space",
+                )
+            ),
+            *(f"{sizes['seconds'][name]:.2f} s" for name in _TIMES),
+        ]
     )
-    return Section(title, text + table(head, [row]))
+    head = (
+        "limits",
+        "requests",
+        "refused",
+        "candidates",
+        "narrowed",
+        "over budget",
+        "outside the space",
+        *_TIMES,
+    )
+    text = (
+        "Named and sampled networks with random feasible limits, some of: parameters, MACs, "
+        "latency by a table of a random device, an accuracy floor; on "
+        f"`{lines[0]['embedding']}`. The costs of every candidate and narrowed input network are "
+        f"counted anew. Seconds of one plan in one thread ({sizes['machine']}), where the machine "
+        "had no other work; the last row is of the program before, which knew two limits.\n\n"
+    )
+    return Section(title, text + table(head, rows))
+
+
+_TIMES = ("median", "90th percentile", "longest")
+
+
+def _plans(lines: list[Record]) -> list[str]:
+    done = [line for line in lines if "refused" not in line]
+    seconds = [line["seconds"] for line in done if line["seconds"] is not None]
+    times = (median(seconds), quantiles(seconds, n=10)[8], max(seconds)) if seconds[1:] else ()
+    return [
+        f"{len(lines):,}",
+        str(len(lines) - len(done)),
+        f"{sum(line['candidates'] for line in done):,}",
+        str(sum(line["heirs"] for line in done)),
+        str(sum(len(line["broken"]) for line in done)),
+        str(sum(line["outside"] for line in done)),
+        *([f"{value:.2f} s" for value in times] or ["-"] * len(_TIMES)),
+    ]
 
 
 def _tests(head: str, compared: dict[str, dict[str, Any]]) -> str:

@@ -1,36 +1,39 @@
 """Plans for random feasible requests: whether any breaks its budget, and how long they take.
 
-A request asks for a sampled or a named network and limits on parameters, MACs or both, drawn
-log-uniformly between the smallest network of the space and the input network, with a seed of its
-own. Costs of candidates and of the narrowed input network, which a plan names beside them, are
-counted anew from the layers. Every plan runs in one thread.
+A request asks for a sampled or a named network with a seed of its own and with some of four limits:
+parameters, MACs, latency by a table of a random device, and an accuracy floor. Limits on costs are
+drawn log-uniformly between a small network's and the input network's, so that the small one keeps
+to all of them. Costs of candidates and of the narrowed input network, which a plan names beside
+them, are counted anew from the layers. Every plan runs in one thread and is a line of the output;
+run again, the program goes on where it was. With `--busy`, for a machine that has other work, lines
+have no seconds.
 
-Prediction: no violation, since a budget is checked on exact counts before a network is scored; 2 s
-in the median on a quiet machine.
+Prediction: no violation and no refusal, since budgets are checked on exact counts before a network
+is scored; 2 s in the median on a quiet machine, tables a third more for their sums over layers.
 
-    python benchmarks/plans.py --output benchmarks/results/plans.json
+    python benchmarks/plans.py --output benchmarks/results/plans.jsonl
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 from collections.abc import Iterator
 from concurrent.futures import as_completed
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from math import exp, log
 from pathlib import Path
 from random import Random
-from statistics import mean, median, quantiles
 
 import torch
+from json_lines import JsonLines, Record
 
 from archpress_server.compress.checks import smallest_networks
+from archpress_server.compress.latency_checks import fastest_networks
+from archpress_server.compress.latency_table import LatencyTable, LayerLatency, network_seconds
 from archpress_server.compress.planning import plan
-from archpress_server.compress.types import Budget, Request
+from archpress_server.compress.types import Budget, Request, RequestError
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.bundled import artifact_folder
 from archpress_trainer.embedding.interface import Embedding
@@ -41,46 +44,64 @@ from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.named import named
 from archpress_trainer.space.practical_sampler import PracticalSampler
 from archpress_trainer.space.sampling import draw
+from archpress_trainer.space.vocab import LayerKind
+
+LIMITS = ("params", "macs", "latency", "floor")
 
 _NAMED = ("conv-7", "conv-10", "vgg-16-bn")
 _CANDIDATES = 8
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one plan gave."""
-
-    seconds: float
-    candidates: int
-    heirs: int
-    over_budget: int
-    invalid: int
+_FLOORS = (0.5, 0.9)
 
 
 def requests(space: ArchitectureSpace, dataset: str, seed: int) -> Iterator[Request]:
     """Yield random feasible requests for ever."""
     rng = Random(seed)
     sampled = draw(PracticalSampler(space), rng)
-    least = [count(network) for network in smallest_networks(space)]
-    fewest = min(costs.params for costs in least), min(costs.macs for costs in least)
     while True:
         network = (
             named(rng.choice(_NAMED), space.input_shape, space.classes)
             if rng.random() < 0.5
             else next(sampled).architecture
         )
-        costs = count(network)
-        params = _between(rng, fewest[0], costs.params)
-        macs = _between(rng, fewest[1], costs.macs)
-        which = rng.randrange(3)
+        limits = [name for name in LIMITS if rng.random() < 0.5] or [rng.choice(LIMITS)]
+        table = _device(rng) if "latency" in limits else None
+        small = [*smallest_networks(space)]
+        if table is not None:
+            small.append(fastest_networks(space, table)[0])
+        least, most = (_costs(net, table) for net in (rng.choice(small), network))
+        drawn = {name: _between(rng, least[name], most[name]) for name in least}
         budget = Budget(
-            max_params=params if which != 1 else None, max_macs=macs if which != 0 else None
+            max_params=int(drawn["params"]) if "params" in limits else None,
+            max_macs=int(drawn["macs"]) if "macs" in limits else None,
+            max_latency_seconds=drawn["latency"] if table is not None else None,
+            min_accuracy=rng.uniform(*_FLOORS) if "floor" in limits else None,
         )
-        yield Request(network, dataset, budget, seed=rng.randrange(2**63))
+        yield Request(network, dataset, budget, seed=rng.randrange(2**63), latency_table=table)
 
 
-def _between(rng: Random, low: int, high: int) -> int:
-    return max(low, int(exp(rng.uniform(log(low), log(max(low, high))))))
+def _device(rng: Random) -> LatencyTable:
+    """Return a table with a row of random speeds for every kind of layer."""
+    rows = [
+        LayerLatency(
+            kind,
+            fixed_seconds=_between(rng, 1e-6, 5e-5),
+            seconds_per_mac=_between(rng, 1e-11, 1e-9),
+            seconds_per_output=_between(rng, 1e-10, 1e-8),
+        )
+        for kind in LayerKind
+        if kind is not LayerKind.DROPOUT
+    ]
+    return LatencyTable(tuple(rows), fixed_seconds=_between(rng, 1e-6, 1e-4))
+
+
+def _costs(network: Architecture, table: LatencyTable | None) -> dict[str, float]:
+    counted = count(Architecture(network.input_shape, network.classes, network.layers))
+    found = {"params": float(counted.params), "macs": float(counted.macs)}
+    return found if table is None else found | {"latency": network_seconds(table, network)}
+
+
+def _between(rng: Random, low: float, high: float) -> float:
+    return max(low, exp(rng.uniform(log(low), log(max(low, high)))))
 
 
 @lru_cache(maxsize=1)
@@ -88,68 +109,68 @@ def _embedding(place: str) -> Embedding:
     return load(artifact_folder(place))
 
 
-def _run(place: str, request: Request) -> Outcome:
-    found = plan(request, _embedding(place), _CANDIDATES)
+def _run(place: str, index: int, request: Request) -> Record:
     budget, space = request.budget, _embedding(place).manifest.space
-    heirs = () if found.heir is None else (found.heir,)
-    costs = [count(_anew(candidate.architecture)) for candidate in (*found.candidates, *heirs)]
-    return Outcome(
-        found.seconds,
-        len(found.candidates),
-        len(heirs),
-        sum(
-            (budget.max_params is not None and c.params > budget.max_params)
-            or (budget.max_macs is not None and c.macs > budget.max_macs)
-            for c in costs
-        ),
-        sum(not space.contains(candidate.architecture) for candidate in found.candidates),
-    )
-
-
-def _anew(architecture: Architecture) -> Architecture:
-    return Architecture(architecture.input_shape, architecture.classes, architecture.layers)
+    limits = {
+        "params": budget.max_params,
+        "macs": budget.max_macs,
+        "latency": budget.max_latency_seconds,
+        "floor": budget.min_accuracy,
+    }
+    line: Record = {"request": index, "limits": [k for k, v in limits.items() if v is not None]}
+    try:
+        found = plan(request, _embedding(place), _CANDIDATES)
+    except RequestError as error:
+        return line | {"refused": str(error)}
+    heirs = [] if found.heir is None else [found.heir]
+    costs = [
+        _costs(candidate.architecture, request.latency_table)
+        for candidate in (*found.candidates, *heirs)
+    ]
+    broken = [
+        name
+        for one in costs
+        for name, value in one.items()
+        if (most := limits[name]) is not None and value > most
+    ]
+    return line | {
+        "candidates": len(found.candidates),
+        "heirs": len(heirs),
+        "broken": broken,
+        "outside": sum(not space.contains(one.architecture) for one in found.candidates),
+        "seconds": round(found.seconds, 3),
+    }
 
 
 def main() -> None:
-    """Plan, count and write."""
+    """Plan what is missing, count and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--embedding", default="fashion-mnist")
     parser.add_argument("--requests", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--busy", action="store_true", help="take no times")
+    parser.add_argument("--output", type=Path, required=True, help="JSON lines")
     options = parser.parse_args()
     manifest = _embedding(options.embedding).manifest
+    lines = JsonLines(options.output)
+    common = {
+        "embedding": manifest.name,
+        "machine": f"{platform.machine()}, {options.workers} plans at a time",
+        "seed": options.seed,
+    }
+    lines.require(common)
     source = requests(manifest.space, manifest.dataset, options.seed)
-    outcomes = []
     with worker_pool(options.workers, torch.set_num_threads, 1) as pool:
         asked = [
-            pool.submit(_run, options.embedding, request)
-            for request in islice(source, options.requests)
+            pool.submit(_run, options.embedding, index, request)
+            for index, request in enumerate(islice(source, options.requests))
+            if not lines.holds({"request": index})
         ]
         for future in as_completed(asked):
-            outcomes.append(future.result())
-    seconds = [outcome.seconds for outcome in outcomes]
-    report = {
-        "machine": f"{platform.machine()}, {options.workers} plans at a time",
-        "embedding": manifest.name,
-        "requests": len(outcomes),
-        "candidates": sum(outcome.candidates for outcome in outcomes),
-        "heirs": sum(outcome.heirs for outcome in outcomes),
-        "requests_without_a_candidate": sum(not outcome.candidates for outcome in outcomes),
-        "over_budget": sum(outcome.over_budget for outcome in outcomes),
-        "outside_the_space": sum(outcome.invalid for outcome in outcomes),
-        "seconds": {
-            "mean": round(mean(seconds), 3),
-            "median": round(median(seconds), 3),
-            "90th percentile": round(quantiles(seconds, n=10)[8], 3),
-            "longest": round(max(seconds), 3),
-        },
-    }
-    text = json.dumps(report, indent=1)
-    print(text)
-    if options.output is not None:
-        options.output.write_text(text + "\n")
+            line = common | future.result()
+            lines.add(line | {"seconds": None} if options.busy else line)
+    print(f"{len(lines.records):,} plans in {options.output}")
 
 
 if __name__ == "__main__":
