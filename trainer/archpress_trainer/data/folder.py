@@ -56,7 +56,9 @@ def load_folder(name: str, root: Path, *, image_size: int | None = None) -> Imag
         classes = _classes(root)
         parts = {part: _files(root / part, classes) for part in ("train", "test")}
     except OSError as error:
-        raise DatasetError(f"{error.filename or root}: cannot be read ({error.strerror})") from error
+        raise DatasetError(
+            f"{error.filename or root}: cannot be read ({error.strerror})"
+        ) from error
     files = [*parts["train"], *parts["test"]]
     if image_size is None:
         _check_one_size(files)
