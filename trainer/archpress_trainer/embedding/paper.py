@@ -50,7 +50,11 @@ class PaperSettings:
 
 
 class PaperModel(nn.Module):
-    """1-D CNN encoder and decoder, accuracy and parameter regressors (sections 4.1, 4.2, 8)."""
+    """1-D CNN encoder and decoder, accuracy and parameter regressors (sections 4.1, 4.2, 8).
+
+    The parameter regressor ends in a ReLU and learns standardised counts, as section 4.2 has both:
+    it never says fewer than the population's mean.
+    """
 
     rows_mean: torch.Tensor
     rows_std: torch.Tensor
