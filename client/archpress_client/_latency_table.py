@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,8 @@ class LatencyTable:
             for name in _NUMBERS:
                 yield from _negative(f"{path}.layers[{index}].{name}", getattr(row, name))
             kernel: object = row.kernel
-            if kernel is not None and not (isinstance(kernel, int) and 1 <= kernel <= 31):
+            counts = isinstance(kernel, Integral) and not isinstance(kernel, bool)
+            if kernel is not None and not (counts and kernel in range(1, 32)):
                 text = f"is {kernel!r}, must be 1 to 31"
                 yield FieldViolation(f"{path}.layers[{index}].kernel", text)
 

@@ -236,8 +236,12 @@ class Server:
 
     async def _renew(self) -> None:
         while True:
-            await self._threads.run(self._security.refresh)
-            self._auth.end_revoked()
+            try:
+                await self._threads.run(self._security.refresh)
+                self._auth.end_revoked()
+            except Exception as error:
+                # Whatever it is: without this loop no token could be revoked.
+                log_unexpected("tokens and certificates are as they were", error)
             if self._security.certificates is not None:
                 self.metrics.certificate_end.set(self._security.certificates.value.end.timestamp())
             await asyncio.sleep(_RENEW_SECONDS)

@@ -163,8 +163,9 @@ class Supervisor:
                 self._pause_seconds = min(max(1.0, 2 * self._pause_seconds), _LONGEST_PAUSE_SECONDS)
                 self._start_again = time.monotonic() + self._pause_seconds
                 # No fault of the job's: on another machine it may run.
+                cause = "no worker could be started"
                 await self._threads.run(
-                    self._leases.requeue, record.id, record.attempt, "no worker could be started"
+                    self._leases.requeue, record.id, record.attempt, cause, began=False
                 )
                 raise
             self._pause_seconds = 0.0
@@ -206,7 +207,7 @@ class Supervisor:
         What is over because of a time or a lease was ended, and counted, by a sweep.
         """
         if not end.began:
-            taken = self._leases.requeue(worker.job, worker.attempt, end.cause)
+            taken = self._leases.requeue(worker.job, worker.attempt, end.cause, began=False)
         elif self._draining:
             taken = self._leases.requeue(worker.job, worker.attempt)
         else:

@@ -219,9 +219,10 @@ async def becomes(server: Server, job: str, state: State) -> JobRecord:
 async def idle(server: Server) -> None:
     """Wait until no worker is left and what it left is settled: one that is told late takes 5 s."""
     async with asyncio.timeout(20):
-        while value(server, "archpress_worker_slots", state="busy"):
+        while value(server, "archpress_worker_slots", state="busy") or any(
+            task.get_name().startswith("worker ") for task in asyncio.all_tasks()
+        ):
             await asyncio.sleep(0.05)
-    await asyncio.sleep(0.5)
 
 
 async def test_calls_that_hang_hold_up_neither_jobs_nor_draining(
@@ -275,8 +276,9 @@ async def test_draining_stops_the_workers_though_all_sweeps_fail(
         raise TypeError("odd")
 
     monkeypatch.setattr(Leases, "expire", fail)
-    while not server._supervisor.fault:
-        await asyncio.sleep(0.02)
+    async with asyncio.timeout(20):
+        while not server._supervisor.fault:
+            await asyncio.sleep(0.02)
     await server.stop()
     assert server.leases.store.get(job).state is State.QUEUED
 
@@ -309,9 +311,10 @@ async def test_a_machine_that_starts_no_process_fails_no_job(
     server = Server(config, load_catalog(config), worker_command=("/no/such/program",), warm=False)
     await server.start()
     job = server.leases.store.create(submission).id
-    while (record := server.leases.store.get(job)).attempt <= config.max_attempts:
-        assert record.error is None
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(30):
+        while (record := server.leases.store.get(job)).attempt <= config.max_attempts:
+            assert record.error is None
+            await asyncio.sleep(0.05)
     assert "the system starts no process" in server._supervisor.fault
     await server.stop()
     assert server.leases.store.get(job).state is State.QUEUED

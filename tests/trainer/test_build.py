@@ -110,6 +110,24 @@ def test_no_more_nets_are_repeated_than_there_are(
     assert sorted(executor.given) == sorted([*range(24), *range(24)])
 
 
+def test_two_builds_do_not_share_a_folder(
+    spec: PopulationSpec, cpu: Compute, tmp_path: Path
+) -> None:
+    second = CountingExecutor()
+    refusals = []
+
+    def meanwhile(_: FitStep) -> None:
+        with pytest.raises(PopulationError, match="another build is at work in") as caught:
+            build_embedding(spec, SETTINGS, second, tmp_path / "w", tmp_path / "o2", cpu)
+        refusals.append(caught)
+
+    told = BuildObserver(on_autoencoder=meanwhile)
+    build_embedding(spec, SETTINGS, CountingExecutor(), tmp_path / "w", tmp_path / "o", cpu, told)
+    assert refusals
+    assert second.given == []
+    build_embedding(spec, SETTINGS, second, tmp_path / "w", tmp_path / "o2", cpu)
+
+
 @pytest.mark.parametrize("work", ["out", "out/work"])
 def test_the_stages_are_not_removed_with_the_artifact(
     work: str, spec: PopulationSpec, cpu: Compute, tmp_path: Path

@@ -42,17 +42,32 @@ def build_embedding(
     """Return a fitted embedding and write its artifact to `output`.
 
     Raises:
-        PopulationError: the work folder holds another population, or too few nets have a label.
+        PopulationError: the work folder holds another population, another build is at work there,
+            or too few nets have a label.
         ArtifactError: the work folder's autoencoder, or the one to start from, is damaged or
             foreign, an embedding to borrow from is missing, or `output` holds something else.
     """
     check_output(output, apart=[work])
+    store = PopulationStore(work / "population")
+    with store.alone():
+        return _built(spec, settings, executor, store, work, output, compute, observer)
+
+
+def _built(
+    spec: PopulationSpec,
+    settings: BuildSettings,
+    executor: Executor,
+    store: PopulationStore,
+    work: Path,
+    output: Path,
+    compute: Compute,
+    observer: BuildObserver | None,
+) -> Embedding:
     observer = observer or BuildObserver()
     if settings.autoencoder.start:
         # Before the labels, which may take hours, rather than after them.
         starting_weights(settings.autoencoder.start, spec.space)
     borrowed = borrowed_records(settings.also, spec)
-    store = PopulationStore(work / "population")
     rejections = Rejections()
     records = collect(
         spec,

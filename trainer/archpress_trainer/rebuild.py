@@ -61,9 +61,11 @@ class Origin:
                 f"{shipped.records_path} has digest {digest[:12]}, the manifest says "
                 f"{self.manifest.population_digest[:12]}: it was changed, build without its labels"
             )
-        store.open(self.spec)
-        self._copy(shipped, store)
-        self._copy(PopulationStore(self.folder, repeat=1), PopulationStore(store.folder, repeat=1))
+        with store.alone():
+            store.open(self.spec)
+            self._copy(shipped, store)
+            again = PopulationStore(store.folder, repeat=1)
+            self._copy(PopulationStore(self.folder, repeat=1), again)
 
     def _copy(self, shipped: PopulationStore, store: PopulationStore) -> None:
         if not shipped.records_path.exists():

@@ -42,8 +42,10 @@ class ServerClock:
             return
         query = sa.select(sa.extract("epoch", sa.func.clock_timestamp()))
         answer = float(connection.scalar(query) or 0.0)
-        self._looked = time.monotonic()
-        self._lead = answer - self._looked
+        now = time.monotonic()
+        # In this order, since another thread that looks meanwhile relies on it.
+        self._lead = answer - now
+        self._looked = now
 
 
 class Steadiness:

@@ -28,6 +28,19 @@ class JobNotFoundError(StoreError):
         super().__init__(f"there is no job {job!r}")
 
 
+class JobUnreadableError(StoreError):
+    """A job is of another version of the server, which this one cannot read."""
+
+    def __init__(self, job: str, principal: str, *, final: bool) -> None:
+        """Keep the job's id and whose it is; one that is not `final` another server may run."""
+        self.job = job
+        self.principal = principal
+        self.final = final
+        super().__init__(
+            f"job {job!r} is of another version of the server, which this one cannot read"
+        )
+
+
 class ArtifactNotFoundError(StoreError):
     """There is no such artifact."""
 

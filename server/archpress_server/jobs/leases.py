@@ -167,13 +167,25 @@ class Leases:
         return self._finish(job, attempt, State.CANCELLED)
 
     def requeue(
-        self, job: str, attempt: int, cause: str = "the worker was stopped"
+        self,
+        job: str,
+        attempt: int,
+        cause: str = "the worker was stopped",
+        *,
+        began: bool = True,
     ) -> JobRecord | None:
-        """Give a job back for a cause that is not the job's; it does not count as lost."""
+        """Give a job back for a cause that is not the job's; it does not count as lost.
+
+        One that never `began` in any attempt still waits for its first start.
+        """
         with self.store.database.write() as connection:
             row = held_job(connection, job, attempt)
             if row is None:
                 return None
+            if not began and not row["run_seconds"]:
+                row = {**row, "start_time": None}
+                unset = jobs.update().where(jobs.c.id == job).values(start_time=None)
+                connection.execute(unset)
             return self._give_back(connection, row, cause, lost=0)
 
     def lose(self, job: str, attempt: int, cause: str) -> JobRecord | None:
@@ -203,7 +215,9 @@ class Leases:
             jobs.c.run_seconds + alive - jobs.c.run_counted_until > jobs.c.max_run_seconds,
         )
         waited = sa.and_(
-            jobs.c.state == State.QUEUED, jobs.c.attempt == 0, jobs.c.queue_deadline < now
+            jobs.c.state == State.QUEUED,
+            jobs.c.start_time.is_(None),
+            jobs.c.queue_deadline < now,
         )
         ended = self._sweep(ran, lambda c, row: self._time_out(c, row, "max_run_time"))
         return ended + self._sweep(waited, lambda c, row: self._time_out(c, row, "max_queue_time"))
@@ -398,10 +412,13 @@ class Leases:
 
         While a newer version is rolled out, its servers take their jobs themselves.
         """
-        if try_record(row) is not None:
+        if isinstance(try_record(row), JobRecord):
             return True
         now = self.store.clock()
-        if now - row["create_time"] > _ROLLOUT_SECONDS:
+        newest = sa.select(events.c.time).where(
+            events.c.job == row["id"], events.c.seq == row["last_seq"]
+        )
+        if now - (connection.scalar(newest) or row["create_time"]) > _ROLLOUT_SECONDS:
             structlog.get_logger().error("a job of another version is ended", job=row["id"])
             end_unreadable(connection, row, now, self.store.retention_seconds)
         return False

@@ -86,6 +86,8 @@ class Submission:
     result_key: str = ""
     traceparent: str = ""
     """W3C's name of the span that asks for it; empty without traces."""
+    has_default_run_time: bool = False
+    """Whether the longest run is the server's setting, which may change between two tries."""
 
 
 @dataclass(frozen=True, slots=True)

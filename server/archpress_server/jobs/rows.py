@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from archpress_server.jobs.errors import JobUnreadableError
 from archpress_server.jobs.model import (
     HELD,
     INTERNAL,
@@ -82,12 +83,13 @@ def to_record(row: Row, queue_position: int = 0, spec: JobSpec | None = None) ->
     )
 
 
-def try_record(row: Row, queue_position: int = 0) -> JobRecord | None:
-    """Return the job of a row; None if it is of another version, which this one cannot read."""
+def try_record(row: Row, queue_position: int = 0) -> JobRecord | JobUnreadableError:
+    """Return the job of a row, or the error where it is of another version."""
     try:
         return to_record(row, queue_position)
     except (LookupError, TypeError, ValueError):
-        return None
+        final = State(row["state"]).final
+        return JobUnreadableError(row["id"], row["principal"], final=final)
 
 
 def to_event(row: Row, spec: JobSpec) -> Event:
@@ -186,9 +188,10 @@ def end_unreadable(
 ) -> None:
     """Fail a job that this version cannot read, without reading it, and say so in its log."""
     message = "the job is of another version of the server, which this one cannot read"
+    error = error_to_json(JobError(INTERNAL, message))
     ended = {
         "state": State.FAILED,
-        "error": dumps(error_to_json(JobError(INTERNAL, message))),
+        "error": dumps(error),
         "progress": None,
         "result": None,
         "end_time": time,
@@ -208,7 +211,7 @@ def end_unreadable(
             seq=ended["last_seq"],
             time=time,
             kind=EventKind.COMPLETED,
-            payload=dumps({**payload, "error": error_to_json(JobError(INTERNAL, message))}),
+            payload=dumps({**payload, "error": error}),
         )
     )
 

@@ -18,6 +18,7 @@ from archpress_server.jobs.database import Database, Lock, lock
 from archpress_server.jobs.errors import (
     ArtifactNotFoundError,
     JobNotFoundError,
+    JobUnreadableError,
     PageTokenError,
     PrincipalQuotaError,
     QueueFullError,
@@ -173,19 +174,22 @@ class JobStore:
 
         Raises:
             JobNotFoundError: there is none, or it was deleted.
+            JobUnreadableError: it is of another version of the server.
         """
         with self.database.read() as connection:
             row = _existing(select_job(connection, job), job)
-            return to_record(row, queue_position(connection, row))
+            found = try_record(row, queue_position(connection, row))
+        if isinstance(found, JobUnreadableError):
+            raise found
+        return found
 
-    def get_all(self, wanted: Sequence[str]) -> dict[str, JobRecord]:
-        """Return those of these jobs that there are and this version can read, at one moment."""
+    def get_all(self, wanted: Sequence[str]) -> dict[str, JobRecord | JobUnreadableError]:
+        """Return those of these jobs that there are, at one moment, or why they cannot be read."""
         with self.database.read() as connection:
             rows = [row for row in select_jobs(connection, wanted) if row["delete_time"] is None]
             queued = [row["id"] for row in rows if row["state"] == State.QUEUED]
             places = queue_positions(connection, queued) if queued else {}
-            found = (try_record(row, places.get(row["id"], 0)) for row in rows)
-            return {job.id: job for job in found if job is not None}
+            return {row["id"]: try_record(row, places.get(row["id"], 0)) for row in rows}
 
     def traceparent(self, job: str) -> str:
         """Return the span that a job was created in; empty without one."""
@@ -231,7 +235,7 @@ class JobStore:
             waiting = [row["id"] for row in rows if row["state"] == State.QUEUED]
             places = queue_positions(connection, waiting) if waiting else {}
             found = (try_record(row, places.get(row["id"], 0)) for row in rows[:size])
-            page = tuple(job for job in found if job is not None)
+            page = tuple(job for job in found if isinstance(job, JobRecord))
         more = len(rows) > size > 0
         return Page(page, _token(rows[size - 1], filters) if more else "")
 
@@ -328,12 +332,11 @@ class JobStore:
     def counts(self) -> Counts:
         """Return how many jobs there are."""
         by_state = sa.select(jobs.c.state, sa.func.count()).group_by(jobs.c.state)
-        # The newest event of a queued job says that it is, be it for the first time or again.
+        # The newest event of a queued job that has run says that it is queued again.
         newest = sa.and_(events.c.job == jobs.c.id, events.c.seq == jobs.c.last_seq)
+        queued = sa.case((jobs.c.start_time.is_(None), jobs.c.create_time), else_=events.c.time)
         oldest = (
-            sa.select(sa.func.min(events.c.time))
-            .join(jobs, newest)
-            .where(jobs.c.state == State.QUEUED)
+            sa.select(sa.func.min(queued)).join(jobs, newest).where(jobs.c.state == State.QUEUED)
         )
         with self.database.read() as connection:
             found = {State(state): count for state, count in connection.execute(by_state)}
@@ -369,10 +372,9 @@ def _existing(row: Row | None, job: str) -> Row:
 
 
 def _digest_then(submission: Submission, earlier: Row) -> str:
-    """Return the digest that an earlier job has if the same request made it.
-
-    A request that names no longest run has the server's, which may change between two tries.
-    """
+    """Return the digest that an earlier job has if the same request made it."""
+    if not submission.has_default_run_time:
+        return submission_digest(submission)
     spec = replace(submission.spec, max_run_time_seconds=earlier["max_run_seconds"])
     return submission_digest(replace(submission, spec=spec))
 

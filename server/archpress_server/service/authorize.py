@@ -65,7 +65,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
     def _receiving(self, inner: Any, method: str, scope: Scope) -> Any:
         async def run(requests: Any, context: Context) -> Any:
             with _logged(method, context), self._entered(scope, context) as call:
-                return await call.wait(inner(requests, context))
+                return await call.wait(lambda: inner(requests, context))
 
         return run
 
@@ -76,7 +76,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
                 try:
                     while True:
                         try:
-                            answer = await call.wait(anext(answers))
+                            answer = await call.wait(lambda: anext(answers))
                         except StopAsyncIteration:
                             return
                         yield answer
@@ -116,13 +116,13 @@ class _Call:
         self._error: AuthError | None = None
         self._wait: asyncio.Timeout | None = None
 
-    async def wait(self, step: Awaitable[Any]) -> Any:
+    async def wait(self, step: Callable[[], Awaitable[Any]]) -> Any:
         """Return what the next step of the call gives, unless the call ends before."""
+        if self._error is not None:
+            raise self._error
         try:
             async with asyncio.timeout(None) as self._wait:
-                if self._error is not None:
-                    self.end(self._error)
-                return await step
+                return await step()
         except TimeoutError:
             if self._error is None:
                 raise

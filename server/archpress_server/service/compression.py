@@ -16,6 +16,7 @@ from archpress_proto.v1 import compression_service_pb2 as service_pb
 from archpress_proto.v1 import jobs_pb2 as pb
 from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceServicer
 from archpress_server.auth.callers import current_caller
+from archpress_server.jobs.errors import JobUnreadableError
 from archpress_server.jobs.model import ArtifactRecord, Event, JobRecord, State, Submission
 from archpress_server.jobs.store import JobStore
 from archpress_server.metrics import Metrics
@@ -208,7 +209,11 @@ class CompressionServicer(CompressionServiceServicer):
 
     async def _own(self, job: str) -> JobRecord:
         """Return a job of the caller."""
-        record = await self._reader.get(job)
+        try:
+            record = await self._reader.get(job)
+        except JobUnreadableError as error:
+            current_caller().check_owner(f"jobs/{job}", error.principal)
+            raise
         current_caller().check_owner(f"jobs/{job}", record.principal)
         return record
 

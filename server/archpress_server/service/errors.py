@@ -25,6 +25,7 @@ from archpress_server.jobs.errors import (
     DatabaseUnavailableError,
     FilesUnavailableError,
     JobNotFoundError,
+    JobUnreadableError,
     PageTokenError,
     PrincipalQuotaError,
     QueueFullError,
@@ -90,6 +91,19 @@ def refusal_of(error: Exception) -> Refusal:
         case JobNotFoundError():
             metadata = {"name": f"jobs/{error.job}"}
             return Refusal(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND", str(error), metadata)
+        case JobUnreadableError(final=False):
+            # Of a newer one, which is rolled out just now: the next try may reach it.
+            return Refusal(
+                grpc.StatusCode.UNAVAILABLE,
+                "DATABASE_UNAVAILABLE",
+                str(error),
+                {"name": f"jobs/{error.job}"},
+                retry_seconds=5.0,
+            )
+        case JobUnreadableError():
+            error_id = log_unexpected("a job of another version is asked for", error)
+            metadata = {"name": f"jobs/{error.job}", "error_id": error_id}
+            return Refusal(grpc.StatusCode.INTERNAL, INTERNAL, str(error), metadata)
         case ArtifactNotFoundError():
             metadata = {"name": f"artifacts/{error.artifact}"}
             return Refusal(grpc.StatusCode.NOT_FOUND, "ARTIFACT_NOT_FOUND", str(error), metadata)

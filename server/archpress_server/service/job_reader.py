@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from archpress_server.jobs.errors import JobNotFoundError
 from archpress_server.jobs.model import JobRecord
@@ -30,6 +31,7 @@ class JobReader:
 
         Raises:
             JobNotFoundError: there is none, or it was deleted.
+            JobUnreadableError: it is of another version of the server.
         """
         waiting = self._waiting.setdefault(job, asyncio.get_running_loop().create_future())
         if self._reading is None:
@@ -45,7 +47,7 @@ class JobReader:
     async def _read(self) -> None:
         while self._waiting:
             waiting, self._waiting = self._waiting, {}
-            answers: dict[str, JobRecord] | Exception
+            answers: Mapping[str, _Answer] | Exception
             try:
                 answers = await asyncio.to_thread(self._store.get_all, list(waiting))
             except Exception as error:

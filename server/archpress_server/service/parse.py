@@ -68,6 +68,7 @@ class RequestParser:
             policy or OnDisconnect.DETACH,
             grace,
             result_key=result_key(spec.request, offered, self.catalog, weights) if cache else "",
+            has_default_run_time=not message.spec.HasField("max_run_time"),
         )
 
     def spec(

@@ -317,6 +317,37 @@ def test_a_job_of_another_version_is_left_to_it_and_later_ended(
     assert told.expire_time == clock.now + timed.store.retention_seconds
 
 
+def test_the_hour_of_another_version_begins_with_the_newest_event(
+    timed: Leases, clock: Clock, submission: Submission
+) -> None:
+    job = timed.store.create(submission).id
+    timed.lease_next("w")
+    clock.now += 7200
+    timed.requeue(job, 1)
+    rewrite(timed, job)
+    clock.now += 3599
+    assert timed.lease_next("w") is None
+    assert state_and_error(timed, job)[0] == State.QUEUED
+    clock.now += 2
+    assert timed.lease_next("w") is None
+    assert state_and_error(timed, job)[0] == State.FAILED
+
+
+def test_a_job_that_no_machine_starts_waits_no_longer_than_it_may(
+    timed: Leases, clock: Clock, submission: Submission
+) -> None:
+    spec = replace(submission.spec, max_queue_time_seconds=100.0)
+    job = timed.store.create(replace(submission, spec=spec)).id
+    for attempt in (1, 2, 3):
+        timed.lease_next("w")
+        timed.requeue(job, attempt, "no worker could be started", began=False)
+        assert timed.store.get(job).start_time is None
+    clock.now += 101
+    (ended,) = timed.time_out()
+    assert ended.error is not None
+    assert (ended.id, ended.error.reason) == (job, "TIMED_OUT")
+
+
 def test_a_sweep_passes_a_job_of_another_version_over(
     timed: Leases, clock: Clock, submission: Submission
 ) -> None:

@@ -15,6 +15,7 @@ from archpress_server.jobs.clock import Steadiness
 from archpress_server.jobs.errors import (
     ArtifactNotFoundError,
     JobNotFoundError,
+    JobUnreadableError,
     PageTokenError,
     PrincipalQuotaError,
     QueueFullError,
@@ -55,7 +56,7 @@ def test_many_jobs_are_read_at_one_moment(store: JobStore, submission: Submissio
     store.delete(third.id)
     found = store.get_all([second.id, third.id, first.id, "nowhere"])
     assert found == {job: store.get(job) for job in (first.id, second.id)}
-    assert [found[job.id].queue_position for job in (first, second)] == [1, 2]
+    assert [store.get(job.id).queue_position for job in (first, second)] == [1, 2]
     assert store.get_all([]) == {}
 
 
@@ -72,9 +73,11 @@ def test_the_same_request_id_makes_one_job(store: JobStore, submission: Submissi
     # Another embedding on the server since then is no other request.
     later = replace(submission, spec=replace(submission.spec, embedding="newer"))
     assert store.create(later) == first
-    # Nor is another setting for the longest run.
+    # Nor is another setting for the longest run, where the request names none.
     later = replace(submission, spec=replace(submission.spec, max_run_time_seconds=43_200.0))
-    assert store.create(later) == first
+    assert store.create(replace(later, has_default_run_time=True)) == first
+    with pytest.raises(RequestIdReusedError):
+        store.create(later)
     assert len(store.list().jobs) == 1
 
 
@@ -288,9 +291,15 @@ def test_a_job_that_was_given_back_has_waited_since_then(
     store.create(submission)
     now += 3
     assert store.counts().oldest_queued_seconds == 3
+    job = store.list().jobs[0].id
+    timed.lease_next("w")
+    timed.requeue(job, 1, "no worker could be started", began=False)
+    now += 2
+    # It still waits for its first start.
+    assert store.counts().oldest_queued_seconds == 5
     timed.lease_next("w")
     now += 36_000
-    timed.requeue(store.list().jobs[0].id, 1)
+    timed.requeue(job, 2)
     now += 1
     assert store.counts().oldest_queued_seconds == 1
 
@@ -299,7 +308,11 @@ def test_a_job_of_another_version_hides_no_other(store: JobStore, submission: Su
     oldest, foreign, newest = (store.create(submission).id for _ in range(3))
     with store.database.write() as connection:
         connection.execute(jobs.update().where(jobs.c.id == foreign).values(spec='{"news": 1}'))
-    assert list(store.get_all([oldest, foreign, newest])) == [oldest, newest]
+    found = store.get_all([oldest, foreign, newest])
+    assert isinstance(found.pop(foreign), JobUnreadableError)
+    assert found == {job: store.get(job) for job in (oldest, newest)}
+    with pytest.raises(JobUnreadableError, match="is of another version of the server"):
+        store.get(foreign)
     assert [job.id for job in store.list().jobs] == [newest, oldest]
     shown, token = [], ""
     for _ in range(3):

@@ -318,17 +318,25 @@ async def test_one_principal_leaves_room_for_others(
         yield artifact_pb.UploadModelRequest(data=b"x")
 
     def uploading(principal: str) -> Any:
-        stub: Any = ArtifactServiceStub(channel)
         return stub.UploadModel(waiting(), metadata=principals.metadata(principal))
 
+    stub: Any = ArtifactServiceStub(channel)
     running = [uploading("alice") for _ in range(3)]
-    await asyncio.sleep(0.5)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await uploading("alice")
-    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert "3 of your uploads are running" in (caught.value.details() or "")
+
+    async def refused_with(words: str, principal: str) -> None:
+        """Wait until one more upload, of nothing, is refused so."""
+        async with asyncio.timeout(10):
+            while True:
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await stub.UploadModel(iter([]), metadata=principals.metadata(principal))
+                if words in (caught.value.details() or ""):
+                    break
+                await asyncio.sleep(0.05)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    await refused_with("3 of your uploads are running", "alice")
     running.append(uploading("bob"))
-    await asyncio.sleep(0.5)
+    await refused_with("4 uploads are running", "bob")
     release.set()
     ends = await asyncio.gather(*running, return_exceptions=True)
     # All came to the end, where their bytes turned out to be others than announced.

@@ -71,6 +71,9 @@ def test_nothing_but_an_artifact_is_replaced(folder: Path, tmp_path: Path) -> No
     precious.write_text("x")
     with pytest.raises(ArtifactError, match="photos holds files but no embedding"):
         save(embedding, precious.parent)
+    (precious.parent / "manifest.json").write_text("{}")
+    with pytest.raises(ArtifactError, match="photos holds files but no embedding"):
+        save(embedding, precious.parent)
     with pytest.raises(ArtifactError, match="is a file: choose a folder"):
         save(embedding, precious)
     with pytest.raises(ArtifactError, match="cannot be replaced by an embedding"):

@@ -72,21 +72,6 @@ def test_another_spec_is_refused_before_any_work(tiny_sources: DataSources, tmp_
     assert executor.given == []
 
 
-def test_two_at_once_are_refused(tiny_sources: DataSources, tmp_path: Path) -> None:
-    spec, store, second = tiny_spec(tiny_sources), PopulationStore(tmp_path), CountingExecutor()
-    refusals = []
-
-    def meanwhile(_: Tally) -> None:
-        with pytest.raises(PopulationError, match="another build is at work in") as caught:
-            collect(spec, 3, PopulationStore(tmp_path), second)
-        refusals.append(caught)
-
-    collect(spec, 3, store, CountingExecutor(), on_record=meanwhile)
-    assert refusals
-    assert second.given == []
-    assert len(collect(spec, 3, store, second)) == 3
-
-
 def test_progress(tiny_sources: DataSources, tmp_path: Path) -> None:
     spec, store = tiny_spec(tiny_sources), PopulationStore(tmp_path)
     tallies: list[Tally] = []

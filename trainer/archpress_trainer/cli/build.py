@@ -182,7 +182,7 @@ def build(
         origin = _origin(
             from_, reuse_labels, {**chosen, "preset": preset, "dataset": dataset, "seed": seed}
         )
-        check_output(output, apart=[data] if data else [])
+        check_output(output, apart=[path for path in (data, work) if path])
         folder = work or output.resolve().with_name(f"{output.resolve().name}.work")
         sources, name = _sources(origin, dataset, data, image_size, dataset_root)
         loaded = sources.load(name)

@@ -63,7 +63,8 @@ def check_output(folder: Path, apart: Sequence[Path] = ()) -> None:
             )
     if place.exists() and not place.is_dir():
         raise ArtifactError(f"{folder} is a file: choose a folder for the embedding")
-    if place.is_dir() and any(place.iterdir()) and not (place / MANIFEST_FILE).exists():
+    names = {path.name for path in place.iterdir()} if place.is_dir() else set()
+    if names and not names >= {MANIFEST_FILE, WEIGHTS_FILE}:
         raise ArtifactError(
             f"{folder} holds files but no embedding, which would replace them: choose another "
             "folder, or empty it"
@@ -154,7 +155,7 @@ def _exemplars(folder: Path, manifest: Manifest) -> list[Exemplar]:
         (BORROWED_FILE, borrowed, manifest.settings.get("borrowed_digest")),
     )
     for name, records, digest in checks:
-        if records and population_digest(records) != digest:
+        if (folder / name).exists() and population_digest(records) != digest:
             raise ArtifactError(
                 f"{folder / name} has other nets or labels than {MANIFEST_FILE} says: it was "
                 "changed by hand, or is of another embedding; build the embedding again"

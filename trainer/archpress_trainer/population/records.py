@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -16,6 +17,7 @@ SPEC_FILE = "population.json"
 RECORDS_FILE = "population.jsonl"
 REPEATS_FILE = "repeats.jsonl"
 _LOCK_FILE = ".lock"
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class PopulationStore:
@@ -36,7 +38,9 @@ class PopulationStore:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other processes out of the folder; the lock goes with this one, however it ends.
+        """Keep other builds out of the folder; the lock goes with the process, however it ends.
+
+        Where the file system has no locks, nobody is kept out.
 
         Raises:
             PopulationError: another one is at work there.
@@ -49,6 +53,9 @@ class PopulationStore:
                 raise PopulationError(
                     f"another build is at work in {self.folder}: wait for it, or use another folder"
                 ) from None
+            except OSError as error:
+                if error.errno not in _WITHOUT_LOCKS:
+                    raise
             yield
 
     def open(self, spec: PopulationSpec) -> None:

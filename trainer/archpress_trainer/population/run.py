@@ -41,20 +41,8 @@ def collect(
     worker to finish is not left with one of them.
 
     Raises:
-        PopulationError: the store holds another population, or another process is at work there.
+        PopulationError: the store holds another population.
     """
-    with store.alone():
-        return _collected(spec, count, store, executor, on_record, rejections)
-
-
-def _collected(
-    spec: PopulationSpec,
-    count: int,
-    store: PopulationStore,
-    executor: Executor,
-    on_record: Callable[[Tally], None] | None,
-    rejections: Rejections | None,
-) -> list[Record]:
     store.open(spec)
     records = {record.index: record for record in store.records() if record.index < count}
     tasks = [
