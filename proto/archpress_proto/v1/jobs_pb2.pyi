@@ -1487,7 +1487,8 @@ class JobEvent(_message.Message):
       5. After heartbeat_interval without an event the server sends a `heartbeat`. No event and no
          heartbeat for three intervals means a dead connection: drop it and resume.
       6. Closing a stream does not cancel the job, unless its policy is CANCEL_IF_ABANDONED.
-      7. The server may end a stream with UNAVAILABLE, as it does when it stops: resume.
+      7. The server may end a stream with UNAVAILABLE, as it does when it stops: resume. So with
+         RATE_LIMITED, after the wait that RetryInfo names.
       8. JOB_NOT_FOUND, or NOT_OWNER where callers have tokens, from WatchJob right after a successful
          create: create again with the same request_id, once, then give up.
     """
