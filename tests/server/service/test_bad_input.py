@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -19,8 +18,6 @@ from archpress_proto.v1 import compression_service_pb2 as service_pb
 from archpress_proto.v1 import jobs_pb2 as pb
 from archpress_proto.v1.artifact_service_pb2_grpc import ArtifactServiceStub
 from archpress_server.config import ServerConfig
-from archpress_server.jobs.model import State, Submission
-from archpress_server.jobs.schema import jobs
 from archpress_server.server import Server
 from archpress_server.service.convert_network import architecture_to_proto
 from archpress_server.service.times import duration
@@ -377,40 +374,6 @@ async def test_bad_lists_and_plans(stub: CompressionServiceAsyncStub) -> None:
         assert answer[1:3] == ("INVALID_FIELD", [path])
     plan = service_pb.PlanRequest(spec=valid(), max_candidates=65)
     assert (await refusal(stub.Plan(plan)))[2] == ["max_candidates"]
-
-
-async def test_a_page_of_large_jobs_ends_before_the_message_is_full(
-    stub: CompressionServiceAsyncStub, submission: Submission, server: Server
-) -> None:
-    labels = {f"label-{index}": "\N{GRINNING FACE}" * 128 for index in range(32)}
-    spec = replace(submission.spec, labels=labels)
-    made = {server.leases.store.create(replace(submission, spec=spec)).id for _ in range(260)}
-    found, token, pages = set[str](), "", 0
-    while token or not pages:
-        page = await stub.ListJobs(service_pb.ListJobsRequest(page_size=1000, page_token=token))
-        assert page.ByteSize() < 2**21
-        found |= {job.name.removeprefix("jobs/") for job in page.jobs}
-        token, pages = page.next_page_token, pages + 1
-    assert found == made
-    assert pages == 3
-
-
-async def test_a_job_of_another_version_is_told_apart_from_none(
-    stub: CompressionServiceAsyncStub, submission: Submission, server: Server
-) -> None:
-    job = server.leases.store.create(submission).id
-    request = service_pb.GetJobRequest(name=f"jobs/{job}")
-    for state, code in (
-        (State.QUEUED, grpc.StatusCode.UNAVAILABLE),
-        (State.FAILED, grpc.StatusCode.INTERNAL),
-    ):
-        with server.leases.store.database.write() as connection:
-            foreign = {"spec": '{"news": 1}', "state": state}
-            connection.execute(jobs.update().where(jobs.c.id == job).values(**foreign))
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.GetJob(request)
-        assert caught.value.code() is code
-        assert "is of another version of the server" in (caught.value.details() or "")
 
 
 async def test_a_reused_request_id(stub: CompressionServiceAsyncStub) -> None:
