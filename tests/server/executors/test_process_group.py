@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from archpress_server.executors.process_group import group_is_running, group_memory_bytes
 
@@ -22,15 +24,22 @@ sys.stdin.read()
 MIB = 2**20
 
 
-def test_children_are_counted_and_other_groups_are_not() -> None:
+@contextmanager
+def ready(*program: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program in a group of its own, which says when it is ready."""
     with subprocess.Popen(
-        [sys.executable, "-c", HOLDS, str(64 * MIB), HOLDS],
+        [sys.executable, "-c", *program],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
+        yield process
+
+
+def test_children_are_counted_and_other_groups_are_not() -> None:
+    with ready(HOLDS, str(64 * MIB), HOLDS) as process:
         used = group_memory_bytes(process.pid)
         assert 128 * MIB < used < 256 * MIB
         assert os.getpgid(0) != process.pid
@@ -58,14 +67,7 @@ sys.stdin.read()
 
 
 def test_a_process_whose_name_is_no_text_hides_no_other() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", NAMELESS],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
+    with ready(NAMELESS) as process:
         assert group_is_running(process.pid)
         assert group_memory_bytes(process.pid) > MIB
         process.kill()
