@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from statistics import mean
 
@@ -53,6 +54,7 @@ def _certificates(folder: Path, file: str) -> Section:
         before = count(named(network, space.input_shape, space.classes))
         given = records[0]["taught"] and effort == "draft"
         weights = ", with its trained weights" if given else ""
+        narrowed = any(line.get("narrowed_validation") for line in records)
         rows = []
         for target, lines in _by(_ended(records), "target_params").items():
             found = [line["accuracy"] for line in lines]
@@ -88,14 +90,24 @@ def _certificates(folder: Path, file: str) -> Section:
         )
         text = (
             f"{network.upper()} ({before.params:,} parameters) compressed by `compress` at "
-            f"{effort} effort{weights}; accuracy over the whole test split, as ONNX Runtime "
-            "computes it from the delivered bytes. The narrowed input network is compared with the "
-            "search's winner, both trained in full, on validation images.\n\n"
-            f"{table(head, rows)}{_failures(records)}"
+            f"{effort} effort{weights}{_program(records[0])}; accuracy over the whole test split, "
+            f"as ONNX Runtime computes it from the delivered bytes.{_COMPARED if narrowed else ''}"
+            f"\n\n{table(head, rows)}{_failures(records)}"
         )
         return Section(f"Certified accuracy on {dataset}, {effort}, {epochs} epochs", text)
 
     return section_of_lines("Certified accuracy", folder, file, make)
+
+
+_COMPARED = (
+    " The narrowed input network is compared with the search's winner, both trained in full, on "
+    "validation images."
+)
+
+
+def _program(line: Record) -> str:
+    """Return words for a line whose recipe was a change that was taken since, else none."""
+    return "" if line["change"] == "as it is" else ", by an earlier program"
 
 
 def _ended(lines: Sequence[Record]) -> list[Record]:
@@ -164,7 +176,8 @@ def _peers(folder: Path, file: str) -> Section:
                 [
                     _METHODS[name],
                     *(_accuracies(by_target.get(target, ())) for target in targets),
-                    f"{sum(line['search_work'] for line in own) / sum(_works(own)):.0%}",
+                    _range([line["networks_trained"] for line in own]),
+                    _range([100 * line["search_work"] / line["work"] for line in own]) + "%",
                     work(sum(line["teacher_work"] for line in own) / len(own)),
                     work(max(line["once_work"] for line in own)),
                 ]
@@ -173,6 +186,7 @@ def _peers(folder: Path, file: str) -> Section:
         head = (
             "method",
             *(f"{target:,}" for target in targets),
+            "networks trained",
             "of the work: search",
             "teacher",
             "once",
@@ -187,6 +201,7 @@ def _peers(folder: Path, file: str) -> Section:
             "network and what is done once for all networks (the input network's training, the "
             "labels of our embedding's population). The input "
             f"network has {source['params']:,} parameters and {100 * source['test']:.2f}%.\n\n"
+            + _equals(cells)
             + table(head, rows)
             + "\n"
             + image(figure, "Test accuracy of each method against parameters allowed")
@@ -195,6 +210,27 @@ def _peers(folder: Path, file: str) -> Section:
         return Section(title, text, {figure: sizes_figure(figure, label, series)})
 
     return section_of_lines(title, folder, file, make)
+
+
+def _equals(cells: Sequence[Record]) -> str:
+    """Name the methods that came to the same network with the same weights wherever both ran."""
+    made: dict[str, dict[tuple[int, int], tuple[float, ...]]] = defaultdict(dict)
+    for line in cells:
+        what = tuple(line[name] for name in ("params", "macs", "validation", "test"))
+        made[line["method"]][line["target"], line["seed"]] = what
+    return "".join(
+        "With the same seed these two came to the same network with the same weights, so that "
+        f"they are one method here: {_METHODS[one]}; {_METHODS[other]}.\n\n"
+        for one, other in combinations(made, 2)
+        if (both := made[one].keys() & made[other].keys())
+        and all(made[one][key] == made[other][key] for key in both)
+    )
+
+
+def _range(values: Sequence[float]) -> str:
+    """Return the least and the greatest value, or the only one."""
+    least, most = f"{min(values):.0f}", f"{max(values):.0f}"
+    return least if least == most else f"{least}-{most}"
 
 
 def paper_tables(folder: Path) -> Section:
@@ -254,7 +290,8 @@ def _from_certificates(lines: Sequence[Record]) -> list[Record]:
         paper = TABLE_1[line["dataset"]]
         if _limit_and_epochs(line) != chosen[line["dataset"]]:
             continue
-        same = {"row": line["dataset"], "status": "measured", "effort": line["effort"]}
+        effort = f"{line['effort']}{_program(line)}"
+        same = {"row": line["dataset"], "status": "measured", "effort": effort}
         same |= {"reduced": False}
         ours = {"what": OURS, "params": line["params"], "accuracy": line["accuracy"]}
         found.append(same | ours)
@@ -304,10 +341,6 @@ def _measured(lines: Sequence[Record], what: str) -> str:
 def _accuracies(lines: Sequence[Record]) -> str:
     found = [line["test"] if "test" in line else line["accuracy"] for line in lines]
     return f"{percent_of(found)} ({len(found)})" if found else "-"
-
-
-def _works(lines: Sequence[Record]) -> list[float]:
-    return [line["work"] for line in lines]
 
 
 def _reasons(records: Sequence[Record]) -> str:

@@ -56,7 +56,9 @@ def _table(network: str, target: int, lines: list[Record]) -> str:
             behind.append(100 * (others.max() - others[scores.argmax()]))
         share = mean(line["seconds"].get(name, line["final_seconds"]) for line in lines)
         share /= mean(line["final_seconds"] for line in lines)
-        rows.append([name, spread(taus), spread(behind), f"{100 * share:.1f}%"])
+        # Of two seeds each is held against the other, and a training's tau is one number twice.
+        tau = f"{taus[0]:.2f}" if len(set(taus)) == 1 else spread(taus)
+        rows.append([name, tau, spread(behind), f"{100 * share:.1f}%"])
     head = ("ranker", "Kendall's tau", "its first is behind the best by, points", "time")
     title = f"{network.upper()} at most {target:,} parameters, {len(forms)} forms, "
     finals = f"which end at {spread(list(100 * ends.mean(axis=1)))}% (mean and spread of forms)"

@@ -1,17 +1,20 @@
-"""Plans for random feasible requests: whether any breaks its budget, and how long they take.
+"""Plans for random requests: whether any breaks its limits on costs, and how long they take.
 
 A request asks for a sampled or a named network with a seed of its own and with some of four limits:
 parameters, MACs, latency by a table of a random device, and an accuracy floor. Limits on costs are
 drawn log-uniformly between a small network's and the input network's, so that the small one keeps
-to all of them. Costs of candidates and of the narrowed input network, which a plan names beside
-them, are counted anew from the layers. Every plan runs in one thread and is a line of the output;
-run again, the program goes on where it was. With `--busy`, for a machine that has other work, lines
-have no seconds.
+to all of them. A floor makes a plan prefer accuracy, and only training says who reaches it. Costs
+of candidates and of the narrowed input network, which a plan names beside them, are counted anew
+from the layers. Every plan runs in one thread and is a line of the output; run again, the program
+goes on where it was. With `--busy`, for a machine that has other work, lines have no seconds.
 
 Prediction: no violation and no refusal, since budgets are checked on exact counts before a network
 is scored; 2 s in the median on a quiet machine, tables a third more for their sums over layers.
 
-    python benchmarks/plans.py --output benchmarks/results/plans.jsonl
+    python benchmarks/plans.py --workers 1 --busy --output benchmarks/results/plans.jsonl
+
+`plans-sizes.json` is what the program before printed, whose requests had limits on parameters and
+MACs only; it has the times until those of this one are taken on a quiet machine.
 """
 
 from __future__ import annotations
@@ -54,7 +57,7 @@ _FLOORS = (0.5, 0.9)
 
 
 def requests(space: ArchitectureSpace, dataset: str, seed: int) -> Iterator[Request]:
-    """Yield random feasible requests for ever."""
+    """Yield random requests for ever, whose limits on costs can be kept together."""
     rng = Random(seed)
     sampled = draw(PracticalSampler(space), rng)
     while True:

@@ -1,15 +1,26 @@
-"""Test accuracies of two searches on the same targets with the same seeds."""
+"""Test accuracies of two searches on the same targets."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from statistics import mean
 
 from json_lines import Record
 
-Pairs = dict[str, list[tuple[float, float]]]
-"""Accuracies in percent, first and second search, one pair for each seed, by target."""
+
+@dataclass(frozen=True)
+class Pair:
+    """What two ways reached on one target: test accuracies in percent, one for each search."""
+
+    first: tuple[float, ...]
+    second: tuple[float, ...]
+
+    @property
+    def difference(self) -> float:
+        """By how many points the first is ahead in the mean."""
+        return mean(self.first) - mean(self.second)
 
 
 def tested(line: Record) -> float:
@@ -18,13 +29,13 @@ def tested(line: Record) -> float:
     return 100 * mean(found) if found else 0.0
 
 
-def paired(lines: Iterable[Record], first: str, second: str) -> Pairs:
-    """Return the results of two searches wherever both were run."""
-    results: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
+def paired(lines: Iterable[Record], first: str, second: str) -> dict[str, Pair]:
+    """Return what two ways reached, by target, wherever both were run."""
+    results: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for line in lines:
-        results[line["target"]["name"], line["seed"]][line["method"]] = tested(line)
-    pairs: Pairs = defaultdict(list)
-    for (target, _), by_method in results.items():
-        if first in by_method and second in by_method:
-            pairs[target].append((by_method[first], by_method[second]))
-    return dict(pairs)
+        results[line["target"]["name"]][line["method"]].append(tested(line))
+    return {
+        target: Pair(tuple(ways[first]), tuple(ways[second]))
+        for target, ways in results.items()
+        if first in ways and second in ways
+    }

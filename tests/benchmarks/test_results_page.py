@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from json_lines import RESULTS
-from page_compression import certificates, paper_tables
+from page_compression import certificates, paper_tables, peers
 from results_page import DOCS, render
 
 
@@ -40,15 +40,43 @@ def test_a_job_that_failed_is_named_and_counts_in_no_mean(tmp_path: Path) -> Non
 def test_a_recipe_that_has_changed_since_is_apart(tmp_path: Path) -> None:
     costs = {"params": 70_000, "macs": 5_000_000, "accuracy_before": None}
     (tmp_path / "certificates-20-epochs.jsonl").write_text(
-        _certificate(seed=0, epochs=20, accuracy=0.92, **costs)
+        _certificate(seed=0, epochs=20, accuracy=0.92, change="half the rate", **costs)
     )
     (tmp_path / "certificates.jsonl").write_text(_certificate(seed=0, accuracy=0.94, **costs))
-    titles = [section.title.rpartition(", ")[2] for section in certificates(tmp_path)]
+    sections = certificates(tmp_path)
+    titles = [section.title.rpartition(", ")[2] for section in sections]
     assert titles == ["40 epochs", "20 epochs"]
+    assert [", by an earlier program;" in section.text for section in sections] == [False, True]
     assert "| - | 94.00 (1) @ 70K |" in paper_tables(tmp_path).text
+
+
+def test_methods_that_made_the_same_network_are_named(tmp_path: Path) -> None:
+    settings = {"network": "conv-7", "dataset": "fashion-mnist", "images": 12_000, "work": 1e12}
+    made = {"params": 19_000, "macs": 1_000_000, "validation": 0.9, "test": 0.89}
+    spent = {"work": 1e12, "search_work": 0.0, "teacher_work": 0.0, "once_work": 0.0}
+    line = {"settings": settings, "target": 20_000, "seed": 0, **made, **spent}
+    lines = [
+        {"settings": settings, "method": "input", "params": 700_000, "test": 0.91},
+        *({**line, "method": name, "networks_trained": 1} for name in ("heir", "pruning")),
+        {
+            **line,
+            "method": "layer-removal",
+            "networks_trained": 11,
+            "search_work": 9e11,
+            "test": 0.8,
+        },
+    ]
+    (tmp_path / "peers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    [section] = peers(tmp_path)
+    assert (
+        "they are one method here: ours: the input network narrowed; Torch-Pruning, the same share "
+        "of every layer." in section.text
+    )
+    assert section.text.count("one method here") == 1
+    assert "| 80.00 (1) | 11 | 90% |" in section.text
 
 
 def _certificate(**values: float | str | None) -> str:
     line = {"dataset": "fashion-mnist", "target_params": 93_000, "effort": "standard", "epochs": 40}
-    line |= {"taught": True, "device": "cpu", "seconds": 60.0}
+    line |= {"change": "as it is", "taught": True, "device": "cpu", "seconds": 60.0}
     return json.dumps(line | values) + "\n"

@@ -8,13 +8,13 @@ from rivals import OURS
 from search import TARGETS, summary
 
 
-def line(method: str, target: str, test: list[float]) -> dict[str, Any]:
+def line(method: str, target: str, test: list[float], seed: int = 0) -> dict[str, Any]:
     trained = [{"predicted": 0.9, "validation": 0.89}]
     final = {"validation": test, "test": test, "params": 1}
     return {
         "method": method,
         "target": {"name": target},
-        "seed": 0,
+        "seed": seed,
         "trained": trained,
         "final": final,
     }
@@ -35,3 +35,12 @@ def test_ours_is_compared_target_by_target() -> None:
     assert behind["p"] > 0.999
     assert found["rivals"]["plain descent"]["mean_difference"] == 91.0
     assert found["optimism_points"] == {"n": 12, "median": 1.0, "90th percentile": 1.0}
+
+
+def test_all_searches_of_a_way_on_a_target_count() -> None:
+    lines = [line(OURS, target, [0.9], seed) for target in TARGETS for seed in (0, 1, 2)]
+    lines += [line(OURS, target, [0.94], seed=3) for target in TARGETS]
+    lines += [line("evolution", target, [0.9]) for target in TARGETS]
+    found = summary(lines)["rivals"]["evolution"]
+    assert (found["searches_ours"], found["searches_other"]) == (4 * len(TARGETS), len(TARGETS))
+    assert found["mean_difference"] == 1.0
