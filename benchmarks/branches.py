@@ -6,11 +6,12 @@ one convolution of the same size afterwards (Ding et al. 2021, "RepVGG", section
 network's own normalisation behind the sum). Networks that the server plans are trained by the
 recipe of STANDARD effort with and without branches from the same seeds. The folded network is
 measured, on validation images; the test split is not read. Each training is a line of the output.
+The committed lines are of networks and a recipe of before; today's go to another file.
 
 Prediction: a tenth or two of a point for the plain chains that we find, at half the speed; less
 than what the same time brings in further epochs.
 
-    python benchmarks/branches.py --images 12000
+    python benchmarks/branches.py --images 12000 --output branches.jsonl
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from json_lines import RESULTS, JsonLines
+from arguments import output_file, positive, usage_errors
+from bench_worker import one_thread
+from json_lines import RESULTS, JsonLines, Record
 from recipes import SIZES, networks
 from torch import nn
 from torch.nn import functional
@@ -31,7 +33,6 @@ from archpress_server.compress.effort import effort_plan
 from archpress_server.compress.types import Effort, Method
 from archpress_trainer.data.dataset import TrainingData
 from archpress_trainer.data.registry import DataSources
-from archpress_trainer.processes import keep_freed_memory
 from archpress_trainer.space.build import Network, build
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.training.device import Compute, best_compute
@@ -128,6 +129,11 @@ class Bench:
     recipe: Recipe
     compute: Compute
 
+    @property
+    def common(self) -> Record:
+        """What all lines of an output have in common, the epochs being those of plain training."""
+        return {"images": len(self.data.train), "recipe": self.recipe.to_json()}
+
     def run(self, way: str, architecture: Architecture, seed: int) -> dict[str, Any]:
         """Train once and return what came of it."""
         started = time.perf_counter()
@@ -144,7 +150,6 @@ class Bench:
         found = accuracy(network, data.validation, data.normalisation, self.compute)
         return {
             "epochs": recipe.epochs,
-            "images": len(data.train),
             "validation": round(found, 5),
             "seconds": round(time.perf_counter() - started, 1),
         }
@@ -154,29 +159,35 @@ def main() -> None:
     """Measure what is missing in the output."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dataset", default="fashion-mnist", choices=sorted(SIZES))
-    parser.add_argument("--sizes", type=int, nargs="+", help="limits on parameters")
-    parser.add_argument("--images", type=int, help="training images; all by default")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=RESULTS / "branches.jsonl")
+    parser.add_argument("--sizes", type=positive, nargs="+", help="limits on parameters")
+    parser.add_argument("--images", type=positive, help="training images; all by default")
+    parser.add_argument("--epochs", type=positive, default=10)
+    parser.add_argument("--seeds", type=positive, default=3)
+    parser.add_argument("--output", type=output_file, default=RESULTS / "branches.jsonl")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    keep_freed_memory()
-    compute = best_compute()
-    dataset = DataSources(download=False).load(options.dataset)
-    data = dataset.split().subset(options.images).to(compute.device)
-    effort = effort_plan(Effort.STANDARD, Method.DEFAULT, options.dataset, dataset.input_shape)
-    bench = Bench(data, replace(effort.final_recipe, epochs=options.epochs), compute)
-    planned = networks(options.dataset, options.sizes or SIZES[options.dataset])
-    lines = JsonLines(options.output)
+    one_thread()
+    with usage_errors(parser):
+        lines = JsonLines(options.output)
+        bench = _prepare(options)
+        common = {"dataset": options.dataset, **bench.common}
+        lines.require(common)
+        planned = networks(options.dataset, options.sizes or SIZES[options.dataset])
     for seed in range(options.seeds):
         for size, architecture in planned.items():
             for way in (PLAIN, BRANCHED, LONGER):
                 key = {"way": way, "size": size, "seed": seed}
                 if lines.holds(key):
                     continue
-                lines.add({**key, **bench.run(way, architecture, seed)})
+                lines.add({**key, **bench.run(way, architecture, seed), **common})
                 print(lines.records[-1], flush=True)
+
+
+def _prepare(options: argparse.Namespace) -> Bench:
+    compute = best_compute()
+    dataset = DataSources(download=False).load(options.dataset)
+    data = dataset.split().subset(options.images).to(compute.device)
+    effort = effort_plan(Effort.STANDARD, Method.DEFAULT, options.dataset, dataset.input_shape)
+    return Bench(data, replace(effort.final_recipe, epochs=options.epochs), compute)
 
 
 if __name__ == "__main__":

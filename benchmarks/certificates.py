@@ -24,12 +24,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-import torch
+from arguments import existing, output_file, positive, usage_errors
+from bench_worker import one_thread
 from folder_checkpoints import FolderCheckpoints
 from input_network import input_network
 from json_lines import JsonLines, Record
 from quiet import Quiet
-from recipes import CHANGES, NETWORKS, changed
+from recipes import CHANGES, NETWORKS, SIZES, changed
 
 from archpress_server.compress.effort import effort_plan
 from archpress_server.compress.input_net import TrainedInput
@@ -41,16 +42,15 @@ from archpress_server.compress.types import (
     Effort,
     Method,
     Request,
+    RequestError,
 )
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.bundled import artifact_folder
-from archpress_trainer.processes import keep_freed_memory, worker_pool
+from archpress_trainer.processes import worker_pool
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.named import named
 from archpress_trainer.training.device import best_compute
-
-TARGETS = {"fashion-mnist": (93_000, 50_000, 20_000), "cifar10": (400_000, 100_000)}
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Bench:
     """What a worker keeps between jobs."""
 
     def __init__(self, settings: Settings) -> None:
-        """Load the images and a teacher, which is trained if there is no file of it."""
+        """Load the images and the embedding."""
         self._settings = settings
         self._compute = best_compute()
         files = {settings.dataset: settings.data} if settings.data else {}
@@ -106,7 +106,7 @@ class Bench:
         self._plan = replace(plan, final_recipe=final)
         self._source = named(NETWORKS[settings.dataset], shape, classes)
         self._taught = plan.teaches or settings.input is not None
-        self._input = self._trained_input() if self._taught else None
+        self._input: TrainedInput | None = None
 
     @property
     def common(self) -> Record:
@@ -120,7 +120,7 @@ class Bench:
         }
 
     def job(self, target: int, seed: int) -> Record:
-        """Compress once and return the line; a job that fails says why."""
+        """Compress once and return the line; a job that fails or is refused says why."""
         request = Request(
             self._source,
             self._settings.dataset,
@@ -140,10 +140,10 @@ class Bench:
                 threads=1,
                 effort=self._plan,
                 compute=self._compute,
-                input_network=self._input,
+                input_network=self.input(),
                 checkpoints=checkpoints,
             )
-        except CompressionError as error:
+        except (CompressionError, RequestError) as error:
             return line | {"failed": str(error)}
         return line | {
             "params": result.costs_after.params,
@@ -156,6 +156,12 @@ class Bench:
             "device": self._compute.device.type,
             "seconds": None if goes_on else round(result.seconds, 1),
         }
+
+    def input(self) -> TrainedInput | None:
+        """Return the teacher if there is to be one; it is trained if there is no file of it."""
+        if self._taught and self._input is None:
+            self._input = self._trained_input()
+        return self._input
 
     def _trained_input(self) -> TrainedInput:
         settings, data = self._settings, self._dataset.split()
@@ -184,25 +190,9 @@ def _job(settings: Settings, target: int, seed: int) -> Record:
     return _bench(settings).job(target, seed)
 
 
-def _start() -> None:
-    torch.set_num_threads(1)
-    keep_freed_memory()
-
-
 def main() -> None:
     """Run the jobs that are missing."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--dataset", default="fashion-mnist", choices=sorted(TARGETS))
-    parser.add_argument("--data", type=Path, help="an .npz, for a data set that is not installed")
-    parser.add_argument("--output", type=Path, required=True, help="JSON lines")
-    parser.add_argument("--input", type=Path, help="the input network; beside OUTPUT by default")
-    parser.add_argument("--targets", type=int, nargs="+", help="limits on parameters")
-    parser.add_argument("--effort", type=Effort, default=Effort.STANDARD, choices=list(Effort))
-    parser.add_argument("--change", default="as it is", choices=list(CHANGES))
-    parser.add_argument("--epochs", type=int, help="of the final training")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=2)
-    options = parser.parse_args()
+    parser, options = _options()
     settings = Settings(
         options.dataset,
         options.data,
@@ -212,21 +202,43 @@ def main() -> None:
         options.output,
         options.input,
     )
-    lines = JsonLines(options.output)
+    with usage_errors(parser):
+        lines = JsonLines(options.output)
+        bench = Bench(settings)
+    lines.require(bench.common)
     # Trained before the workers start, so that they find its file.
-    lines.require(Bench(settings).common)
+    bench.input()
     jobs = [
         (target, seed)
         for seed in range(options.seeds)
-        for target in options.targets or TARGETS[options.dataset]
+        for target in options.targets or SIZES[options.dataset]
         if not lines.holds({"target_params": target, "seed": seed})
     ]
-    with worker_pool(options.workers, _start) as pool:
+    with worker_pool(options.workers, one_thread) as pool:
         for future in as_completed([pool.submit(_job, settings, *job) for job in jobs]):
             line = future.result()
             lines.add(line)
             settings.checkpoints(line["target_params"], line["seed"]).clear()
             print(line, flush=True)
+
+
+def _options() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--dataset", default="fashion-mnist", choices=sorted(SIZES))
+    parser.add_argument(
+        "--data", type=existing, help="an .npz, for a data set that is not installed"
+    )
+    parser.add_argument("--output", type=output_file, required=True, help="JSON lines")
+    parser.add_argument(
+        "--input", type=existing, help="the input network; made beside OUTPUT by default"
+    )
+    parser.add_argument("--targets", type=positive, nargs="+", help="limits on parameters")
+    parser.add_argument("--effort", type=Effort, default=Effort.STANDARD, choices=list(Effort))
+    parser.add_argument("--change", default="as it is", choices=list(CHANGES))
+    parser.add_argument("--epochs", type=positive, help="of the final training")
+    parser.add_argument("--seeds", type=positive, default=5)
+    parser.add_argument("--workers", type=positive, default=2)
+    return parser, parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -24,11 +24,11 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from arguments import output_file, positive, usage_errors
 from numpy.typing import NDArray
 from sklearn.ensemble import BaggingRegressor, GradientBoostingRegressor
 from sklearn.model_selection import KFold, cross_val_predict
@@ -44,6 +44,7 @@ from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.bundled import artifact_folder
 from archpress_trainer.embedding.features import WHOLE, feature_matrix
 from archpress_trainer.embedding.heads import HeadSettings, fit_heads
+from archpress_trainer.embedding.manifest import ArtifactError
 from archpress_trainer.embedding.metrics import kendall_tau, tau_within_band
 from archpress_trainer.embedding.warp import normal_scores
 from archpress_trainer.evaluation import Spread
@@ -53,16 +54,19 @@ from archpress_trainer.space.graph import Architecture
 
 Floats = NDArray[np.float64]
 _BATCH = 64
+_FOLDS = 5
 
 
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--embedding", default="fashion-mnist")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--seeds", type=positive, default=3)
+    parser.add_argument("--output", type=output_file)
     options = parser.parse_args()
-    text = json.dumps(measure(options.embedding, options.seeds), indent=1, default=asdict)
+    with usage_errors(parser):
+        report = measure(options.embedding, options.seeds)
+    text = json.dumps(report, indent=1, default=asdict)
     print(text)
     if options.output is not None:
         options.output.write_text(text + "\n")
@@ -72,6 +76,8 @@ def measure(place: str, seeds: int) -> dict[str, Any]:
     """Return tau for each predictor."""
     embedding = load(artifact_folder(place))
     nets = [exemplar.architecture for exemplar in embedding.exemplars]
+    if len(nets) < _FOLDS:
+        raise ArtifactError(f"{place} has {len(nets)} labelled nets, fewer than {_FOLDS} folds")
     accuracy = np.array([exemplar.accuracy for exemplar in embedding.exemplars])
     params = np.array([count(net).params for net in nets], dtype=np.float64)
     features = feature_matrix(nets, embedding.manifest.space)
@@ -149,7 +155,7 @@ def _trees(inputs: NDArray[np.float32], accuracy: Floats, seed: int) -> Floats:
 def _held_out(model: Any, inputs: NDArray[np.float32], accuracy: Floats, seed: int) -> Floats:
     """Return normal scores, the target that the process has too."""
     target = normal_scores(torch.from_numpy(accuracy)).double().numpy()
-    folds = KFold(5, shuffle=True, random_state=seed)
+    folds = KFold(_FOLDS, shuffle=True, random_state=seed)
     predicted: Floats = cross_val_predict(model, inputs, target, cv=folds)
     return predicted
 

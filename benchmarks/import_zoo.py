@@ -6,6 +6,7 @@ Every network that torchvision lists is built without weights, for its own image
 server. What is refused stands in the table with its reason.
 
     python benchmarks/import_zoo.py
+    python benchmarks/import_zoo.py alexnet --output one.json --page one.md
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from arguments import output_file
 from json_lines import RESULTS
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -69,10 +71,12 @@ class Row:
 def main() -> None:
     """Import, print and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("names", nargs="*", help="only these networks")
-    parser.add_argument("--output", type=Path, default=RESULTS / "import-zoo.json")
-    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("names", nargs="*", type=_known, help="only these, to files of your own")
+    parser.add_argument("--output", type=output_file, help="JSON; the committed one by default")
+    parser.add_argument("--page", type=output_file, help="Markdown; the committed one by default")
     options = parser.parse_args()
+    if options.names and None in (options.output, options.page):
+        parser.error("the committed files are of all networks: some need --output and --page")
     logging.getLogger("torch").setLevel(logging.ERROR)
     rows = []
     for name in options.names or models.list_models(module=models):
@@ -84,8 +88,15 @@ def main() -> None:
         "torchvision": version("torchvision"),
         "rows": [asdict(row) for row in rows],
     }
-    options.output.write_text(json.dumps(record, indent=1) + "\n")
-    options.page.write_text(page(rows, record))
+    output, made = options.output or RESULTS / "import-zoo.json", options.page or PAGE
+    output.write_text(json.dumps(record, indent=1) + "\n")
+    made.write_text(page(rows, record))
+
+
+def _known(name: str) -> str:
+    if name not in models.list_models(module=models):
+        raise argparse.ArgumentTypeError(f"torchvision has no network {name!r} for classification")
+    return name
 
 
 def look_at(name: str) -> Row:

@@ -9,12 +9,13 @@ short training from nothing, as rounds train. The test split is not read.
 
 Each (target, form, seed) is a line of the output as soon as it is there; run again, the program
 goes on where it was. The input network is kept beside the output, in a file that is not committed.
+The committed lines are by a recipe of before; those by today's go to another file.
 
 Prediction: inherited weights say little before they are trained, since damage is not what remains
 after a training; one epoch says most. Outcome at a thirty-fifth of the parameters: they say
 nothing, and one epoch less than hoped; forms end so much alike that nothing can rank them well.
 
-    python benchmarks/inheritance.py
+    python benchmarks/inheritance.py --output inheritance.jsonl
     python benchmarks/inheritance.py --forms 3 --seeds 2 --epochs 1 --images 2000 \
         --output /tmp/x.jsonl
 """
@@ -26,18 +27,18 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
-from input_network import InputNetwork, input_network
-from json_lines import RESULTS, JsonLines
+from arguments import DATASETS, NETWORKS, output_file, positive, usage_errors
+from input_network import InputNetwork, check_target, input_network
+from json_lines import RESULTS, JsonLines, Record
 from torch import nn
 
 from archpress_server.compress.effort import effort_plan
 from archpress_server.compress.types import Effort, Method
-from archpress_trainer.data.dataset import TrainingData
+from archpress_trainer.data.dataset import LabelledImages, TrainingData
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.bundled import artifact_folder
@@ -125,6 +126,50 @@ class Bench:
         return accuracy(network, data.validation, data.normalisation, self.compute)
 
 
+@dataclass(frozen=True)
+class _Given:
+    """What is there before anything is trained."""
+
+    architecture: Architecture
+    data: TrainingData
+    validation: LabelledImages
+    final: Recipe
+    short: Recipe
+    compute: Compute
+    embedding: Embedding
+
+    def settings(self, options: argparse.Namespace) -> Record:
+        """Return what all lines of an output have in common."""
+        return {
+            "network": options.network,
+            "dataset": options.dataset,
+            "images": len(self.data.train),
+            "epochs": options.epochs,
+            "input_epochs": options.input_epochs,
+            "forms": options.forms,
+            "embedding": self.embedding.manifest.name,
+            "recipe": self.final.to_json(),
+            "short_recipe": self.short.to_json(),
+        }
+
+    def bench(self, options: argparse.Namespace) -> Bench:
+        """Return what every form has, for which the input network is trained."""
+        source = input_network(
+            options.output.with_suffix(".input.safetensors"),
+            self.architecture,
+            self.data,
+            self.validation,
+            replace(self.final, epochs=options.input_epochs),
+            0,
+            self.compute,
+        )
+        # A copy, since the device may be another.
+        teacher = Teacher(deepcopy(source.network).to(self.compute.device), self.compute)
+        return Bench(
+            self.data, self.final, self.short, self.compute, self.embedding, source, teacher
+        )
+
+
 def forms(architecture: Architecture, target: int, number: int) -> list[Architecture]:
     """Return narrower forms of about equally many parameters; the first is scaled evenly."""
     rng = Random(target)
@@ -144,22 +189,21 @@ def forms(architecture: Architecture, target: int, number: int) -> list[Architec
 
 def main() -> None:
     """Measure what is missing in the output."""
-    options = _options()
-    bench = _prepare(options)
-    lines = JsonLines(options.output)
-    settings = {
-        "network": options.network,
-        "dataset": options.dataset,
-        "images": len(bench.data.train),
-        "epochs": options.epochs,
-        "forms": options.forms,
-    }
+    parser, options = _options()
+    with usage_errors(parser):
+        lines = JsonLines(options.output)
+        given = _given(options)
+    for target in options.targets:
+        check_target(given.architecture, target)
+    settings = given.settings(options)
+    lines.require({"settings": settings})
+    bench = given.bench(options)
     for target in options.targets:
         architectures = forms(bench.source.network.architecture, target, options.forms)
         for seed in range(options.seeds):
             for index, form in enumerate(architectures):
                 key = {"target": target, "form": index, "seed": seed}
-                if lines.holds({**key, "settings": settings}):
+                if lines.holds(key):
                     continue
                 costs = count(form)
                 record = {
@@ -174,42 +218,35 @@ def main() -> None:
                 print(record, flush=True)
 
 
-def _options() -> argparse.Namespace:
+def _options() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--dataset", default="fashion-mnist")
-    parser.add_argument("--network", default="conv-7")
+    parser.add_argument("--dataset", default="fashion-mnist", choices=DATASETS)
+    parser.add_argument("--network", default="conv-7", choices=NETWORKS)
     parser.add_argument("--embedding", help="a folder; the bundled one by default")
-    parser.add_argument("--targets", nargs="+", type=int, default=(20_000,), metavar="PARAMS")
-    parser.add_argument("--forms", type=int, default=12)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--images", type=int, default=12_000, help="training images")
-    parser.add_argument("--epochs", type=int, default=8, help="of the final training")
-    parser.add_argument("--input-epochs", type=int, default=6, help="of the input network's")
-    parser.add_argument("--output", type=Path, default=RESULTS / "inheritance.jsonl")
-    return parser.parse_args()
+    parser.add_argument("--targets", nargs="+", type=positive, default=(20_000,), metavar="PARAMS")
+    parser.add_argument("--forms", type=positive, default=12)
+    parser.add_argument("--seeds", type=positive, default=2)
+    parser.add_argument("--images", type=positive, default=12_000, help="training images")
+    parser.add_argument("--epochs", type=positive, default=8, help="of the final training")
+    parser.add_argument("--input-epochs", type=positive, default=6, help="of the input network's")
+    parser.add_argument("--output", type=output_file, default=RESULTS / "inheritance.jsonl")
+    return parser, parser.parse_args()
 
 
-def _prepare(options: argparse.Namespace) -> Bench:
-    compute = best_compute()
+def _given(options: argparse.Namespace) -> _Given:
     dataset = DataSources(download=False).load(options.dataset)
     whole = dataset.split()
-    data = whole.subset(options.images).to(compute.device)
-    architecture = named(options.network, dataset.input_shape, dataset.classes)
+    compute = best_compute()
     plan = effort_plan(Effort.STANDARD, Method.DEFAULT, options.dataset, dataset.input_shape)
-    recipe = replace(plan.final_recipe, name="final", epochs=options.epochs)
-    source = input_network(
-        options.output.with_suffix(".input.safetensors"),
-        architecture,
-        data,
+    return _Given(
+        named(options.network, dataset.input_shape, dataset.classes),
+        whole.subset(options.images).to(compute.device),
         whole.validation,
-        replace(recipe, epochs=options.input_epochs),
-        0,
+        replace(plan.final_recipe, name="final", epochs=options.epochs),
+        plan.round_recipe,
         compute,
+        load(artifact_folder(options.embedding or options.dataset)),
     )
-    embedding = load(artifact_folder(options.embedding or options.dataset))
-    # A copy, since the device may be another.
-    teacher = Teacher(deepcopy(source.network).to(compute.device), compute)
-    return Bench(data, recipe, plan.round_recipe, compute, embedding, source, teacher)
 
 
 def _timed(work: Callable[[], float]) -> tuple[float, float]:

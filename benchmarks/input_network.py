@@ -6,13 +6,16 @@ While it is being trained a folder beside the file has a checkpoint, from which 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from folder_checkpoints import FolderCheckpoints
+from json_lines import differences
 from quiet import Quiet
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from archpress_server.compress.input_net import TrainedInput
@@ -21,12 +24,17 @@ from archpress_trainer.data.dataset import LabelledImages, Normalisation, Traini
 from archpress_trainer.space.build import Network, build
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.width_groups import WidthGroups
+from archpress_trainer.space.widths import SizeBudget, fit_widths
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.loop import Status, accuracy
 from archpress_trainer.training.recipe import Recipe
 
 EXACT = Compute(torch.device("cpu"), bfloat16=False)
 """How test accuracies are measured."""
+
+_MULTIPLE = 4
+"""What widths of heirs are multiples of."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +64,19 @@ def input_network(
     seed: int,
     compute: Compute,
 ) -> InputNetwork:
-    """Return the network as trained by a recipe, from the cache if it holds that.
+    """Return the network as trained by a recipe, from the cache if there is one.
 
     Args:
-        cache: the file that keeps the weights; it is written if it holds another training.
+        cache: the file that keeps the weights; it is written if it is not there.
         architecture: of the network.
         data: on `compute.device` already.
         test: on the CPU; read once, after the training.
         recipe: how to train; its name makes no difference, nor what it says of teachers.
         seed: of the initial weights and the order of images.
         compute: where to train.
+
+    Raises:
+        SystemExit: the cache holds something else, which stays as it is; the message says what.
     """
     images = len(data.train)
     alone = {
@@ -77,12 +88,8 @@ def input_network(
     network = build(architecture, torch.Generator().manual_seed(seed))
     work = float(count(architecture).macs * images * recipe.epochs)
     if cache.exists():
-        with safe_open(cache, "pt") as file:
-            facts = file.metadata()
-            if facts["what"] == what:
-                network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-                measured = json.loads(facts["measured"])
-                return InputNetwork(network.eval(), work=work, **measured)
+        measured = _restored(cache, network, what)
+        return InputNetwork(network.eval(), work=work, **measured)
     checkpoints = FolderCheckpoints(cache.with_suffix(".checkpoints"))
     run = TrainingRun(architecture, data, recipe, seed, compute)
     network, result = run_training(run, checkpoints, Quiet(), lambda _: True)
@@ -102,3 +109,41 @@ def input_network(
     )
     checkpoints.clear()
     return InputNetwork(network, work=work, **measured)
+
+
+def check_target(architecture: Architecture, max_params: int) -> None:
+    """Refuse a target to which the input network cannot be narrowed.
+
+    Raises:
+        SystemExit: says why.
+    """
+    params = count(architecture).params
+    if max_params >= params:
+        raise SystemExit(
+            f"{max_params:,} parameters are no fewer than the input network's {params:,}"
+        )
+    least = min([_MULTIPLE, *WidthGroups(architecture).widths])
+    if fit_widths(architecture, SizeBudget(max_params), multiple=_MULTIPLE, smallest=least) is None:
+        raise SystemExit(f"the input network cannot be narrowed to {max_params:,} parameters")
+
+
+def _restored(cache: Path, network: Network, what: str) -> dict[str, float]:
+    """Load the weights and return what was measured of them."""
+    try:
+        with safe_open(cache, "pt") as file:
+            facts = file.metadata() or {}
+            if not {"what", "measured"} <= facts.keys():
+                raise SystemExit(f"{cache} does not say how its network was trained")
+            other = differences(_settings(facts["what"]), _settings(what))
+            if other:
+                raise SystemExit(f"{cache} holds another training: {'; '.join(other)}")
+            network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    except SafetensorError as error:
+        raise SystemExit(f"{cache} is no file of a trained network: {error}") from None
+    measured: dict[str, float] = json.loads(facts["measured"])
+    return measured
+
+
+def _settings(what: str) -> Mapping[str, Any]:
+    digest, recipe, images, seed = json.loads(what)
+    return {"network": digest, "recipe": recipe, "images": images, "seed": seed}

@@ -33,7 +33,9 @@ def recipes(folder: Path) -> Section:
 
 
 def _gain(cell: Record | None) -> str:
-    return "-" if cell is None else f"{cell['gain']:+.2f} ({cell['n']})"
+    if cell is None or cell["gain"] is None:
+        return "-"
+    return f"{cell['gain']:+.2f} ({cell.get('pairs', cell['n'])})"
 
 
 def branches(folder: Path) -> Section:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from arguments import named_path, named_value, output_file, positive, usage_errors
 from folder_checkpoints import FolderCheckpoints
 from input_network import InputNetwork, input_network
 from json_lines import RESULTS, JsonLines
@@ -35,6 +36,7 @@ from archpress_server.compress.types import (
     Effort,
     Method,
     Request,
+    RequestError,
 )
 from archpress_trainer.data.dataset import DatasetError, ImageDataset
 from archpress_trainer.data.registry import DataSources
@@ -84,8 +86,9 @@ class EmptyRowError(Exception):
 
 def main() -> None:
     """Measure what is missing in the output."""
-    options = _options()
-    lines = JsonLines(options.output)
+    parser, options = _options()
+    with usage_errors(parser):
+        lines = JsonLines(options.output)
     for name in options.rows:
         try:
             _Row(name, lines, options).measure()
@@ -96,21 +99,28 @@ def main() -> None:
             print(f"{name}: {reason}", flush=True)
 
 
-def _options() -> argparse.Namespace:
+def _options() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", nargs="+", choices=tuple(TABLE_1), default=tuple(TABLE_1))
     parser.add_argument("--effort", type=Effort, choices=tuple(Effort), default=Effort.STANDARD)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--images", type=int, help="training images, for a reduced fidelity")
-    parser.add_argument("--epochs", type=int, help="of both final trainings, likewise")
+    parser.add_argument("--seeds", type=positive, default=5)
+    parser.add_argument("--images", type=positive, help="training images, for a reduced fidelity")
+    parser.add_argument("--epochs", type=positive, help="of both final trainings, likewise")
     parser.add_argument(
-        "--data", nargs="+", default=[], metavar="NAME=PATH", help="an .npz or a folder of images"
+        "--data",
+        type=named_path,
+        nargs="+",
+        default=[],
+        metavar="NAME=PATH",
+        help="an .npz or a folder of images",
     )
-    parser.add_argument("--embedding", nargs="+", default=[], metavar="NAME=FOLDER")
+    parser.add_argument(
+        "--embedding", type=named_value, nargs="+", default=[], metavar="NAME=FOLDER"
+    )
     parser.add_argument("--download", action="store_true", help="data sets that are not at hand")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=RESULTS / "paper_tables.jsonl")
-    return parser.parse_args()
+    parser.add_argument("--threads", type=positive, default=2)
+    parser.add_argument("--output", type=output_file, default=RESULTS / "paper_tables.jsonl")
+    return parser, parser.parse_args()
 
 
 class _Row:
@@ -177,7 +187,7 @@ class _Row:
                 input_network=trained,
                 checkpoints=checkpoints,
             )
-        except CompressionError as error:
+        except (CompressionError, RequestError) as error:
             return {"status": "failed", "reason": f"{error.reason}: {error}"}
         certificate = result.certificate
         return {
@@ -203,16 +213,18 @@ class _Row:
 
     def _checkpoints(self, seed: int) -> FolderCheckpoints:
         """Return where the compression from a seed keeps what it has done."""
-        return FolderCheckpoints(self._beside(f"{seed}.ours.checkpoints"))
+        return FolderCheckpoints(self._beside(seed, "ours.checkpoints"))
 
-    def _beside(self, name: str) -> Path:
+    def _beside(self, seed: int, name: str) -> Path:
+        """Return a path of this row, seed and fidelity: trainings of others stay as they are."""
         output: Path = self._options.output
-        return output.with_suffix(f".{self._name}-{name}")
+        fidelity = "-".join(str(self._fidelity[part]) for part in ("effort", "images", "epochs"))
+        return output.with_suffix(f".{self._name}-{fidelity}-{seed}.{name}")
 
     def _trained(self, seed: int) -> InputNetwork:
         data = self._dataset.split().to(self._compute.device)
         return input_network(
-            self._beside(f"{seed}.safetensors"),
+            self._beside(seed, "safetensors"),
             self._architecture,
             data,
             self._dataset.test(),
@@ -224,15 +236,14 @@ class _Row:
 
 def _embedding(name: str, options: argparse.Namespace) -> Embedding:
     try:
-        return load(artifact_folder(_pairs(options.embedding).get(name, name)))
+        return load(artifact_folder(dict(options.embedding).get(name, name)))
     except ArtifactError as error:
         raise EmptyRowError(f"there is no embedding for {name}: {error}") from None
 
 
 def _dataset(name: str, options: argparse.Namespace) -> ImageDataset:
-    files = {key: Path(value) for key, value in _pairs(options.data).items()}
     try:
-        dataset = DataSources(files=files, download=options.download).load(name)
+        dataset = DataSources(files=dict(options.data), download=options.download).load(name)
     except DatasetError as error:
         raise EmptyRowError(str(error)) from None
     return replace(
@@ -240,11 +251,6 @@ def _dataset(name: str, options: argparse.Namespace) -> ImageDataset:
         train_images=dataset.train_images[: options.images],
         train_labels=dataset.train_labels[: options.images],
     )
-
-
-def _pairs(values: list[str]) -> dict[str, str]:
-    pairs = [value.partition("=") for value in values]
-    return {name: path for name, _, path in pairs}
 
 
 if __name__ == "__main__":

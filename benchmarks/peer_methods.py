@@ -89,8 +89,12 @@ class Outcome:
     networks_trained: int = 1
 
 
+class OutOfReachError(ValueError):
+    """A target or an amount of work in which a method can make no trained network."""
+
+
 Method = Callable[[Comparison, int, int], Outcome]
-"""Makes a network of at most so many parameters, with a seed."""
+"""Makes a network of at most so many parameters, with a seed; may raise `OutOfReachError`."""
 
 
 def width_scaling(comparison: Comparison, max_params: int, seed: int) -> Outcome:
@@ -139,6 +143,8 @@ def layer_removal(comparison: Comparison, max_params: int, seed: int) -> Outcome
         comparison.policies,
     )
     student = search.run()
+    if student is None:
+        raise OutOfReachError(f"no student's training fits into half of {comparison.work:.3g}")
     network = build(student.architecture, generator)
     left = comparison.work - search.spent
     outcome = _finished(comparison, network, left, seed)
@@ -231,6 +237,9 @@ def _effort(comparison: Comparison, candidates: tuple[Candidate, ...]) -> Effort
     """Return rounds and a final training that spend the work between them at the most.
 
     Who gets on is not known before: the costliest do, at the most.
+
+    Raises:
+        OutOfReachError: the costliest cannot be trained with what is left.
     """
     short = comparison.round_recipe
     macs = sorted((candidate.costs.macs for candidate in candidates), reverse=True)
@@ -242,13 +251,16 @@ def _effort(comparison: Comparison, candidates: tuple[Candidate, ...]) -> Effort
     if per_image:
         search = comparison.work * comparison.our_search_share
         images = min(images, max(short.batch_size, int(search / per_image)))
-    return EffortPlan(
-        len(candidates),
-        short,
-        images,
-        replace(comparison.recipe, epochs=_NO_BOUND),
-        comparison.work - per_image * images,
-    )
+    left = comparison.work - per_image * images
+    final = replace(comparison.recipe, epochs=_NO_BOUND)
+    effort = EffortPlan(len(candidates), short, images, final, left)
+    passes = len(comparison.data.train) * macs[0]
+    least = float(passes * effort.recipe_for(macs[0], len(comparison.data.train)).epochs)
+    if least > left:
+        raise OutOfReachError(
+            f"the winner takes {least:.3g} of work at least, and {left:.3g} is left"
+        )
+    return effort
 
 
 _NO_BOUND = 10_000
@@ -258,7 +270,7 @@ def _scaled(comparison: Comparison, max_params: int) -> Architecture:
     architecture = comparison.source.network.architecture
     scaled = fit_widths(architecture, SizeBudget(max_params), multiple=1, smallest=1)
     if scaled is None:
-        raise ValueError(f"the input network cannot be scaled to {max_params} parameters")
+        raise OutOfReachError(f"the input network cannot be scaled to {max_params} parameters")
     return scaled
 
 
@@ -266,7 +278,7 @@ def _heir(comparison: Comparison, wide: Network, max_params: int, seed: int) -> 
     request = replace(_request(comparison, max_params, seed), architecture=wide.architecture)
     found = find_heir(request, comparison.embedding, SizeBudget(max_params), None, 1)
     if found is None:
-        raise ValueError(f"the input network cannot be narrowed to {max_params} parameters")
+        raise OutOfReachError(f"the input network cannot be narrowed to {max_params} parameters")
     return narrowed(wide, found.architecture)
 
 
@@ -282,7 +294,10 @@ def _request(comparison: Comparison, max_params: int, seed: int) -> Request:
 
 
 def _pruning(comparison: Comparison, max_params: int, seed: int, *, everywhere: bool) -> Outcome:
-    network = pruned(comparison.source.network, max_params, everywhere=everywhere)
+    try:
+        network = pruned(comparison.source.network, max_params, everywhere=everywhere)
+    except ValueError as error:
+        raise OutOfReachError(str(error)) from error
     return _finished(comparison, network, comparison.work, seed)
 
 
@@ -292,7 +307,9 @@ def _finished(
     """Train a network with what work is left; the recipe is the same for all."""
     macs = count(network.architecture).macs
     images = len(comparison.data.train)
-    epochs = max(1, int(work / (macs * images)))
+    epochs = int(work / (macs * images))
+    if not epochs:
+        raise OutOfReachError(f"an epoch takes {macs * images:.3g} of work, and {work:.3g} is left")
     recipe = replace(comparison.recipe, epochs=epochs)
     generator = torch.Generator().manual_seed(seed)
     teacher = comparison.legacy.teacher if taught else None

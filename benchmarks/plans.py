@@ -26,10 +26,10 @@ from concurrent.futures import as_completed
 from functools import lru_cache
 from itertools import islice
 from math import exp, log
-from pathlib import Path
 from random import Random
 
 import torch
+from arguments import output_file, positive, usage_errors
 from json_lines import JsonLines, Record
 
 from archpress_server.compress.checks import smallest_networks
@@ -149,12 +149,17 @@ def main() -> None:
     """Plan what is missing, count and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--embedding", default="fashion-mnist")
-    parser.add_argument("--requests", type=int, default=1_000)
+    parser.add_argument("--requests", type=positive, default=1_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=positive, default=2)
     parser.add_argument("--busy", action="store_true", help="take no times")
-    parser.add_argument("--output", type=Path, required=True, help="JSON lines")
+    parser.add_argument("--output", type=output_file, required=True, help="JSON lines")
     options = parser.parse_args()
+    with usage_errors(parser):
+        _plan_all(options)
+
+
+def _plan_all(options: argparse.Namespace) -> None:
     manifest = _embedding(options.embedding).manifest
     lines = JsonLines(options.output)
     common = {

@@ -24,12 +24,12 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import numpy as np
 import torch
+from arguments import output_file, positive, usage_errors
 from PIL import Image
 from torch import nn
 from torch.nn import functional
@@ -54,12 +54,13 @@ _CORES = os.cpu_count() or 1
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--nets", type=int, default=8)
-    parser.add_argument("--images", type=int, default=4_096)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--nets", type=positive, default=8)
+    parser.add_argument("--images", type=positive, default=4_096)
+    parser.add_argument("--rounds", type=positive, default=3)
+    parser.add_argument("--output", type=output_file)
     options = parser.parse_args()
-    report = measure(options.nets, options.images, options.rounds)
+    with usage_errors(parser):
+        report = measure(options.nets, options.images, options.rounds)
     text = json.dumps(report, indent=1, default=asdict)
     print(text)
     if options.output is not None:

@@ -31,6 +31,8 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
+from arguments import existing, output_file, positive, positive_number, usage_errors
+from bench_worker import one_thread
 from input_network import input_network
 from json_lines import JsonLines, Record
 
@@ -40,7 +42,7 @@ from archpress_server.compress.types import Budget, Effort, Method, Request
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.bundled import artifact_folder
-from archpress_trainer.processes import keep_freed_memory, worker_pool
+from archpress_trainer.processes import worker_pool
 from archpress_trainer.space.build import build
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
@@ -102,36 +104,49 @@ class Bench:
     """What a worker keeps between trainings."""
 
     def __init__(self, settings: Settings) -> None:
-        """Load the images and the teacher, which is trained if there is no file of it."""
+        """Load the images."""
+        self._settings = settings
         self._compute = best_compute()
         files = {settings.dataset: settings.data} if settings.data else {}
-        dataset = DataSources(files=files).load(settings.dataset)
+        self._dataset = dataset = DataSources(files=files).load(settings.dataset)
         self._data = dataset.split().subset(settings.images).to(self._compute.device)
         effort = effort_plan(Effort.STANDARD, Method.DEFAULT, settings.dataset, dataset.input_shape)
+        self._effort = effort
+        self._teacher: Teacher | None = None
         self.recipe = replace(effort.final_recipe, epochs=settings.epochs)
-        network = named(NETWORKS[settings.dataset], dataset.input_shape, dataset.classes)
-        source = input_network(
-            settings.teacher,
-            network,
-            self._data,
-            dataset.test(),
-            effort.input_recipe_for(count(network).macs, len(self._data.train)),
-            0,
-            self._compute,
-        )
-        self._teacher = Teacher(source.network.to(self._compute.device), self._compute)
 
     @property
     def common(self) -> Record:
         """What all lines of an output have in common: the recipe that is changed, the images."""
-        return {"recipe": self.recipe.to_json(), "images": len(self._data.train)}
+        return {
+            "dataset": self._settings.dataset,
+            "recipe": self.recipe.to_json(),
+            "images": len(self._data.train),
+        }
+
+    def teacher(self) -> Teacher:
+        """Return the input network, which is trained if there is no file of it."""
+        if self._teacher is None:
+            dataset, compute = self._dataset, self._compute
+            network = named(NETWORKS[self._settings.dataset], dataset.input_shape, dataset.classes)
+            source = input_network(
+                self._settings.teacher,
+                network,
+                self._data,
+                dataset.test(),
+                self._effort.input_recipe_for(count(network).macs, len(self._data.train)),
+                0,
+                compute,
+            )
+            self._teacher = Teacher(source.network.to(compute.device), compute)
+        return self._teacher
 
     def run(self, run: Run) -> Record:
         """Train once and return the line."""
         recipe = changed(self.recipe, run.change)
         generator = torch.Generator().manual_seed(run.seed)
         network = build(run.network, generator)
-        teacher = self._teacher if recipe.distil_weight else None
+        teacher = self.teacher() if recipe.distil_weight else None
         result = train(network, self._data, recipe, generator, self._compute, teacher=teacher)
         return {
             "change": run.change,
@@ -161,11 +176,6 @@ def _run(settings: Settings, run: Run) -> Record:
     return _bench(settings).run(run)
 
 
-def _start() -> None:
-    torch.set_num_threads(1)
-    keep_freed_memory()
-
-
 def networks(dataset: str, sizes: Sequence[int]) -> dict[int, Architecture]:
     """Return the best plan of the server for each size, without training any."""
     embedding = load(artifact_folder(dataset))
@@ -180,48 +190,44 @@ def networks(dataset: str, sizes: Sequence[int]) -> dict[int, Architecture]:
 
 
 def summary(lines: list[Record]) -> dict[str, Any]:
-    """Return the mean over seeds for each size and change, and the gain over no change."""
+    """Return the mean over seeds for each size and change, and the gain over no change.
+
+    The gain is the mean over the seeds that both have, of which there are `pairs`; without any it
+    is None.
+    """
     table: dict[str, Any] = {}
     for change in CHANGES:
         row: dict[str, Any] = {}
         for size in sorted({line["size"] for line in lines}):
             found = _of(lines, change, size)
             if found:
+                before = _of(lines, "as it is", size)
+                gains = [found[seed] - before[seed] for seed in found if seed in before]
                 row[str(size)] = {
                     "n": len(found),
-                    "mean": round(mean(found), 3),
-                    "sd": round(stdev(found), 3) if len(found) > 1 else None,
-                    "gain": round(mean(found) - mean(_of(lines, "as it is", size) or found), 3),
+                    "mean": round(mean(found.values()), 3),
+                    "sd": round(stdev(found.values()), 3) if len(found) > 1 else None,
+                    "gain": round(mean(gains), 3) if gains else None,
+                    "pairs": len(gains),
                 }
         if row:
             table[change] = row
     return table
 
 
-def _of(lines: list[Record], change: str, size: int) -> list[float]:
-    return [
-        100 * line["validation"]
+def _of(lines: list[Record], change: str, size: int) -> dict[int, float]:
+    """Return validation accuracies in percent by seed."""
+    return {
+        line["seed"]: 100 * line["validation"]
         for line in lines
         if line["change"] == change and line["size"] == size
-    ]
+    }
 
 
 def main() -> None:
     """Run what is missing, then summarise."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--dataset", default="fashion-mnist", choices=sorted(NETWORKS))
-    parser.add_argument("--data", type=Path, help="an .npz, for a data set that is not installed")
-    parser.add_argument("--output", type=Path, required=True, help="JSON lines")
-    parser.add_argument("--changes", nargs="+", default=list(CHANGES), choices=list(CHANGES))
-    parser.add_argument("--sizes", type=int, nargs="+", help="limits on parameters")
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--images", type=int)
-    parser.add_argument("--seconds", type=float, help="start no training after so long")
-    options = parser.parse_args()
+    parser, options = _options()
     started = time.monotonic()
-    lines = JsonLines(options.output)
     settings = Settings(
         options.dataset,
         options.data,
@@ -229,9 +235,13 @@ def main() -> None:
         options.epochs,
         options.images,
     )
+    with usage_errors(parser):
+        lines = JsonLines(options.output)
+        bench = Bench(settings)
+        lines.require(bench.common)
+        planned = networks(options.dataset, options.sizes or SIZES[options.dataset])
     # Trained before the workers start, so that they find its file.
-    lines.require(Bench(settings).common)
-    planned = networks(options.dataset, options.sizes or SIZES[options.dataset])
+    bench.teacher()
     runs = [
         Run(change, size, network, seed)
         for seed in range(options.seeds)
@@ -239,7 +249,7 @@ def main() -> None:
         for size, network in planned.items()
         if not lines.holds({"change": change, "size": size, "seed": seed})
     ]
-    with worker_pool(options.workers, _start) as pool:
+    with worker_pool(options.workers, one_thread) as pool:
         for future in as_completed([pool.submit(_run, settings, run) for run in runs]):
             lines.add(future.result())
             if options.seconds and time.monotonic() - started > options.seconds:
@@ -248,6 +258,23 @@ def main() -> None:
     text = json.dumps(summary(lines.records), indent=1)
     options.output.with_suffix(".json").write_text(text + "\n")
     print(text)
+
+
+def _options() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--dataset", default="fashion-mnist", choices=sorted(NETWORKS))
+    parser.add_argument(
+        "--data", type=existing, help="an .npz, for a data set that is not installed"
+    )
+    parser.add_argument("--output", type=output_file, required=True, help="JSON lines")
+    parser.add_argument("--changes", nargs="+", default=list(CHANGES), choices=list(CHANGES))
+    parser.add_argument("--sizes", type=positive, nargs="+", help="limits on parameters")
+    parser.add_argument("--seeds", type=positive, default=2)
+    parser.add_argument("--workers", type=positive, default=2)
+    parser.add_argument("--epochs", type=positive, default=40)
+    parser.add_argument("--images", type=positive)
+    parser.add_argument("--seconds", type=positive_number, help="start no training after so long")
+    return parser, parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ What differs from the paper, so that it keeps to a hard budget and to the comput
 have: a student above the budget is scaled down to it in width (N2N would give it the reward -1 and
 learn nothing else), students are trained on a few thousand images without the teacher, one that was
 trained before is not trained again, and the second policy reads both directions too instead of its
-own choices. Of the students of the second policy the most accurate is returned.
+own choices. A policy ends with the first student whose training would not fit into what is left of
+its work; as long as it has none such a student is invalid. Of the students of the second policy the
+most accurate is returned.
 """
 
 from __future__ import annotations
@@ -58,6 +60,10 @@ class Student:
 
     architecture: Architecture
     accuracy: float
+
+
+class _TooCostlyError(Exception):
+    """A student whose training does not fit into the work that is left."""
 
 
 class Policy(nn.Module):
@@ -113,8 +119,8 @@ class RemovalSearch:
         self._settings = settings
         self._known: dict[str, Student] = {}
 
-    def run(self) -> Student:
-        """Return the best student within the budget."""
+    def run(self) -> Student | None:
+        """Return the best student within the budget, None where none fits into the work."""
         settings = self._settings
         units = removable_units(self._input)
         removed = self._search(
@@ -125,6 +131,8 @@ class RemovalSearch:
             lambda kept: without_units(self._input, units, [bool(keep) for keep in kept]),
             self._reward,
         )
+        if removed is None:
+            return None
         groups = WidthGroups(removed.architecture)
 
         def shrunk(choices: Sequence[int]) -> Architecture:
@@ -142,7 +150,7 @@ class RemovalSearch:
             shrunk,
             lambda student: student.accuracy,
         )
-        return max(best, removed, key=lambda student: student.accuracy)
+        return max(best or removed, removed, key=lambda student: student.accuracy)
 
     def _search(
         self,
@@ -152,7 +160,7 @@ class RemovalSearch:
         work: float,
         student_of: Callable[[Sequence[int]], Architecture | None],
         value: Callable[[Student], float],
-    ) -> Student:
+    ) -> Student | None:
         settings = self._settings
         with torch.random.fork_rng(devices=[]):
             # Modules can draw their weights from torch's global generator only.
@@ -169,7 +177,12 @@ class RemovalSearch:
             )
             rewards = []
             for choice in drawn.T:
-                student = self._student(student_of(choice.tolist()))
+                try:
+                    student = self._student(student_of(choice.tolist()), work)
+                except _TooCostlyError:
+                    if best is not None:
+                        return best
+                    student = None
                 rewards.append(self._reward(student))
                 if student and (best is None or value(student) > value(best)):
                     best = student
@@ -182,14 +195,14 @@ class RemovalSearch:
             optimizer.step()
             decay = settings.baseline_decay
             baseline = decay * baseline + (1 - decay) * mean
-            if self.spent >= work and best is not None:
-                break
-        if best is None:
-            raise ValueError("no student was valid")
         return best
 
-    def _student(self, architecture: Architecture | None) -> Student | None:
-        """Return a student scaled to the budget and trained, None where there is none."""
+    def _student(self, architecture: Architecture | None, work: float) -> Student | None:
+        """Return a student scaled to the budget and trained, None where there is none.
+
+        Raises:
+            _TooCostlyError: all that was spent would then be more than the work.
+        """
         if architecture is None:
             return None
         if not self._budget.holds(count(architecture)):
@@ -198,7 +211,10 @@ class RemovalSearch:
                 return None
             architecture = fitted
         if architecture.digest not in self._known:
-            self.spent += count(architecture).macs * self._images
+            cost = float(count(architecture).macs * self._images)
+            if self.spent + cost > work:
+                raise _TooCostlyError
+            self.spent += cost
             self.trained += 1
             self._known[architecture.digest] = Student(architecture, self._measure(architecture))
         return self._known[architecture.digest]

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from arguments import usage_errors
 from json_lines import RESULTS
 from page_ablations import ablations
 from page_compression import certificates, paper_tables, peers
@@ -23,13 +24,16 @@ from page_training import branches, folding, recipes
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
+_RESULT_FILES = (".json", ".jsonl")
+
 _HEAD = """\
 # Results
 
 Made by `python benchmarks/results_page.py` from the files in
 [benchmarks/results](../benchmarks/results); the programs that measured them are in
-[benchmarks](../benchmarks), each with the command that ran it. Numbers with ± are mean and standard
-deviation.
+[benchmarks](../benchmarks), each with its command. Some were run for fewer seeds or sizes than the
+command asks for, some by an earlier program; sections and programs say so. Numbers with ± are mean
+and standard deviation.
 """
 
 
@@ -80,7 +84,10 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--docs", type=Path, default=DOCS)
     options = parser.parse_args()
-    write(render(options.results), options.docs)
+    if not any(path.suffix in _RESULT_FILES for path in options.results.glob("*")):
+        parser.error(f"{options.results} is no folder with result files")
+    with usage_errors(parser):
+        write(render(options.results), options.docs)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,8 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
+from arguments import existing, output_file, positive, usage_errors
+from bench_worker import one_thread
 from json_lines import RESULTS, JsonLines, Record
 from rivals import ABLATIONS, OURS, RIVALS, WAYS, Problem
 from scipy.stats import wilcoxon
@@ -63,7 +65,7 @@ from archpress_trainer.embedding.fit_paper import fit_paper
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.embedding.manifest import EmbeddingMethod
 from archpress_trainer.embedding.paper import PaperSettings
-from archpress_trainer.processes import keep_freed_memory, worker_pool
+from archpress_trainer.processes import worker_pool
 from archpress_trainer.space.build import Network, build
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
@@ -196,11 +198,6 @@ class Bench:
         return result.accuracy, network
 
 
-def _start() -> None:
-    torch.set_num_threads(1)
-    keep_freed_memory()
-
-
 @lru_cache(maxsize=1)
 def _bench(settings: Settings) -> Bench:
     return Bench(settings)
@@ -288,22 +285,35 @@ def main() -> None:
     """Run what is missing, then summarise."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dataset", default="fashion-mnist", choices=sorted(_NETWORKS))
-    parser.add_argument("--data", type=Path, help="an .npz, for a data set that is not installed")
-    parser.add_argument("--output", type=Path, help="JSON lines; the committed ones by default")
+    parser.add_argument(
+        "--data", type=existing, help="an .npz, for a data set that is not installed"
+    )
+    parser.add_argument(
+        "--output", type=output_file, help="JSON lines; the committed ones by default"
+    )
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
-    parser.add_argument("--seeds", type=int, default=1, help="searches for each way and target")
+    parser.add_argument(
+        "--seeds", type=positive, default=1, help="searches for each way and target"
+    )
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--images", type=int, default=24_000, help="of the final training")
-    parser.add_argument("--epochs", type=int, default=4, help="of the final training")
+    parser.add_argument("--workers", type=positive, default=2)
+    parser.add_argument("--images", type=positive, default=24_000, help="of the final training")
+    parser.add_argument("--epochs", type=positive, default=4, help="of the final training")
     parser.add_argument(
         "--paper", type=Path, help="artifact of the paper's model; fitted if absent"
     )
-    parser.add_argument("--paper-iterations", type=int, default=10_000)
+    parser.add_argument("--paper-iterations", type=positive, default=10_000)
     options = parser.parse_args()
+    with usage_errors(parser):
+        _compare(options)
+
+
+def _compare(options: argparse.Namespace) -> None:
     output = options.output or _output(options.dataset)
     paper = options.paper or output.with_suffix(".paper")
     settings = Settings(options.dataset, paper, options.images, options.epochs, options.data)
+    # Before anything is fitted: the images may not be there.
+    DataSources(files={options.dataset: options.data} if options.data else {}).load(options.dataset)
     lines = JsonLines(output)
     lines.require(settings.common)
     # By target, so that every way has the same number of them at any time.
@@ -319,7 +329,7 @@ def main() -> None:
     ]
     if cells:
         paper_embedding(paper, options.dataset, options.paper_iterations)
-        with worker_pool(options.workers, _start) as pool:
+        with worker_pool(options.workers, one_thread) as pool:
             for future in as_completed([pool.submit(_run, settings, cell) for cell in cells]):
                 line = future.result()
                 lines.add(line)

@@ -18,10 +18,10 @@ import statistics
 import time
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import grpc
+from arguments import output_file, positive
 
 from archpress_proto.v1.compression_service_pb2 import (
     CancelJobRequest,
@@ -40,15 +40,17 @@ def main() -> None:
     parser.add_argument("--target", default="127.0.0.1:50051")
     parser.add_argument("--network", default="conv-7")
     parser.add_argument("--dataset", default="fashion-mnist")
-    parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--runs", type=positive, default=20)
+    parser.add_argument("--output", type=output_file)
     options = parser.parse_args()
-    with grpc.insecure_channel(options.target) as channel:
-        report = measure(channel, options.network, options.dataset, options.runs)
+    try:
+        with grpc.insecure_channel(options.target) as channel:
+            report = measure(channel, options.network, options.dataset, options.runs)
+    except grpc.RpcError as error:
+        parser.error(f"{options.target}: {error.details()}")
     text = json.dumps(report, indent=1)
     print(text)
     if options.output is not None:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(text + "\n")
 
 
@@ -112,13 +114,14 @@ def times(call: Callable[[], Callable[[], None] | None], runs: int) -> list[floa
     return seconds
 
 
-def summary(seconds: list[float], floor: float) -> dict[str, float]:
-    """Return count, mean, spread and the multiple of the floor."""
+def summary(seconds: list[float], floor: float) -> dict[str, float | None]:
+    """Return count, mean, spread (None of one call) and the multiple of the floor."""
     ordered = sorted(seconds)
+    spread = round(statistics.stdev(seconds), 4) if len(seconds) > 1 else None
     return {
         "n": len(seconds),
         "mean_seconds": round(statistics.mean(seconds), 4),
-        "stdev_seconds": round(statistics.stdev(seconds), 4),
+        "stdev_seconds": spread,
         "median_seconds": round(statistics.median(seconds), 4),
         "max_seconds": round(ordered[-1], 4),
         "median_in_round_trips": round(statistics.median(seconds) / floor, 1),

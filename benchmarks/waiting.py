@@ -24,10 +24,10 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from statistics import mean, stdev
 
 import torch
+from arguments import output_file, positive, positive_number
 from torch import nn
 from torch.nn import functional
 
@@ -49,9 +49,9 @@ _WARM_UP = 5
 def main() -> None:
     """Measure all settings, or in a process of its own one."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--output", type=Path, help="JSON")
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of a measurement")
+    parser.add_argument("--output", type=output_file, help="JSON")
+    parser.add_argument("--repetitions", type=positive, default=5)
+    parser.add_argument("--seconds", type=positive_number, default=5.0, help="of a measurement")
     parser.add_argument("--step", action="store_true", help="be one measurement")
     options = parser.parse_args()
     if options.step:
@@ -73,7 +73,7 @@ def main() -> None:
         "cpus": _cpus(),
         "torch": torch.__version__,
         "settings": [
-            _summary(place, spins, found, settings[_DEFAULT])
+            summary(place, spins, found, settings[_DEFAULT])
             for place, settings in measured.items()
             for spins, found in settings.items()
         ],
@@ -129,12 +129,13 @@ def _measured(spins: str, seconds: float) -> dict[str, float]:
     return found
 
 
-def _summary(
+def summary(
     place: str,
     spins: str,
     found: list[dict[str, float]],
     default: list[dict[str, float]],
 ) -> Mapping[str, object]:
+    """Return means and how a setting's times relate to the default's; no spread of one ratio."""
     ratios = [one["seconds"] / two["seconds"] for one, two in zip(found, default, strict=True)]
     return {
         "place": place,
@@ -143,7 +144,7 @@ def _summary(
         "mean_seconds": mean(one["seconds"] for one in found),
         "mean_processor_seconds": mean(one["processor_seconds"] for one in found),
         "ratio_mean": mean(ratios),
-        "ratio_stdev": stdev(ratios),
+        "ratio_stdev": stdev(ratios) if len(ratios) > 1 else None,
     }
 
 

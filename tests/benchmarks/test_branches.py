@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
-from branches import Branched, branched, fold
+from branches import Branched, branched, fold, main
+from json_lines import RESULTS
 
 from archpress_trainer.space.build import build
 from archpress_trainer.space.named import named
@@ -24,3 +28,22 @@ def test_a_folded_network_gives_the_same(name: str) -> None:
     assert number >= 6
     assert not any(isinstance(layer, Branched) for layer in network.layers)
     torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--images", "12000", "--epochs", "1"], "recipe epochs 10, not 1"),
+        (["--images", "100"], "images 12000, not 100"),
+    ],
+)
+def test_an_output_of_other_settings_is_refused(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "branches.jsonl"
+    shutil.copy(RESULTS / "branches.jsonl", output)
+    before = output.read_bytes()
+    monkeypatch.setattr("sys.argv", ["branches.py", "--output", str(output), *arguments])
+    with pytest.raises(SystemExit, match=message):
+        main()
+    assert output.read_bytes() == before

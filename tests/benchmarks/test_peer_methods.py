@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import peer_methods
 import pytest
 import torch
 from input_network import InputNetwork
-from peer_methods import METHODS, Comparison
+from peer_methods import METHODS, Comparison, OutOfReachError
 
+from archpress_server.compress.types import RequestError
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.space.build import build
 from archpress_trainer.space.costs import count
 from archpress_trainer.training import loop as training_loop
 from archpress_trainer.training.device import Compute
+from archpress_trainer.training.loop import Status
 from archpress_trainer.training.recipe import Recipe
 from tests.trainer.nets import small_net
 
@@ -72,3 +76,28 @@ def test_what_is_counted_is_what_is_trained(
         found = METHODS[method](comparison, MOST, 0)
         assert sum(trained) == found.work
         assert len(trained) == found.networks_trained
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_search_by_policies_leaves_the_final_training_its_half(
+    comparison: Comparison, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws = torch.Generator().manual_seed(seed)
+
+    def train(*_arguments: Any, **_options: Any) -> Any:
+        accuracy = float(torch.rand(1, generator=draws))
+        return SimpleNamespace(accuracy=accuracy, status=Status.FINISHED)
+
+    monkeypatch.setattr(peer_methods, "train", train)
+    found = METHODS["layer-removal"](comparison, MOST, seed)
+    assert found.search_work <= comparison.work / 2
+    assert found.work <= comparison.work
+
+
+@pytest.mark.parametrize(
+    "method", ["width-scaling", "distillation", "heir", "layer-removal", "ours"]
+)
+def test_a_method_that_cannot_keep_to_the_work_says_so(comparison: Comparison, method: str) -> None:
+    little = replace(comparison, work=1e4, full_epochs=1)
+    with pytest.raises((OutOfReachError, RequestError)):
+        METHODS[method](little, MOST, 0)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from json_lines import RESULTS
 from page_compression import certificates, paper_tables, peers
-from results_page import DOCS, render
+from results_page import DOCS, main, render
 
 
 def test_the_page_is_up_to_date() -> None:
@@ -74,6 +75,26 @@ def test_methods_that_made_the_same_network_are_named(tmp_path: Path) -> None:
     )
     assert section.text.count("one method here") == 1
     assert "| 80.00 (1) | 11 | 90% |" in section.text
+
+
+@pytest.mark.parametrize("name", ["absent", "empty"])
+def test_a_folder_without_result_files_makes_no_page(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "figures").mkdir()
+    figure = tmp_path / "figures" / "search.svg"
+    figure.touch()
+    command = ["results_page.py", "--results", str(tmp_path / name), "--docs", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit):
+        main()
+    assert f"{name} is no folder with result files" in capsys.readouterr().err
+    assert figure.exists()
+    assert not (tmp_path / "results.md").exists()
 
 
 def _certificate(**values: float | str | None) -> str:
