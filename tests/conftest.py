@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 from archpress_trainer.build import BuildSettings, build_embedding
@@ -76,7 +78,7 @@ def tiny_embedding(
     tiny_sources: DataSources, cpu: Compute, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The folder of an embedding of the tiny data set, built for real with small settings."""
-    return _built(tiny_sources, cpu, tmp_path_factory.mktemp("embedding") / "tiny")
+    return made_once(tmp_path_factory, "tiny", lambda folder: _build(tiny_sources, cpu, folder))
 
 
 @pytest.fixture(scope="session")
@@ -88,20 +90,37 @@ def tiny_residual_embedding(
 ) -> Path:
     """The folder of one of nets with joins, which has learned from the labels of `tiny_embedding`
     too."""
-    folder = tmp_path_factory.mktemp("embedding") / "tiny-residual"
-    return _built(
-        tiny_sources, cpu, folder, sampler=SamplerName.RESIDUAL, also=(str(tiny_embedding),)
+    also = (str(tiny_embedding),)
+    return made_once(
+        tmp_path_factory,
+        "tiny-residual",
+        lambda folder: _build(tiny_sources, cpu, folder, sampler=SamplerName.RESIDUAL, also=also),
     )
 
 
-def _built(
+def made_once(
+    tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]
+) -> Path:
+    """Return a folder that one of the processes of a test run makes, and all read."""
+    base = tmp_path_factory.getbasetemp()
+    run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = run / name
+    with FileLock(run / f"{name}.lock"):
+        if not folder.exists():
+            unfinished = tmp_path_factory.mktemp(name) / name
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
+
+
+def _build(
     sources: DataSources,
     cpu: Compute,
     output: Path,
     *,
     sampler: SamplerName = SamplerName.PRACTICAL,
     also: tuple[str, ...] = (),
-) -> Path:
+) -> None:
     dataset = sources.load("tiny")
     spec = default_spec(
         "tiny",
@@ -121,7 +140,6 @@ def _built(
     )
     work = output.with_name("work")
     build_embedding(spec, settings, LocalExecutor(sources, 2), work, output, cpu)
-    return output
 
 
 @pytest.fixture(scope="session")

@@ -54,10 +54,12 @@ class Planner:
         self._latency_models: dict[str, LatencyModel] = {}
         self._train_images: dict[str, int] = {}
 
-    async def plan(self, request: Request, folder: Path, max_candidates: int) -> Plan:
-        """Return a plan.
+    async def plan(
+        self, request: Request, folder: Path, max_candidates: int, *, given: bool = False
+    ) -> Plan:
+        """Return a plan; trained weights of the input network may be `given` to the job.
 
-        What an effort can afford to train counts once the data set was looked at.
+        How many images there are counts once the data set was looked at.
 
         Raises:
             RequestError: the request cannot be met.
@@ -66,7 +68,7 @@ class Planner:
         if request.measures_latency:
             model = await self._latency_model(folder)
         images = self._train_images.get(request.dataset)
-        answer = await self._run(_plan, request, folder, max_candidates, model, images)
+        answer = await self._run(_plan, request, folder, max_candidates, model, images, given)
         if isinstance(answer, _Refusal):
             raise RequestError(answer.violations, answer.metadata)
         assert isinstance(answer, Plan)
@@ -142,6 +144,7 @@ def _plan(
     max_candidates: int,
     latency_model: LatencyModel | None,
     train_images: int | None,
+    given: bool,
 ) -> Plan | _Refusal:
     from archpress_server.compress.affordable import planned_affordably
     from archpress_server.compress.effort import effort_plan
@@ -151,7 +154,14 @@ def _plan(
     embedding = _embedding(folder, written)
 
     def find(asked: Request) -> Plan:
-        return plan(asked, embedding, max_candidates, latency_model=latency_model)
+        return plan(
+            asked,
+            embedding,
+            max_candidates,
+            latency_model=latency_model,
+            train_images=train_images,
+            given=given,
+        )
 
     try:
         if train_images is None:

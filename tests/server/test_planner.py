@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from archpress_server.compress.effort import effort_plan
-from archpress_server.compress.types import Budget, Effort, Method, Request
+from archpress_server.compress.types import Budget, Effort, Method, Request, RequestError
 from archpress_server.planner import Planner
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.bundled import artifact_folder
@@ -54,3 +55,24 @@ async def test_a_draft_is_planned_for_what_it_can_train(
     most = draft.affordable_macs(facts.train_images)
     assert most is not None
     assert await most_macs(planner, REQUEST) <= most < free
+
+
+async def test_given_weights_may_reach_what_is_hopeless_without(planner: Planner) -> None:
+    folder = artifact_folder("fashion-mnist")
+    request = replace(REQUEST, budget=Budget(min_accuracy=1.0))
+    with pytest.raises(RequestError):
+        await planner.plan(request, folder, 1)
+    plan = await planner.plan(request, folder, 1, given=True)
+    assert any("probability of about 0%" in warning for warning in plan.warnings)
+
+
+async def test_a_floor_is_judged_by_the_images_that_there_are(
+    planner: Planner, sources: DataSources
+) -> None:
+    folder = artifact_folder("fashion-mnist")
+    request = replace(REQUEST, effort=Effort.FULL, budget=Budget(90_000, min_accuracy=0.97))
+    before = await planner.plan(request, folder, 1)
+    await planner.dataset_facts(sources, "fashion-mnist")
+    after = await planner.plan(request, folder, 1)
+    assert [c.architecture for c in after.candidates] == [c.architecture for c in before.candidates]
+    assert after.warnings != before.warnings

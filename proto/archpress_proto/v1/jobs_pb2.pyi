@@ -646,7 +646,10 @@ class Budget(_message.Message):
     min_accuracy: _builtins.float
     """Smallest accuracy on the test split, in [0, 1]. Where the embedding deems it unlikely (under
     50%) plan and job carry a warning with the probability; where hopeless (under 0.1%) the plan
-    fails with BUDGET_INFEASIBLE, and so does the job, before any training.
+    fails with BUDGET_INFEASIBLE, and so does the job, before any training. What the input network
+    brings along is not predicted: plan and job go on with the warning where its weights are given
+    and where its narrower form (Plan.heir) has no prediction; where there is such a form, also
+    every plan, and jobs that train the input network first.
     """
     max_accuracy_drop: _builtins.float
     """Largest loss of accuracy against the input network, in [0, 1]; 0.01 is one point. The input

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from decimal import ROUND_UP, Context, Decimal
+from fractions import Fraction
+from functools import lru_cache
 
 from archpress_server.compress.latency_checks import MAX_LATENCY_SECONDS, latency_violations
+from archpress_server.compress.small_networks import small_networks
 from archpress_server.compress.types import Budget, FieldViolation, Reason, Request, RequestError
 from archpress_trainer.embedding.manifest import Manifest
 from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.costs import Costs, count
 from archpress_trainer.space.graph import Architecture
-from archpress_trainer.space.layer import Layer
-from archpress_trainer.space.layers import conv, global_average_pool, linear, max_pool
-from archpress_trainer.space.shapes import window_output
 from archpress_trainer.space.widths import SizeBudget
-
-_HEAD_LAYERS = 3
 
 MAX_INPUT_PARAMS = 200_000_000
 MAX_INPUT_MACS = 50_000_000_000
@@ -62,28 +60,22 @@ def size_budget(budget: Budget, before: Costs) -> SizeBudget:
     """Return the hard limits that a budget means for a network of these costs."""
     params, macs = budget.max_params, budget.max_macs
     if budget.max_params_ratio is not None:
-        params = int(before.params * budget.max_params_ratio)
+        params = _share(before.params, budget.max_params_ratio)
     if budget.max_macs_ratio is not None:
-        macs = int(before.macs * budget.max_macs_ratio)
+        macs = _share(before.macs, budget.max_macs_ratio)
     return SizeBudget(params, macs)
 
 
+@lru_cache(maxsize=16)
 def smallest_networks(space: ArchitectureSpace) -> tuple[Architecture, ...]:
     """Return the networks of the space with the fewest parameters and the fewest MACs.
 
-    One pointwise convolution at the narrowest width, an average and the classifier; on the full
-    image, and behind pools that shrink it as far as the space allows, which costs fewer MACs.
+    Of equally small ones they are those with the largest images before the convolution.
     """
-    width, classes = min(space.channels), space.classes
-    window = max(set(space.kernels) & set(space.strides))
-    pools: list[Layer] = []
-    side = min(space.input_shape[1:])
-    while side >= window > 1 and len(pools) < space.max_layers - _HEAD_LAYERS:
-        pools.append(max_pool(window, stride=window))
-        side = window_output(side, window, window, 0)
-    head = (conv(width, 1, padding=0), global_average_pool(), linear(classes))
-    return tuple(
-        Architecture(space.input_shape, classes, (*before, *head)) for before in ((), pools)
+    costs = {network: count(network) for network in small_networks(space)}
+    return (
+        min(costs, key=lambda network: costs[network].params),
+        min(costs, key=lambda network: costs[network].macs),
     )
 
 
@@ -183,10 +175,12 @@ def _infeasible(
 def _least_ratio(smallest: int, whole: int) -> str:
     """Return the least ratio of six digits whose share of the whole is the smallest or more."""
     context = Context(prec=6, rounding=ROUND_UP)
-    ratio = context.divide(Decimal(smallest), Decimal(whole))
-    while int(whole * float(ratio)) < smallest:
-        ratio = context.next_plus(ratio)
-    return f"{ratio:f}"
+    return f"{context.divide(Decimal(smallest), Decimal(whole)):f}"
+
+
+def _share(whole: int, ratio: float) -> int:
+    """Return how many a ratio of a whole is, by its decimal: 0.29 of 100 is 29."""
+    return int(whole * Fraction(str(ratio)))
 
 
 def _invalid(name: str, description: str) -> FieldViolation:

@@ -80,13 +80,13 @@ class Delivery:
             StoppedError: the observer asked to stop.
         """
         self._begin(Phase.CERTIFY, self.files - 1)
-        copy = quantize(model.model, self.data.train)
+        copy = quantize(model.model, model.architecture, self.data.train)
         result = certify_quantized(
             copy,
             model.model,
+            model.architecture,
             self.dataset.test(),
             self.data.train,
-            self.dataset.input_shape,
             threads=self.threads,
         )
         for warning in quantization_warnings(result, model.certificate):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,14 +32,12 @@ class DescentSettings:
 class Descent:
     """Where descent ended.
 
-    `points` `(kept starts, dimensions)`; `objective` the mean objective before each step; `lost`
-    the number of starts whose objective or gradient became not-a-number and that were given up.
+    `points` `(kept starts, dimensions)`; `lost` the number of starts whose objective or gradient
+    became not-a-number and that were given up.
     """
 
     points: torch.Tensor
-    objective: tuple[float, ...]
     lost: int
-    seconds: float
 
 
 def descend(
@@ -68,10 +65,8 @@ def descend(
         on_step: told of each step, with the mean objective and where the starts were before it,
             if that is a number.
     """
-    started = time.perf_counter()
     points = starts.clone().requires_grad_(True)
     optimizer = torch.optim.Adam([points], lr=settings.learning_rate)
-    curve: list[float] = []
     lost = torch.zeros(len(starts), dtype=torch.bool)
     for step in range(settings.steps):
         predicted = embedding.at(points)
@@ -84,15 +79,13 @@ def descend(
             lost |= ~points.grad.isfinite().all(dim=1)
             points.grad.nan_to_num_(0.0, 0.0, 0.0)
         optimizer.step()
-        mean = values[finite].mean().item() if bool(finite.any()) else math.nan
-        curve.append(mean)
         if on_step is not None:
+            mean = values[finite].mean().item() if bool(finite.any()) else math.nan
             on_step(step + 1, mean, _waypoint(predicted))
     with torch.no_grad():
         kept = _objective(embedding.at(points), budget, settings, cost_pull).isfinite() & ~lost
         result = points.detach()[kept]
-    seconds = time.perf_counter() - started
-    return Descent(result, tuple(curve), int((~kept).sum()), seconds)
+    return Descent(result, int((~kept).sum()))
 
 
 def _objective(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from archpress_server.compress.types import Effort, Method
-from archpress_trainer.training.fidelity import Fidelity
+from archpress_trainer.embedding.manifest import Manifest
 from archpress_trainer.training.recipe import Recipe, paper_recipe, population_recipe
 
 _SHORT_EDGE = 32
@@ -55,11 +55,17 @@ class EffortPlan:
             return None
         return int(self.final_work_macs / (images * self.final_recipe.epochs))
 
-    def first_round_is_at(self, fidelity: Fidelity) -> bool:
-        """Return whether the first round trains as labels of this fidelity were trained."""
-        recipe = self.round_recipe
-        label = population_recipe(fidelity.epochs, crop_padding=recipe.crop_padding)
-        return recipe == label and self.round_images == fidelity.train_images
+    def first_round_is_as_labels(self, manifest: Manifest, images: int) -> bool:
+        """Return whether the first round trains as an embedding's labels were trained.
+
+        There are so many training `images`, of which each took what it may.
+        """
+        recipe, fidelity = self.round_recipe, manifest.fidelity
+        label = manifest.label_recipe or population_recipe(
+            fidelity.epochs, crop_padding=recipe.crop_padding
+        )
+        own = images if self.round_images is None else min(self.round_images, images)
+        return recipe == label and own == min(fidelity.train_images, images)
 
     def _affordable(self, recipe: Recipe, macs: int, images: int) -> Recipe:
         if self.final_work_macs is None:

@@ -2,50 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from archpress_server.compress.conditions import Conditions
 from archpress_server.compress.ladder import Ladder, size_name
 from archpress_server.compress.legacy import Legacy
-from archpress_server.compress.pace import Pace
 from archpress_server.compress.retrain import Trained, retrain
-from archpress_server.compress.types import (
-    Candidate,
-    CompressionError,
-    Observer,
-    Progress,
-)
+from archpress_server.compress.shares import Shares
+from archpress_server.compress.types import CompressionError
+from archpress_server.compress.work import input_work, work_from
 from archpress_trainer.space.costs import Costs
+from archpress_trainer.space.graph import Architecture
 
-_STEPS = 1000
+
+def training_shares(
+    ladder: Ladder, conditions: Conditions, input_network: Architecture | None = None
+) -> Shares:
+    """Return the shares of the input network's training, if it is trained, and of each size's."""
+    effort, data = conditions.effort, conditions.data
+    works = [0.0 if input_network is None else input_work(input_network, effort, data)]
+    for candidates in ladder.sizes:
+        searched = [candidate for candidate in candidates if not candidate.inherits]
+        heirs = [candidate for candidate in candidates if candidate.inherits]
+        works.append(work_from(0, searched, heirs, effort, data))
+    return Shares(conditions.observer, works)
 
 
 def retrain_sizes(
-    ladder: Ladder, conditions: Conditions, legacy: Legacy | None = None
+    ladder: Ladder,
+    conditions: Conditions,
+    legacy: Legacy | None = None,
+    shares: Shares | None = None,
 ) -> tuple[Trained, ...]:
     """Return the best of each size, trained in full, the largest first.
 
     The `legacy` teaches, and heirs start from its weights. A size whose trainings all diverge is
-    left out with a warning.
+    left out with a warning. Progress is as of `training_shares`. Where there are several sizes the
+    observer hears of each best when it is trained, long before it is chosen.
 
     Raises:
         StoppedError: the observer asked to stop.
         CompressionError: every training of every size diverged.
     """
     observer = conditions.observer
-    # Once for all sizes: a teacher knows images again by their place in memory.
-    conditions = replace(conditions, data=conditions.data.to(conditions.compute.device))
-    works = [_work(candidates, conditions) for candidates in ladder.sizes]
-    total, pace = sum(works), Pace()
+    shares = shares or training_shares(ladder, conditions)
     trained: list[Trained] = []
     failure: CompressionError | None = None
     for index, candidates in enumerate(ladder.sizes):
-        begin = sum(works[:index]) / total
-        name = size_name(index, len(works))
-        part = _Part(observer, name, begin, works[index] / total, pace)
+        name = size_name(index, len(ladder.sizes))
+        part = shares.part(index + 1, name)
         try:
             trained.append(retrain(candidates, replace(conditions, observer=part), legacy))
+            if name:
+                observer.candidate(trained[-1].candidate)
         except CompressionError as error:
             failure = error
             if name:
@@ -57,57 +67,9 @@ def retrain_sizes(
 
 def undominated(models: Iterable[Trained], size: Callable[[Costs], int]) -> tuple[Trained, ...]:
     """Return those that are better on validation images than every smaller one, largest first."""
-    ordered = sorted(models, key=lambda m: (size(m.candidate.costs), -_validated(m)))
+    ordered = sorted(models, key=lambda model: (size(model.candidate.costs), -model.accuracy))
     kept: list[Trained] = []
     for model in ordered:
-        if not kept or _validated(model) > _validated(kept[-1]):
+        if not kept or model.accuracy > kept[-1].accuracy:
             kept.append(model)
     return tuple(reversed(kept))
-
-
-def _validated(model: Trained) -> float:
-    return model.candidate.validation_accuracy or 0.0
-
-
-def _work(candidates: Sequence[Candidate], conditions: Conditions) -> float:
-    """Return what training some candidates in full costs, against other candidates."""
-    searched = [candidate.costs.macs for candidate in candidates if not candidate.inherits]
-    in_full = [candidate.costs.macs for candidate in candidates if candidate.inherits]
-    if searched:
-        in_full.append(round(sum(searched) / len(searched)))
-    images = len(conditions.data.train)
-    return float(sum(m * conditions.effort.recipe_for(m, images).epochs for m in in_full))
-
-
-class _Part:
-    """Passes on what the trainings of one size tell, their progress as a share of all trainings."""
-
-    def __init__(
-        self, observer: Observer, name: str, begin: float, share: float, pace: Pace
-    ) -> None:
-        self._observer = observer
-        self._name = name
-        self._begin = begin
-        self._share = share
-        self._pace = pace
-
-    def progress(self, progress: Progress) -> None:
-        done = self._begin + self._share * progress.step / progress.total_steps
-        self._observer.progress(
-            replace(
-                progress,
-                step=round(_STEPS * done),
-                total_steps=_STEPS,
-                eta_seconds=self._pace.seconds_left(done),
-                message=", ".join(filter(None, (self._name, progress.message))),
-            )
-        )
-
-    def candidate(self, candidate: Candidate) -> None:
-        self._observer.candidate(candidate)
-
-    def warning(self, text: str) -> None:
-        self._observer.warning(text)
-
-    def should_stop(self) -> bool:
-        return self._observer.should_stop()

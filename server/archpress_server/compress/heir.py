@@ -51,7 +51,7 @@ def find_heir(
     normed = with_batch_norms(wide)
     if limit is not None and limit.unlisted(normed):
         return None
-    if budget.holds(count(wide)) and (limit is None or limit.holds(wide)):
+    if budget.holds(count(wide)) and (limit is None or _keeps(wide, limit)):
         return None
     narrow = _narrow(normed, budget, limit)
     if narrow is None:
@@ -75,7 +75,7 @@ def heir_warnings(request: Request, limit: LatencyLimit | None) -> list[str]:
 def _narrow(
     wide: Architecture, budget: SizeBudget, limit: LatencyLimit | None
 ) -> Architecture | None:
-    """Return the network narrowed to the limits, measured where the limit's model is not exact."""
+    """Return the network narrowed to the limits, as measured where a model is not exact."""
     smallest = min([_MULTIPLE, *WidthGroups(wide).widths])
     if limit is None:
         return fit_widths(wide, budget, multiple=_MULTIPLE, smallest=smallest, max_scale=1.0)
@@ -84,13 +84,26 @@ def _narrow(
         narrow = screen.fit_widths(
             wide, budget, multiple=_MULTIPLE, smallest=smallest, max_scale=1.0
         )
-        if narrow is None or limit.exact:
-            return narrow
-        seconds = untrained_seconds(narrow, most)
+        if narrow is None:
+            return None
+        seconds = _seconds(narrow, limit)
         if seconds <= most:
             return narrow
-        screen = replace(screen, limit_seconds=screen.limit_seconds * most / seconds)
+        # Less than the screen where it is the input's widths or the budget that bind.
+        used = min(screen.limit_seconds, limit.seconds(narrow))
+        screen = replace(screen, limit_seconds=used * most / seconds)
     return None
+
+
+def _keeps(network: Architecture, limit: LatencyLimit) -> bool:
+    return limit.holds(network) and _seconds(network, limit) <= limit.limit_seconds
+
+
+def _seconds(network: Architecture, limit: LatencyLimit) -> float:
+    """Return a network's seconds by the limit's model where it is exact, else as measured."""
+    if limit.exact:
+        return limit.seconds(network)
+    return untrained_seconds(network, limit.limit_seconds)
 
 
 def _predicted(network: Architecture, embedding: Embedding) -> Prediction | None:

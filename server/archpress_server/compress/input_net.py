@@ -112,7 +112,8 @@ def given_input(
 
 def input_accuracy(source: TrainedInput, test: LabelledImages, *, threads: int) -> float:
     """Return the accuracy of a trained network on the test split, by ONNX Runtime."""
-    return onnx_accuracy(to_onnx(source.network, source.normalisation), test, threads)
+    model = to_onnx(source.network, source.normalisation)
+    return onnx_accuracy(model, source.network.architecture, test, threads)
 
 
 def train_input(architecture: Architecture, conditions: Conditions) -> TrainedInput:

@@ -45,6 +45,10 @@ class Ladder:
             "warnings": list(self.warnings),
         }
 
+    def beside(self, candidate: Candidate) -> tuple[Candidate, ...]:
+        """Return the candidates of a candidate's size, itself among them."""
+        return next(size for size in self.sizes if any(c.rank == candidate.rank for c in size))
+
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Ladder:
         """Inverse of `to_json`."""
@@ -61,15 +65,18 @@ def plan_sizes(
     max_candidates: int,
     *,
     inheriting: bool,
+    given: bool = False,
+    train_images: int | None = None,
     on_progress: Callable[[Progress], None],
     latency_model: LatencyModel | None = None,
 ) -> Ladder:
     """Return candidates for each size that a request asks for, each found by a search of its own.
 
-    The first size is that of the request with one model. Ranks count on over the sizes. The input
+    The first size is that of the request with one model; a floor of accuracy holds for that alone.
+    Ranks count on over the sizes. The input
     network with narrower layers is a size's last candidate, where there is one: `inheriting` its
     weights or from nothing, so that a search whose predictions are bad does not lose to scaling.
-    `latency_model` is as of `plan`.
+    `given`, `train_images` and `latency_model` are as of `plan`.
 
     Raises:
         RequestError: the request is invalid or infeasible.
@@ -81,10 +88,13 @@ def plan_sizes(
         max_candidates,
         on_progress=_PlanProgress(on_progress, 0, number),
         latency_model=latency_model,
+        train_images=train_images,
+        inheriting=inheriting,
+        given=given,
     )
     sizes = [(*first.candidates, *_narrowed(first, first.candidates, inheriting))]
     warnings = list(first.warnings)
-    budget = request.budget
+    budget = replace(request.budget, min_accuracy=None)
     while len(sizes) < number and sizes[-1]:
         budget = _next_budget(budget, sizes[-1])
         known = [candidate for candidates in sizes for candidate in candidates]
@@ -95,9 +105,12 @@ def plan_sizes(
                 max_candidates + len(known),
                 on_progress=_PlanProgress(on_progress, len(sizes), number),
                 latency_model=latency_model,
+                train_images=train_images,
+                inheriting=inheriting,
+                given=given,
             )
         except RequestError as error:
-            # Below the smallest network of the space.
+            # No network of the space is so small, or none that is fast enough.
             warnings.append(f"there are {len(sizes)} sizes, not {number}: {error}")
             break
         warnings += [warning for warning in found.warnings if warning not in warnings]

@@ -16,6 +16,8 @@ from archpress_trainer.data.dataset import Normalisation
 from archpress_trainer.space.build import build
 from archpress_trainer.space.graph import Architecture
 
+_THREADS = 1
+_BATCH_SIZE = 1
 _WARM_UP = 20
 _RUNS = 200
 _MOST_SECONDS = 5.0
@@ -32,14 +34,12 @@ def session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
 
 
 class Timer:
-    """Times one batch of a model, again and again."""
+    """Times one image through a model with one thread, again and again."""
 
-    def __init__(
-        self, model: bytes, input_shape: tuple[int, int, int], threads: int, batch_size: int
-    ) -> None:
+    def __init__(self, model: bytes, input_shape: tuple[int, int, int]) -> None:
         """Open the model and warm it up."""
-        self._runner = session(model, threads)
-        images = np.random.default_rng(0).random((batch_size, *input_shape), dtype=np.float32)
+        self._runner = session(model, _THREADS)
+        images = np.random.default_rng(0).random((_BATCH_SIZE, *input_shape), dtype=np.float32)
         self._feed = {self._runner.get_inputs()[0].name: images}
         started = time.perf_counter()
         for _ in range(_WARM_UP):
@@ -53,7 +53,7 @@ class Timer:
         network = build(architecture, torch.Generator().manual_seed(0)).eval()
         channels = architecture.input_shape[0]
         model = to_onnx(network, Normalisation((0.0,) * channels, (1.0,) * channels))
-        return cls(model, architecture.input_shape, 1, 1)
+        return cls(model, architecture.input_shape)
 
     def seconds(self, runs: int) -> list[float]:
         """Return the times of so many runs, or of as many as fit into five seconds."""
@@ -84,22 +84,20 @@ def measure_latency(
     model: bytes,
     input_shape: tuple[int, int, int],
     *,
-    threads: int = 1,
-    batch_size: int = 1,
     limit_seconds: float | None = None,
 ) -> Latency:
-    """Return the time of one batch: median and 10th, 90th percentile after a warm-up.
+    """Return the time of one image: median and 10th, 90th percentile after a warm-up.
 
     There are 200 timed runs, or as many as fit into five seconds. A median over `limit_seconds` is
     measured again, up to three times, and the lowest counts: other work on the machine slows a
     model down, nothing speeds it up.
     """
-    timer = Timer(model, input_shape, threads, batch_size)
+    timer = Timer(model, input_shape)
     tries: list[Latency] = []
     while not tries or (limit_seconds is not None and len(tries) < _TRIES):
         seconds = timer.seconds(_RUNS)
         p10, median, p90 = np.percentile(seconds, [10, 50, 90]).tolist()
-        tries.append(Latency(median, p10, p90, threads, batch_size, len(seconds), cpu_name()))
+        tries.append(Latency(median, p10, p90, _THREADS, _BATCH_SIZE, len(seconds), cpu_name()))
         if limit_seconds is None or median <= limit_seconds:
             break
     return min(tries, key=lambda latency: latency.median_seconds)

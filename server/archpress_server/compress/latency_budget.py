@@ -136,20 +136,22 @@ def _small(space: ArchitectureSpace, limit: LatencyLimit) -> list[Architecture]:
 
 
 def calibrated(request: Request, space: ArchitectureSpace) -> LatencyModel | None:
-    """Return a model of this machine for a request that limits latency without a table."""
+    """Return a model of this machine for a request that limits latency without a table.
+
+    It takes seconds.
+    """
     return calibrate(space) if request.measures_latency else None
 
 
 def latency_limit(
-    request: Request, space: ArchitectureSpace, measured: LatencyModel | None = None
+    request: Request, space: ArchitectureSpace, measured: LatencyModel | None
 ) -> LatencyLimit | None:
     """Return the request's limit on latency, None without one.
 
     Args:
         request: checked; with a table of the caller's device, which then is exact, or without.
         space: of the embedding.
-        measured: a calibrated model of this machine; without one and without a table it is
-            calibrated now, which takes seconds.
+        measured: what `calibrated` gave for the request.
 
     Raises:
         RequestError: no network of the space keeps to it; metadata name the nearest feasible limit.
@@ -159,7 +161,8 @@ def latency_limit(
         return None
     if request.latency_table is not None:
         return LatencyLimit(most, request.latency_table, exact=True)
-    limit = LatencyLimit(most, measured or calibrate(space), exact=False)
+    assert measured is not None
+    limit = LatencyLimit(most, measured, exact=False)
     fastest = min(
         Timer.untrained(network).median_seconds()
         for network in fastest_networks(space, limit.model)[:_FASTEST_MEASURED]

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from itertools import product
 
 from archpress_server.compress.latency_table import (
     LatencyModel,
     LatencyTable,
     LayerLatency,
     network_seconds,
+    whole_nanoseconds,
 )
+from archpress_server.compress.small_networks import small_networks
 from archpress_server.compress.types import FieldViolation, Reason, Request
 from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.graph import Architecture
-from archpress_trainer.space.layer import Layer
-from archpress_trainer.space.layers import average_pool, conv, global_average_pool, linear, max_pool
-from archpress_trainer.space.shapes import window_output
 from archpress_trainer.space.vocab import WINDOWED, LayerKind, Limits
 
 MAX_TABLE_ROWS = 512
@@ -78,19 +75,13 @@ def table_violations(
 
 
 def fastest_networks(space: ArchitectureSpace, model: LatencyModel) -> list[Architecture]:
-    """Return small networks of the space, the fastest by a model first.
-
-    They are one narrow convolution of any stride behind no, one or more pools, with a classifier
-    behind an average or right behind.
-    """
-    found = {net.digest: net for net in _small_networks(space) if space.contains(net)}
-    return sorted(found.values(), key=lambda net: (network_seconds(model, net), net.digest))
+    """Return small networks of the space, the fastest by a model first."""
+    return sorted(small_networks(space), key=lambda net: (network_seconds(model, net), net.digest))
 
 
 def infeasible_latency(most: float, nearest: float) -> tuple[FieldViolation, dict[str, str]]:
     """Return the fault of a limit that no network meets, and the metadata with one that some do."""
-    # Upwards to whole nanoseconds, which is what a duration on the wire can say.
-    text = f"{math.ceil(nearest * 1e9) / 1e9:.9f}s"
+    text = f"{whole_nanoseconds(nearest):.9f}s"
     violation = FieldViolation(
         "budget.max_latency",
         f"allows {most:g} s, the fastest network of the space needs {text}",
@@ -113,31 +104,6 @@ def _missing(table: LatencyTable, space: ArchitectureSpace) -> list[FieldViolati
                 text += f" with kernel {', '.join(map(str, missing))}"
             found.append(_bad("layers", text))
     return found
-
-
-def _small_networks(space: ArchitectureSpace) -> list[Architecture]:
-    width, classes, side = min(space.channels), space.classes, min(space.input_shape[1:])
-    pools: list[tuple[tuple[Layer, ...], int]] = [((), side)]
-    for kind, pool in (
-        (LayerKind.MAX_POOL, max_pool),
-        (LayerKind.AVERAGE_POOL, average_pool),
-    ):
-        for window in sorted(set(space.kernels) & set(space.strides) - {1}):
-            left, run = side, 0
-            while kind in space.kinds and left >= window:
-                left, run = window_output(left, window, window, 0), run + 1
-                pools.append(((pool(window, stride=window),) * run, left))
-    heads = ((global_average_pool(), linear(classes)), (linear(classes),))
-    kernel = min(space.kernels)
-    return [
-        Architecture(
-            space.input_shape,
-            classes,
-            (*before, conv(width, kernel, stride=stride, padding=0), *head),
-        )
-        for (before, left), stride, head in product(pools, space.strides, heads)
-        if left >= kernel
-    ]
 
 
 def _number(path: str, value: float) -> list[FieldViolation]:

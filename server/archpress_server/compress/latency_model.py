@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
 
 import numpy as np
@@ -34,6 +35,12 @@ _ROBUST_ERROR = 0.1
 """Relative error from which on a network counts less: other work on the machine disturbs a few."""
 _ROUNDS = 4
 
+LayerClass = tuple[Hashable, ...]
+"""What layers have one set of rates: their kind and, of convolutions, more."""
+
+Rates = tuple[float, float, float]
+"""Seconds per layer, per MAC and per output."""
+
 
 @dataclass(frozen=True)
 class FittedLatency:
@@ -45,17 +52,26 @@ class FittedLatency:
 
     fixed_seconds: float
     block: int
-    rates: dict[Hashable, tuple[float, float, float]]
+    rates: dict[LayerClass, Rates]
     median_error: float
     """Median relative error on the networks that it was fitted to."""
 
     def layer_seconds(self, work: LayerWork) -> float:
-        """Return the seconds of one layer."""
+        """Return the seconds of one layer.
+
+        A convolution of a class that no sampled network has takes as long as one of the slowest
+        class; another kind that none has takes no time.
+        """
         rates = self.rates.get(_class(work, self.block))
-        if rates is None:
-            # A kind that no sampled network has: next to nothing beside the convolutions.
+        if rates is not None:
+            return _seconds(rates, work)
+        if work.kind is not LayerKind.CONVOLUTION:
             return 0.0
-        return rates[0] + rates[1] * work.macs + rates[2] * work.outputs
+        return max((_seconds(known, work) for known in self._convolutions), default=0.0)
+
+    @cached_property
+    def _convolutions(self) -> list[Rates]:
+        return [r for name, r in self.rates.items() if name[0] is LayerKind.CONVOLUTION]
 
 
 def calibrate(space: ArchitectureSpace) -> FittedLatency:
@@ -110,18 +126,24 @@ def _fit(
         errors = np.abs(relative @ found - 1)
         weight = np.sqrt(_ROBUST_ERROR / np.maximum(errors, _ROBUST_ERROR))
     solved = (found / scale).tolist()
-    rates: dict[Hashable, tuple[float, float, float]] = {
+    rates: dict[LayerClass, Rates] = {
         name: (solved[1 + 3 * i], solved[2 + 3 * i], solved[3 + 3 * i])
         for i, name in enumerate(classes)
     }
     return FittedLatency(solved[0], block, rates, float(np.median(errors)))
 
 
-def _features(layers: Sequence[LayerWork], classes: Sequence[Hashable], block: int) -> list[float]:
+def _seconds(rates: Rates, work: LayerWork) -> float:
+    return rates[0] + rates[1] * work.macs + rates[2] * work.outputs
+
+
+def _features(
+    layers: Sequence[LayerWork], classes: Sequence[LayerClass], block: int
+) -> list[float]:
     """Return 1, then for each class how many layers, MACs and outputs there are."""
-    numbers: Counter[Hashable] = Counter()
-    macs: Counter[Hashable] = Counter()
-    outputs: Counter[Hashable] = Counter()
+    numbers: Counter[LayerClass] = Counter()
+    macs: Counter[LayerClass] = Counter()
+    outputs: Counter[LayerClass] = Counter()
     for work in layers:
         name = _class(work, block)
         numbers[name] += 1
@@ -131,9 +153,9 @@ def _features(layers: Sequence[LayerWork], classes: Sequence[Hashable], block: i
     return [1.0, *(float(value) for triple in triples for value in triple)]
 
 
-def _class(work: LayerWork, block: int) -> Hashable:
+def _class(work: LayerWork, block: int) -> LayerClass:
     if work.kind is not LayerKind.CONVOLUTION:
-        return work.kind
+        return (work.kind,)
     if work.is_depthwise:
         return work.kind, "depthwise", work.out_channels % block == 0
     return work.kind, work.out_channels % block == 0, work.in_channels < block

@@ -19,7 +19,7 @@ _FALLBACK = 3
 def propose_within(
     search: Search, number: int, limit: LatencyLimit | None, space: ArchitectureSpace
 ) -> list[Scored]:
-    """Return up to `number` proposals of a search that was run, best first, within a limit.
+    """Return up to `number` proposals of a search within a limit, in the order to try them.
 
     By a model that is not exact each is measured, and those over the limit are left out. What the
     measurements say against the model tightens the screen for those that follow.

@@ -69,14 +69,15 @@ def compress(
     )
     steps = Steps(request, dataset, conditions, threads)
     inheriting = steps.trains_input or input_network is not None
-    ladder = steps.planned(embedding, inheriting)
-    source = steps.trained_input(input_network)
+    ladder = steps.planned(embedding, inheriting, input_network is not None)
+    shares = steps.shares(ladder, input_network)
+    source = steps.trained_input(input_network, shares)
     before, legacy = None, None
     if source is not None:
         before = input_accuracy(source, dataset.test(), threads=threads)
-        legacy = steps.legacy(source, ladder) if inheriting else None
-    front = steps.trained_front(ladder, legacy)
-    delivered = steps.delivered(front, ladder, legacy)
+        legacy = steps.legacy(source, ladder)
+    sizes = steps.trained_sizes(ladder, legacy, shares)
+    delivered = steps.delivered(sizes, ladder, legacy)
     first = delivered.models[0]
     result = Compression(
         model=first.model,
@@ -90,7 +91,9 @@ def compress(
         budget_met=True,
         seconds=time.perf_counter() - started,
         accuracy_before=before,
-        optimism=optimism(delivered.best.first_round, effort, embedding.manifest.fidelity),
+        optimism=optimism(
+            delivered.best.first_round, effort, embedding.manifest, len(conditions.data.train)
+        ),
         front=delivered.models if request.pareto_models > 1 else (),
         int8=delivered.int8,
         seed_accuracies=delivered.best.seed_accuracies,

@@ -7,7 +7,11 @@ from collections.abc import Callable
 
 from archpress_server.compress.checks import check_request, size_budget
 from archpress_server.compress.heir import find_heir, heir_warnings
-from archpress_server.compress.latency_budget import infeasible_together, latency_limit
+from archpress_server.compress.latency_budget import (
+    calibrated,
+    infeasible_together,
+    latency_limit,
+)
 from archpress_server.compress.latency_screen import propose_within
 from archpress_server.compress.latency_table import LatencyModel
 from archpress_server.compress.reach import floor_warnings
@@ -24,8 +28,11 @@ def plan(
     settings: PlanSettings | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     latency_model: LatencyModel | None = None,
+    train_images: int | None = None,
+    inheriting: bool = True,
+    given: bool = False,
 ) -> Plan:
-    """Return candidates for a request, best first, all valid and within the hard budgets.
+    """Return candidates for a request, in the order to try them, valid and within the hard budgets.
 
     There is at least one, but for the paper's method, whose decode may be neither.
 
@@ -37,6 +44,9 @@ def plan(
         on_progress: told of every step.
         latency_model: of this machine, where the request limits latency without a table of its
             own; calibrated first where there is none, which takes seconds.
+        train_images: of the final training, where they are known.
+        inheriting: the heir may start from trained weights, of which predictions know nothing.
+        given: such weights are there already, and teach every network.
 
     Raises:
         RequestError: the request is invalid or infeasible.
@@ -44,8 +54,9 @@ def plan(
     started = time.perf_counter()
     manifest = embedding.manifest
     check_request(request, manifest)
-    limit = latency_limit(request, manifest.space, latency_model)
-    search = Search(request, embedding, settings, on_progress, limit)
+    measured = latency_model or calibrated(request, manifest.space)
+    limit = latency_limit(request, manifest.space, measured)
+    search = Search(request, embedding, settings, on_progress, limit, train_images)
     search.run()
     found = propose_within(search, max_candidates, limit, manifest.space)
     sizes = size_budget(request.budget, search.costs_before)
@@ -55,7 +66,10 @@ def plan(
     predicted = [(scored.prediction, scored.costs.macs) for scored in found]
     if heir is not None and heir.prediction is not None:
         predicted.append((heir.prediction, heir.costs.macs))
-    hardly = floor_warnings(request, predicted, manifest.fidelity)
+    unknown = given or (heir is not None and (inheriting or heir.prediction is None))
+    hardly = floor_warnings(
+        request, predicted, manifest.fidelity, train_images=train_images, tells_all=not unknown
+    )
     return Plan(
         costs_before=search.costs_before,
         candidates=tuple(

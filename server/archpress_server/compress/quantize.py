@@ -24,6 +24,8 @@ from archpress_server.compress.export import INPUT_NAME, NORMALISE_NODES
 from archpress_server.compress.latency import measure_latency
 from archpress_server.compress.types import Certificate, QuantizedModel
 from archpress_trainer.data.dataset import LabelledImages
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.training.memory import images_at_once
 
 CALIBRATION_IMAGES = 1_000
 TOLERATED_LOSS = 0.005
@@ -32,8 +34,8 @@ TOLERATED_LOSS = 0.005
 _BATCH = 100
 
 
-def quantize(model: bytes, train: LabelledImages) -> bytes:
-    """Return a float ONNX model with 8-bit activations and weights, of which 7 bits are used.
+def quantize(model: bytes, architecture: Architecture, train: LabelledImages) -> bytes:
+    """Return an architecture's ONNX model with 8-bit activations and weights, of which 7 are used.
 
     The ranges of the activations are those over `CALIBRATION_IMAGES` training images of all classes
     (docs/adr/0012-int8.md). Input, normalisation and output stay float32.
@@ -47,7 +49,7 @@ def quantize(model: bytes, train: LabelledImages) -> bytes:
         quantize_static(
             prepared,
             quantized,
-            _Batches(images),
+            _Batches(images, min(_BATCH, images_at_once(architecture))),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             # With all 8 bits, sums of two products overflow on CPUs without VNNI instructions.
@@ -63,9 +65,9 @@ def quantize(model: bytes, train: LabelledImages) -> bytes:
 def certify_quantized(
     model: bytes,
     float_model: bytes,
+    architecture: Architecture,
     test: LabelledImages,
     train: LabelledImages,
-    input_shape: tuple[int, int, int],
     *,
     threads: int,
 ) -> QuantizedModel:
@@ -74,13 +76,13 @@ def certify_quantized(
     Args:
         model: the bytes to deliver.
         float_model: what was quantized, to compare with.
+        architecture: of both.
         test: the test split.
         train: the training images that `quantize` was given.
-        input_shape: of one image.
         threads: of the accuracy run; the latency is measured with one.
     """
-    chosen = run_model(model, test, threads).argmax(axis=1)
-    reference = run_model(float_model, test, threads).argmax(axis=1)
+    chosen = run_model(model, architecture, test, threads).argmax(axis=1)
+    reference = run_model(float_model, architecture, test, threads).argmax(axis=1)
     accuracy = float((chosen == test.labels.numpy()).mean())
     lower, upper = wilson_interval(accuracy, len(test))
     return QuantizedModel(
@@ -93,7 +95,7 @@ def certify_quantized(
         accuracy_lower=lower,
         accuracy_upper=upper,
         argmax_agreement=float((chosen == reference).mean()),
-        latency=measure_latency(model, input_shape),
+        latency=measure_latency(model, architecture.input_shape),
         onnxruntime_version=str(onnxruntime.__version__),
     )
 
@@ -123,8 +125,8 @@ def quantization_warnings(quantized: QuantizedModel, certificate: Certificate) -
 class _Batches(CalibrationDataReader):  # type: ignore[misc]
     """Gives images in [0, 1] to the calibration, batch by batch."""
 
-    def __init__(self, images: NDArray[np.uint8]) -> None:
-        self._batches = iter(np.split(images, range(_BATCH, len(images), _BATCH)))
+    def __init__(self, images: NDArray[np.uint8], size: int) -> None:
+        self._batches = iter(np.split(images, range(size, len(images), size)))
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         batch = next(self._batches, None)

@@ -17,6 +17,7 @@ from archpress_server.compress.types import (
     Reason,
     StoppedError,
 )
+from archpress_server.compress.work import work_from
 from archpress_trainer.data.dataset import TrainingData
 from archpress_trainer.space.build import Network
 from archpress_trainer.training.loop import Status, Step, TrainResult
@@ -32,13 +33,22 @@ class Trained:
 
     `first_round` holds the candidates that the first round trained, best first, with their
     validation accuracies; it is empty where there was one candidate only. `seed_accuracies` are
-    those of all its full trainings that finished.
+    those of all its full trainings that finished. `others` are the candidates that it won against
+    when all were trained in full, best first; `tried` has the ranks of these, its own and those of
+    the ones that diverged.
     """
 
     candidate: Candidate
     network: Network
     first_round: tuple[Candidate, ...] = ()
     seed_accuracies: tuple[float, ...] = ()
+    others: tuple[Trained, ...] = ()
+    tried: frozenset[int] = frozenset()
+
+    @property
+    def accuracy(self) -> float:
+        """What it reaches on validation images."""
+        return self.candidate.validation_accuracy or 0.0
 
 
 def retrain(
@@ -47,10 +57,11 @@ def retrain(
     """Return the best of the candidates, trained by the effort's final recipe.
 
     The `legacy` teaches in full trainings, and leaves its weights to the heir among the candidates,
-    which without it starts from nothing like the others. Short trainings
-    tell nothing of an heir beside those that start from nothing, so it is trained in full beside
-    their winner, and the better one is returned. Decisions use validation images only. The observer
-    hears of every candidate that was trained, in an earlier attempt too.
+    which without it starts from nothing like the others. Short trainings tell nothing of an heir
+    beside those that start from nothing, so it is trained in full beside their winner, and the
+    better one is returned. Decisions use validation images only. The observer hears of every
+    candidate that was trained, in an earlier attempt too, but not of what is returned: whether it
+    is chosen is for others to say.
 
     Raises:
         StoppedError: the observer asked to stop.
@@ -67,12 +78,14 @@ def retrain(
     finished = [trained for trained in both if trained is not None]
     if not finished:
         raise _diverged([*searched, *heirs])
-    best = max(finished, key=lambda trained: trained.candidate.validation_accuracy or 0.0)
-    for trained in finished:
-        session.observer.candidate(replace(trained.candidate, chosen=trained is best))
-    return replace(
-        best, candidate=replace(best.candidate, chosen=True), first_round=tuple(first_round)
+    finished.sort(key=lambda trained: -trained.accuracy)
+    best, *others = (
+        replace(trained, first_round=tuple(first_round), tried=frozenset(session.tried))
+        for trained in finished
     )
+    for trained in others:
+        session.observer.candidate(trained.candidate)
+    return replace(best, others=tuple(others))
 
 
 def _searched(
@@ -80,8 +93,10 @@ def _searched(
 ) -> tuple[Trained | None, list[Candidate]]:
     """Return the winner of the rounds, and those that the first round trained, best first.
 
-    Where its full trainings diverge, it is the next in rank; there is none where all diverge. What
-    is trained in full `later` counts in the progress.
+    A round in which all diverge is one too many: those that it began with are the last ones. Where
+    the winner's full trainings diverge, the next of them wins, then the next in rank. There is none
+    where all diverge, or did in the first round. What is trained in full `later` counts in the
+    progress.
     """
     remaining = list(candidates)
     index = 0
@@ -89,9 +104,11 @@ def _searched(
     while len(remaining) > 1:
         session.plan_work(remaining, index, later)
         trained = _round(session, remaining, index)
-        if not trained:
-            return None, first
         first = first or trained
+        if not first:
+            return None, first
+        if not trained:
+            break
         remaining = trained[: max(1, len(remaining) // 2)]
         index += 1
     known = {candidate.rank for candidate in remaining}
@@ -106,6 +123,7 @@ def _searched(
 
 def _in_full(session: _Session, candidate: Candidate) -> Trained | None:
     """Train a candidate from each seed and return the best; None where all diverge."""
+    session.tried.add(candidate.rank)
     recipe = session.effort.recipe_for(candidate.costs.macs, len(session.data.train))
     accuracies: list[float] = []
     best: Network | None = None
@@ -156,6 +174,8 @@ class _Session:
         self.data = conditions.data.to(conditions.compute.device)
         self.effort = conditions.effort
         self.observer = conditions.observer
+        self.tried: set[int] = set()
+        """Ranks of those that were trained in full, whether they diverged or not."""
         self._conditions = conditions
         self._legacy = legacy
         self._done = 0.0
@@ -166,21 +186,8 @@ class _Session:
     def plan_work(
         self, candidates: Sequence[Candidate], index: int, later: Sequence[Candidate]
     ) -> None:
-        """Estimate all work from a round on as images times MACs, so that progress is even in time.
-
-        Who gets on is not known yet: they count with the mean. Those for `later` are trained in
-        full.
-        """
-        self._total = self._done + sum(self._full_work(c.costs.macs) for c in later)
-        if not candidates:
-            return
-        mean = sum(c.costs.macs for c in candidates) / len(candidates)
-        rounds, alive, length = 0, len(candidates), 2**index
-        while alive > 1:
-            rounds += alive * length
-            alive, length = max(1, alive // 2), 2 * length
-        short = self._images(self.effort.round_recipe, self.data.subset(self.effort.round_images))
-        self._total += mean * rounds * short + self._full_work(round(mean))
+        """Estimate all work from a round on; those for `later` are trained in full."""
+        self._total = self._done + work_from(index, candidates, later, self.effort, self.data)
 
     def run(
         self,
@@ -196,7 +203,7 @@ class _Session:
         Only what is trained in full has the legacy, and is sure to come back trained.
         """
         seed = self._conditions.seed * 31 + candidate.rank + _REPEAT * repeat
-        work = candidate.costs.macs * self._images(recipe, data)
+        work = candidate.costs.macs * len(data.train) * recipe.epochs
         label = f"candidate {candidate.rank}, {recipe.epochs} epochs ({recipe.name})"
         if repeat:
             label += f", seed {repeat + 1}"
@@ -225,13 +232,6 @@ class _Session:
             raise StoppedError("stopped while training")
         self._done += work
         return network, result
-
-    def _full_work(self, macs: int) -> float:
-        recipe = self.effort.recipe_for(macs, len(self.data.train))
-        return float(macs * self.effort.training_seeds * self._images(recipe, self.data))
-
-    def _images(self, recipe: Recipe, data: TrainingData) -> int:
-        return len(data.train) * recipe.epochs
 
     def _report(self, work: float, step: Step, label: str) -> None:
         # A new estimate may be a larger one; progress never goes back.

@@ -86,8 +86,12 @@ class Search:
         settings: PlanSettings | None = None,
         on_progress: Callable[[Progress], None] | None = None,
         latency: LatencyLimit | None = None,
+        train_images: int | None = None,
     ) -> None:
-        """Prepare; the request has been checked, `latency` is its limit on that."""
+        """Prepare; the request has been checked, `latency` is its limit on that.
+
+        `train_images` are those of the final training, where they are known.
+        """
         by_method = PAPER_SETTINGS if request.method is Method.PAPER else PlanSettings()
         self.settings = settings or by_method
         self.costs_before = count(request.architecture)
@@ -98,6 +102,7 @@ class Search:
         self._report = on_progress or (lambda _: None)
         self._budget = size_budget(request.budget, self.costs_before)
         self._latency = latency
+        self._train_images = train_images
         self._descended_to = self._budget
         if latency is not None:
             self._descended_to = latency.implied(self._budget, embedding.exemplars)
@@ -197,7 +202,7 @@ class Search:
     def _ranked(self) -> list[Scored]:
         best = self._pool.best(len(self._pool))
         if self._unbounded:
-            return smallest_good(best, self._request, self._embedding)
+            return smallest_good(best, self._request, self._embedding, self._train_images)
         return best
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from archpress_server.compress.affordable import planned_affordably
 from archpress_server.compress.checks import check_request
+from archpress_server.compress.choice import Choice
 from archpress_server.compress.conditions import Conditions
 from archpress_server.compress.delivery import Delivery
-from archpress_server.compress.front import retrain_sizes, undominated
+from archpress_server.compress.front import retrain_sizes, training_shares, undominated
 from archpress_server.compress.input_net import TrainedInput, train_input
 from archpress_server.compress.ladder import Ladder, kept_ladder, plan_sizes, size_of
 from archpress_server.compress.latency_budget import calibrated
 from archpress_server.compress.legacy import Legacy
 from archpress_server.compress.retrain import Trained, retrain
+from archpress_server.compress.shares import Shares
 from archpress_server.compress.types import (
     Candidate,
     CompressionError,
@@ -27,7 +29,6 @@ from archpress_server.compress.types import (
     Request,
     StoppedError,
 )
-from archpress_server.compress.verdict import too_slow
 from archpress_trainer.data.dataset import ImageDataset
 from archpress_trainer.embedding.interface import Embedding
 
@@ -50,8 +51,10 @@ class Steps:
     conditions: Conditions
     threads: int
 
-    def planned(self, embedding: Embedding, inheriting: bool) -> Ladder:
+    def planned(self, embedding: Embedding, inheriting: bool, given: bool = False) -> Ladder:
         """Return candidates that the effort can train for all its epochs, else what there is.
+
+        `inheriting` and `given` are as of `plan`.
 
         Raises:
             RequestError: the request is invalid or infeasible.
@@ -60,6 +63,7 @@ class Steps:
         """
         effort, observer = self.conditions.effort, self.conditions.observer
         most, watched = effort.trained_candidates, _Watched(observer)
+        images = len(self.conditions.data.train)
         check_request(self.request, embedding.manifest)
 
         def search() -> Ladder:
@@ -71,11 +75,13 @@ class Steps:
                     embedding,
                     most,
                     inheriting=inheriting,
+                    given=given,
+                    train_images=images,
                     on_progress=watched,
                     latency_model=model,
                 )
 
-            return planned_affordably(self.request, effort, len(self.conditions.data.train), sizes)
+            return planned_affordably(self.request, effort, images, sizes)
 
         ladder = kept_ladder(self.conditions.checkpoints, search)
         if not ladder.sizes:
@@ -92,7 +98,14 @@ class Steps:
         """Whether effort or budget need the input network trained, where it was not given so."""
         return self.conditions.effort.teaches or self._judges_drop
 
-    def trained_input(self, given: TrainedInput | None) -> TrainedInput | None:
+    def shares(self, ladder: Ladder, given: TrainedInput | None) -> Shares:
+        """Return the shares that the trainings of the job have in its progress."""
+        trains = given is None and self.trains_input
+        return training_shares(
+            ladder, self.conditions, self.request.architecture if trains else None
+        )
+
+    def trained_input(self, given: TrainedInput | None, shares: Shares) -> TrainedInput | None:
         """Return the input network as it was given, or trained where effort or budget need it.
 
         Where its training diverges, a job that only wanted to learn from it goes on without.
@@ -104,7 +117,8 @@ class Steps:
         if given is not None or not self.trains_input:
             return given
         try:
-            return train_input(self.request.architecture, self.conditions)
+            conditions = replace(self._on_device, observer=shares.part(0))
+            return train_input(self.request.architecture, conditions)
         except CompressionError as error:
             if self._judges_drop:
                 raise
@@ -117,53 +131,75 @@ class Steps:
             return None
         return Legacy(source, self.conditions.data, self.conditions.compute)
 
-    def trained_front(self, ladder: Ladder, legacy: Legacy | None) -> tuple[Trained, ...]:
-        """Return the best of each size that no smaller one beats, trained, the largest first.
+    def trained_sizes(
+        self, ladder: Ladder, legacy: Legacy | None, shares: Shares
+    ) -> tuple[Trained, ...]:
+        """Return the best of each size, trained, the largest first.
 
         Raises:
             StoppedError: the observer asked to stop.
             CompressionError: every training diverged.
         """
-        trained = retrain_sizes(ladder, self.conditions, legacy)
-        front = undominated(trained, size_of(self.request.budget))
-        if len(front) < len(trained):
-            self.conditions.observer.warning(
-                f"{len(trained) - len(front)} of {len(trained)} models are left out: "
-                "smaller ones are as good"
-            )
-        return front
+        return retrain_sizes(ladder, self._on_device, legacy, shares)
 
     def delivered(
-        self, front: tuple[Trained, ...], ladder: Ladder, legacy: Legacy | None
+        self, sizes: tuple[Trained, ...], ladder: Ladder, legacy: Legacy | None
     ) -> Delivered:
-        """Certify the models; where the first is too slow, the next candidate gets a chance.
+        """Certify the best of each size that no smaller one beats; the first is to be fast enough.
 
         Raises:
             StoppedError: the observer asked to stop.
             CompressionError: a check of a certificate failed.
         """
-        observer, files = self.conditions.observer, len(front) + self.request.int8
+        observer, size = self.conditions.observer, size_of(self.request.budget)
+        front = undominated(sizes, size)
+        files = len(front) + self.request.int8
         delivery = Delivery(
             self.request, self.dataset, self.conditions.data, observer, self.threads, files
         )
-        best = front[0]
-        first = delivery.certified(best)
-        next_best = _next_best(best, ladder.sizes[0])
-        if too_slow(first, self.request) and next_best is not None:
-            observer.warning("the network measured over max_latency; the next candidate is trained")
-            alone = retrain([next_best], self.conditions, legacy)
-            other = replace(alone, first_round=best.first_round)
-            first, best = min(
-                ((first, best), (delivery.certified(other), other)),
-                key=lambda pair: (too_slow(pair[0], self.request), -pair[0].validation_accuracy),
+        choice, best = Choice(delivery), front[0]
+        result = choice.result(best, sizes, lambda: self._next_trained(best, ladder, legacy))
+        first, beside = choice.model(result), ladder.beside(result.candidate)
+        chosen = [result if ladder.beside(one.candidate) is beside else one for one in sizes]
+        for one in chosen:
+            observer.candidate(replace(one.candidate, chosen=True))
+        worse = [one for one in chosen if one.accuracy < result.accuracy]
+        smaller = [one for one in worse if size(one.candidate.costs) < size(first.costs)]
+        rest = [choice.model(one, place) for place, one in enumerate(undominated(smaller, size), 1)]
+        left_out = len(sizes) - 1 - len(rest)
+        if left_out:
+            slow = "" if result is best else ", or they are too slow"
+            observer.warning(
+                f"{left_out} of {len(sizes)} models are left out: smaller ones are as good{slow}"
             )
-        size = size_of(self.request.budget)
-        smaller = [one for one in front[1:] if size(one.candidate.costs) < size(first.costs)]
-        rest = (delivery.certified(one, place) for place, one in enumerate(smaller, start=1))
-        models = (first, *rest)
         int8 = delivery.quantized(first) if self.request.int8 else None
         observer.progress(Progress(Phase.CERTIFY, files, files, message="certified"))
-        return Delivered(models, best, int8)
+        return Delivered((first, *rest), result, int8)
+
+    def _next_trained(self, best: Trained, ladder: Ladder, legacy: Legacy | None) -> Trained | None:
+        """Train the next candidate of a size in full: of the first round, else by rank.
+
+        None where there is none, or its trainings diverge.
+        """
+        observer = self.conditions.observer
+        ranked = [*best.first_round, *ladder.beside(best.candidate)]
+        following = next((c for c in ranked if c.rank not in best.tried), None)
+        if following is None:
+            return None
+        observer.warning("the network measured over max_latency; the next candidate is trained")
+        try:
+            trained = retrain([following], self._on_device, legacy)
+        except CompressionError as error:
+            observer.warning(f"candidate {following.rank} is left out: {error}")
+            return None
+        observer.candidate(trained.candidate)
+        return replace(trained, first_round=best.first_round)
+
+    @cached_property
+    def _on_device(self) -> Conditions:
+        """The conditions with one copy of the data: a teacher knows images by their place."""
+        conditions = self.conditions
+        return replace(conditions, data=conditions.data.to(conditions.compute.device))
 
     @property
     def _judges_drop(self) -> bool:
@@ -190,12 +226,6 @@ def _is_good(source: TrainedInput, best: Candidate, conditions: Conditions) -> b
         f"images, and {but}"
     )
     return False
-
-
-def _next_best(trained: Trained, candidates: Sequence[Candidate]) -> Candidate | None:
-    """Return the best candidate that was not chosen: of the first round, else by rank."""
-    ranked = [*trained.first_round, *candidates]
-    return next((c for c in ranked if c.rank != trained.candidate.rank), None)
 
 
 class _Watched:

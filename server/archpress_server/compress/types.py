@@ -76,6 +76,12 @@ class RequestError(ValueError):
         self.metadata = dict(metadata or {})
         super().__init__("; ".join(f"{v.path}: {v.description}" for v in violations))
 
+    def __reduce__(
+        self,
+    ) -> tuple[type[RequestError], tuple[tuple[FieldViolation, ...], dict[str, str]]]:
+        """Pickle by what it was made of, so that the error crosses process borders."""
+        return type(self), (self.violations, self.metadata)
+
     @property
     def reason(self) -> Reason:
         """The first violation's reason, which stands for all."""
@@ -148,7 +154,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A valid architecture within the hard budgets, `rank` 1 being the best prediction.
+    """A valid architecture within the hard budgets, tried at the place `rank` from 1 on.
 
     One that `inherits` is the input network with narrower layers, and its full training starts from
     the weights of that; its prediction is that of a training from scratch. The prediction is None
@@ -190,7 +196,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Candidates for a request, best first, without training.
+    """Candidates for a request, in the order in which they are tried, without training.
 
     The `heir` is one more: the input network with narrower layers, which starts from the weights of
     that where a job has them, and else from nothing.

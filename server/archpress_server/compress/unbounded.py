@@ -19,7 +19,12 @@ _NEARLY_SURE = 0.9
 """Probability with which a network is to reach the floor."""
 
 
-def smallest_good(found: Sequence[Scored], request: Request, embedding: Embedding) -> list[Scored]:
+def smallest_good(
+    found: Sequence[Scored],
+    request: Request,
+    embedding: Embedding,
+    train_images: int | None = None,
+) -> list[Scored]:
     """Return networks by size, those first that are predicted to be good enough.
 
     That is to reach `min_accuracy`, where it is set alone, or else to lose no more than
@@ -30,20 +35,21 @@ def smallest_good(found: Sequence[Scored], request: Request, embedding: Embeddin
         found: best first.
         request: whose budget limits no size.
         embedding: has scored them.
+        train_images: of the final training, where they are known.
     """
     most = count(request.architecture).params
     allowed = [scored for scored in found if scored.costs.params <= most] or list(found)
-    is_good = _good_enough(found, request, embedding)
+    is_good = _good_enough(found, request, embedding, train_images)
     good = [scored for scored in allowed if is_good(scored)]
     good.sort(key=lambda scored: (scored.costs.params, scored.architecture.digest))
     return good + [scored for scored in allowed if not is_good(scored)]
 
 
 def _good_enough(
-    found: Sequence[Scored], request: Request, embedding: Embedding
+    found: Sequence[Scored], request: Request, embedding: Embedding, train_images: int | None
 ) -> Callable[[Scored], bool]:
     floor, drop = request.budget.min_accuracy, request.budget.max_accuracy_drop
-    reach_of = reaching(request, embedding.manifest.fidelity)
+    reach_of = reaching(request, embedding.manifest.fidelity, train_images)
     bar = 0.0
     if floor is None or drop is not None:
         # A drop is taken as one of predictions, which differ more than full trainings do.
@@ -51,7 +57,8 @@ def _good_enough(
         bar = _input_prediction(found, request, embedding) - loss
 
     def is_good(scored: Scored) -> bool:
-        if scored.prediction.accuracy < bar:
+        # A prediction that is not a number is good for nothing.
+        if not scored.prediction.accuracy >= bar:
             return False
         if floor is None:
             return True

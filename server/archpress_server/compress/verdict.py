@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from archpress_server.compress.latency_table import network_seconds
+from archpress_server.compress.latency_table import network_seconds, whole_nanoseconds
 from archpress_server.compress.types import (
     Budget,
     Compression,
@@ -17,14 +17,21 @@ from archpress_server.compress.types import (
 
 _MAX_LATENCY = "max_latency"
 
+_SLACK = 1e-9
+"""What accuracies may be off by: more than their differences round, far less than an image is."""
+
 
 @dataclass(frozen=True)
 class _Miss:
-    """A field of the budget that a result misses, and the value with which it would not."""
+    """A field of the budget that a result misses, and the value with which it would not.
+
+    `plain` is that value as decimal digits, rounded to what is met too.
+    """
 
     field: str
     text: str
     nearest: float
+    plain: str
 
 
 def judge(result: Compression, request: Request) -> Compression:
@@ -43,7 +50,7 @@ def judge(result: Compression, request: Request) -> Compression:
     raise CompressionError(
         Reason.BUDGET_UNREACHABLE,
         "the best network " + " and ".join(miss.text for miss in missed),
-        metadata={miss.field: _plain(miss) for miss in missed},
+        metadata={miss.field: miss.plain for miss in missed},
         best=replace(result, budget_met=False),
         nearest_budget=nearest,
     )
@@ -79,22 +86,27 @@ def _misses(result: Compression, request: Request) -> list[_Miss]:
     budget, reached = request.budget, result.certificate.accuracy
     found = []
     if too_slow(result, request):
-        # Upwards to whole nanoseconds, which is what a duration on the wire can say.
-        needed = math.ceil(_latency_seconds(result, request) * 1e9) / 1e9
+        needed = whole_nanoseconds(_latency_seconds(result, request))
         text = f"takes {needed:g} s, {_MAX_LATENCY} is {budget.max_latency_seconds:g} s"
-        found.append(_Miss(_MAX_LATENCY, text, needed))
+        found.append(_Miss(_MAX_LATENCY, text, needed, f"{needed:.9f}s"))
     floor = budget.min_accuracy
-    if floor is not None and reached < floor:
-        text = f"reaches {reached:.4f} on the test split, min_accuracy is {floor:g}"
-        found.append(_Miss("min_accuracy", text, reached))
+    if floor is not None and _is_over(floor, reached):
+        plain = f"{math.floor((reached + _SLACK) * 1e6) / 1e6:.6f}"
+        text = f"reaches {plain} on the test split, min_accuracy is {floor:g}"
+        found.append(_Miss("min_accuracy", text, reached, plain))
     drop, before = budget.max_accuracy_drop, result.accuracy_before
-    if drop is not None and before is not None and before - reached > drop:
+    if drop is not None and before is not None and _is_over(before - reached, drop):
+        plain = f"{math.ceil((before - reached - _SLACK) * 1e6) / 1e6:.6f}"
         text = (
-            f"loses {before - reached:.4f} against the input network's {before:.4f}, "
-            f"max_accuracy_drop is {drop:g}"
+            f"loses {plain} against the input network's {before:.4f}, max_accuracy_drop is {drop:g}"
         )
-        found.append(_Miss("max_accuracy_drop", text, before - reached))
+        found.append(_Miss("max_accuracy_drop", text, before - reached, plain))
     return found
+
+
+def _is_over(value: float, limit: float) -> bool:
+    """Return whether an accuracy, or a difference of two, is above another one."""
+    return value > limit + _SLACK
 
 
 def _loosened(budget: Budget, miss: _Miss) -> Budget:
@@ -105,7 +117,3 @@ def _loosened(budget: Budget, miss: _Miss) -> Budget:
             return replace(budget, max_accuracy_drop=miss.nearest)
         case _:
             return replace(budget, max_latency_seconds=miss.nearest)
-
-
-def _plain(miss: _Miss) -> str:
-    return f"{miss.nearest:.9f}s" if miss.field == _MAX_LATENCY else f"{miss.nearest:.6f}"

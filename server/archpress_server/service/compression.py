@@ -164,7 +164,10 @@ class CompressionServicer(CompressionServiceServicer):
         spec, offered = await asyncio.to_thread(self._parser.spec, request.spec, upload)
         with self._planning():
             plan = await self._planner.plan(
-                spec.request, offered.folder, request.max_candidates or 8
+                spec.request,
+                offered.folder,
+                request.max_candidates or 8,
+                given=upload is not None,
             )
         return plan_to_proto(plan)
 

@@ -15,7 +15,7 @@ from archpress_server.compress.checks import (
 )
 from archpress_server.compress.types import Budget, Reason, Request, RequestError
 from archpress_trainer.embedding.manifest import Manifest, read_manifest
-from archpress_trainer.space.costs import count
+from archpress_trainer.space.costs import Costs, count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layers import conv, global_average_pool, linear
 from archpress_trainer.space.widths import SizeBudget
@@ -65,6 +65,15 @@ def test_counts_and_ratios_become_exact_limits() -> None:
     budget = Budget(max_params=10_000, max_macs_ratio=0.25)
     assert size_budget(budget, before) == SizeBudget(10_000, before.macs // 4)
     assert size_budget(Budget(max_params_ratio=0.1), before).max_params == before.params // 10
+
+
+@pytest.mark.parametrize("hundredths", range(1, 101))
+def test_a_ratio_loses_nothing_to_rounding(hundredths: int) -> None:
+    ratio = hundredths / 100
+    found = size_budget(
+        Budget(max_params_ratio=ratio, max_macs_ratio=ratio), Costs(100, 1000, 0, 0)
+    )
+    assert found == SizeBudget(hundredths, 10 * hundredths)
 
 
 def test_a_count_and_a_ratio_of_one_cost_contradict_each_other() -> None:

@@ -16,6 +16,7 @@ from archpress_server.compress import front
 from archpress_server.compress.conditions import Conditions
 from archpress_server.compress.effort import EffortPlan
 from archpress_server.compress.front import retrain_sizes, undominated
+from archpress_server.compress.input_net import train_input
 from archpress_server.compress.ladder import plan_sizes, size_of
 from archpress_server.compress.pipeline import compress
 from archpress_server.compress.retrain import Trained
@@ -25,6 +26,7 @@ from archpress_server.compress.types import (
     Compression,
     CompressionError,
     Phase,
+    Progress,
     Reason,
     Request,
 )
@@ -103,6 +105,38 @@ def test_int8_is_of_the_result(result: Compression) -> None:
 
 
 def test_progress_is_one_count(result: Compression, recorder: Recorder) -> None:
+    training = counted_as_one(recorder)
+    for size in range(1, 5):
+        assert any(p.message.startswith(f"size {size} of 4") for p in training)
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["trained", "given"])
+def test_the_input_networks_training_is_part_of_that_count(
+    embedding: Embedding, tiny_sources: DataSources, cpu: Compute, given: bool
+) -> None:
+    dataset, recorder = tiny_sources.load("tiny"), Recorder()
+    effort = replace(SHORT, teaches=True)
+    source = train_input(NET, Conditions(dataset.split(), effort, 0, cpu, Recorder()))
+    compress(
+        Request(NET, "tiny", BUDGET, pareto_models=2),
+        embedding,
+        dataset,
+        recorder,
+        threads=1,
+        effort=effort,
+        compute=cpu,
+        input_network=source if given else None,
+    )
+    training = counted_as_one(recorder)
+    of_input = [p for p in training if p.message.startswith("input network")]
+    assert bool(of_input) is not given
+    assert training[: len(of_input)] == of_input
+    assert given or 0 < of_input[-1].step < 1000
+    assert all(p.eta_seconds is not None for p in training if p.step > training[0].step)
+
+
+def counted_as_one(recorder: Recorder) -> list[Progress]:
+    """Return the progress of the trainings of a job, which is checked."""
     assert list(dict.fromkeys(p.phase for p in recorder.seen)) == list(Phase)
     order = list(Phase)
     places = [(order.index(p.phase), p.step) for p in recorder.seen]
@@ -110,8 +144,7 @@ def test_progress_is_one_count(result: Compression, recorder: Recorder) -> None:
     training = [p for p in recorder.seen if p.phase is Phase.RETRAIN]
     assert {p.total_steps for p in training} == {1000}
     assert training[-1].step == 1000
-    for size in range(1, 5):
-        assert any(p.message.startswith(f"size {size} of 4") for p in training)
+    return training
 
 
 def test_ranks_and_networks_are_of_one_size_each(recorder: Recorder, result: Compression) -> None:
@@ -141,7 +174,7 @@ def test_a_size_that_diverges_is_left_out(
     recorder = Recorder()
     conditions = Conditions(data, SHORT, 0, cpu, recorder)
     trained = retrain_sizes(ladder, conditions)
-    assert [t.candidate for t in trained] == [ladder.sizes[1][0]]
+    assert [t.candidate for t in trained] == recorder.candidates == [ladder.sizes[1][0]]
     assert recorder.warnings == ["size 1 of 2 is left out: all diverged"]
     broken.add(ladder.sizes[1])
     with pytest.raises(CompressionError, match="diverged"):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from archpress_server.compress import ladder
 from archpress_server.compress.ladder import plan_sizes, size_of
-from archpress_server.compress.types import Budget, Candidate, Request, RequestError
+from archpress_server.compress.planning import plan
+from archpress_server.compress.types import Budget, Candidate, Plan, Request, RequestError
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.space.width_groups import WidthGroups
@@ -25,8 +29,8 @@ def embedding(tiny_embedding: Path) -> Embedding:
 
 def planned(embedding: Embedding, budget: Budget, number: int) -> list[list[Candidate]]:
     request = Request(NET, "tiny", budget, pareto_models=number)
-    ladder = plan_sizes(request, embedding, 3, inheriting=False, on_progress=lambda _: None)
-    return [list(candidates) for candidates in ladder.sizes]
+    found = plan_sizes(request, embedding, 3, inheriting=False, on_progress=lambda _: None)
+    return [list(candidates) for candidates in found.sizes]
 
 
 @pytest.mark.parametrize(
@@ -46,8 +50,8 @@ def test_each_size_has_three_fifths_of_the_one_before(embedding: Embedding, budg
 @pytest.mark.parametrize("inheriting", [True, False])
 def test_each_size_ends_with_the_narrowed_input(embedding: Embedding, inheriting: bool) -> None:
     request = Request(NET, "tiny", BUDGET, pareto_models=2)
-    ladder = plan_sizes(request, embedding, 3, inheriting=inheriting, on_progress=lambda _: None)
-    for candidates in ladder.sizes:
+    found = plan_sizes(request, embedding, 3, inheriting=inheriting, on_progress=lambda _: None)
+    for candidates in found.sizes:
         *searched, last = candidates
         assert WidthGroups(NET).with_widths(WidthGroups(last.architecture).widths) == (
             last.architecture
@@ -66,10 +70,25 @@ def test_the_first_size_is_the_request_with_one_model(embedding: Embedding) -> N
     assert planned(embedding, BUDGET, 2)[0] == planned(embedding, BUDGET, 1)[0]
 
 
+def test_an_accuracy_floor_holds_for_the_first_size_alone(
+    embedding: Embedding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def watched(request: Request, *arguments: Any, **options: Any) -> Plan:
+        asked.append(request.budget.min_accuracy)
+        return plan(request, *arguments, **options)
+
+    monkeypatch.setattr(ladder, "plan", watched)
+    sizes = planned(embedding, replace(BUDGET, min_accuracy=0.9), 3)
+    assert asked == [0.9, None, None]
+    assert sizes == planned(embedding, BUDGET, 3)
+
+
 def test_sizes_below_the_space_are_left_out(embedding: Embedding) -> None:
     request = Request(NET, "tiny", Budget(max_params=200), pareto_models=8)
-    ladder = plan_sizes(request, embedding, 3, inheriting=False, on_progress=lambda _: None)
-    assert 1 <= len(ladder.sizes) < 8
-    assert any(f"there are {len(ladder.sizes)} sizes, not 8" in text for text in ladder.warnings)
+    found = plan_sizes(request, embedding, 3, inheriting=False, on_progress=lambda _: None)
+    assert 1 <= len(found.sizes) < 8
+    assert any(f"there are {len(found.sizes)} sizes, not 8" in text for text in found.warnings)
     with pytest.raises(RequestError):
         planned(embedding, Budget(max_params=1), 8)

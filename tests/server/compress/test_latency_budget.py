@@ -120,6 +120,16 @@ def test_a_latency_below_the_fastest_network_names_the_nearest(manifest: Manifes
     check_request(asking(float(nearest.removesuffix("s"))), manifest)
 
 
+def test_a_latency_that_a_networks_layers_add_up_to_is_kept(manifest: Manifest) -> None:
+    """The fastest have two layers: a convolution and the classifier."""
+    kinds = [kind for kind in PRACTICAL_KINDS if kind is not LayerKind.DROPOUT]
+    table = LatencyTable(tuple(LayerLatency(kind, None, 1e-4) for kind in kinds), 1e-4)
+    check_request(asking(0.0003, table), manifest)
+    with pytest.raises(RequestError) as error:
+        check_request(asking(0.000299999, table), manifest)
+    assert error.value.metadata == {"max_latency": "0.000300000s"}
+
+
 def test_infeasible_sizes_and_latencies_come_together(manifest: Manifest) -> None:
     with pytest.raises(RequestError) as error:
         check_request(asking(3e-6, max_params=3), manifest)
@@ -208,6 +218,20 @@ def test_the_narrowed_input_is_measured_too(
     assert factor * limit.seconds(found.architecture) <= most
 
 
+@pytest.mark.parametrize("factor", [2.0, 5.0, 20.0])
+def test_an_input_is_measured_before_it_is_said_to_keep_to_the_latency(
+    embedding: Embedding, monkeypatch: pytest.MonkeyPatch, factor: float
+) -> None:
+    monkeypatch.setattr(latency, "Timer", _Measured)
+    most = 1.5 * network_seconds(TABLE, NET)
+    limit = LatencyLimit(most, TABLE, exact=False)
+    assert find_heir(asking(most, None), embedding, SizeBudget(), limit, 1) is None
+    monkeypatch.setattr(_Measured, "factor", factor)
+    found = find_heir(asking(most, None), embedding, SizeBudget(), limit, 1)
+    assert found is not None
+    assert factor * limit.seconds(found.architecture) <= most
+
+
 def test_an_input_that_the_table_does_not_know_is_not_narrowed(embedding: Embedding) -> None:
     odd = replace_kind(NET, LayerKind.RELU, LayerKind.TANH)
     request = replace(asking(5e-5), architecture=odd)
@@ -235,7 +259,7 @@ def test_a_latency_that_no_network_has_on_this_machine_is_refused(embedding: Emb
     assert error.value.reason is Reason.BUDGET_INFEASIBLE
     assert float(error.value.metadata["max_latency"].removesuffix("s")) > 1e-8
     assert latency_limit(asking(1.0, None), space, MACHINE) is not None
-    assert latency_limit(Request(NET, "tiny"), space) is None
+    assert latency_limit(Request(NET, "tiny"), space, None) is None
 
 
 def test_a_latency_implies_macs_for_the_descent(embedding: Embedding) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -48,6 +49,17 @@ def test_a_kind_that_was_not_seen_is_free() -> None:
     networks = [next(source).architecture for _ in range(3)]
     model = fit_latency(networks, [1e-5, 2e-5, 3e-5])
     assert model.layer_seconds(LayerWork(LayerKind.GELU, 0, 8, 8, 0, 100)) == 0.0
+
+
+def test_a_convolution_of_a_class_that_was_not_seen_is_one_of_the_slowest() -> None:
+    source = draw(PracticalSampler(SPACE), Random(3))
+    networks = [next(source).architecture for _ in range(60)]
+    model = fit_latency(networks, [network_seconds(_Machine(), network) for network in networks])
+    outputs = 64 * 144
+    work = LayerWork(LayerKind.CONVOLUTION, 7, 64, 64, outputs * 49, outputs)
+    assert work.is_depthwise
+    slowest = _Machine().layer_seconds(replace(work, out_channels=8))
+    assert model.layer_seconds(work) == pytest.approx(slowest, rel=0.2)
 
 
 @pytest.mark.slow

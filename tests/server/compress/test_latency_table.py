@@ -13,6 +13,7 @@ from archpress_server.compress.latency_table import (
     LayerLatency,
     WidthLatency,
     network_seconds,
+    whole_nanoseconds,
     works,
 )
 from archpress_trainer.space.architecture_space import (
@@ -78,6 +79,21 @@ def test_a_networks_seconds_are_the_sum_of_the_rows() -> None:
     assert network_seconds(LatencyTable(rows, 0.5), NET) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("activations", range(12))
+def test_seconds_are_those_of_the_decimals_of_a_table(activations: int) -> None:
+    layers = (conv(8, 3), *[relu()] * activations, global_average_pool(), linear(4))
+    table = LatencyTable(tuple(LayerLatency(kind, None, 1e-4) for kind in RESIDUAL_KINDS), 1e-4)
+    seconds = network_seconds(table, Architecture((1, 12, 12), 4, layers))
+    assert seconds == (activations + 4) / 10_000
+    assert whole_nanoseconds(seconds) == seconds
+
+
+@given(st.integers(1, 10**12), st.floats(0.01, 0.99))
+def test_whole_nanoseconds_are_the_next(nanoseconds: int, part: float) -> None:
+    assert whole_nanoseconds(nanoseconds / 1e9) == nanoseconds / 1e9
+    assert whole_nanoseconds((nanoseconds - part) / 1e9) == nanoseconds / 1e9
+
+
 def test_a_layer_without_a_row_is_an_error() -> None:
     with pytest.raises(KeyError, match="CONVOLUTION of kernel 3"):
         network_seconds(LatencyTable((LayerLatency(LayerKind.CONVOLUTION, 1),)), NET)
@@ -93,7 +109,7 @@ def test_at_other_widths_seconds_are_those_of_the_network(
     groups = WidthGroups(network)
     widths = [width + place % 3 for place in range(len(groups.places))]
     other = groups.with_widths(widths)
-    assert WidthLatency(groups, TABLE)(widths) == pytest.approx(network_seconds(TABLE, other))
+    assert WidthLatency(groups, TABLE)(widths) == network_seconds(TABLE, other)
 
 
 def test_depthwise_convolutions_are_told_apart() -> None:

@@ -16,8 +16,16 @@ from archpress_server.compress.decode import LabelledRange, Pool, SearchSettings
 from archpress_server.compress.descent import DescentSettings, descend
 from archpress_server.compress.planning import plan
 from archpress_server.compress.search import PlanSettings, Search
-from archpress_server.compress.types import Budget, Phase, Progress, Request
+from archpress_server.compress.types import (
+    Budget,
+    Phase,
+    Progress,
+    Reason,
+    Request,
+    RequestError,
+)
 from archpress_trainer.embedding.artifact import load
+from archpress_trainer.embedding.codec import OutsideSpaceError
 from archpress_trainer.embedding.interface import Embedding, PointPrediction
 from archpress_trainer.embedding.prediction import Prediction
 from archpress_trainer.space.costs import count
@@ -150,8 +158,16 @@ def test_descent_lowers_the_objective_and_respects_the_budget(embedding: Embeddi
     exemplars = [exemplar.architecture for exemplar in embedding.exemplars[:8]]
     starts = embedding.encode(exemplars)
     budget = SizeBudget(max_params=2_000)
-    found = descend(embedding, starts, budget, DescentSettings(steps=25))
-    assert found.objective[-1] < found.objective[0]
+    objective: list[float] = []
+    found = descend(
+        embedding,
+        starts,
+        budget,
+        DescentSettings(steps=25),
+        on_step=lambda step, mean, waypoint: objective.append(mean),
+    )
+    assert len(objective) == 25
+    assert objective[-1] < objective[0]
     with torch.no_grad():
         before = embedding.at(starts).log_params.mean()
         after = embedding.at(found.points).log_params.mean()
@@ -225,6 +241,50 @@ def test_a_lower_floor_gives_smaller_networks(embedding: Embedding) -> None:
     assert sizes == sorted(sizes)
     free = plan(Request(NET, "tiny", Budget()), embedding, 1, settings=QUICK).candidates[0]
     assert sizes[0] <= free.costs.params
+
+
+class _ReadsNoHeir(_Broken):
+    """One that cannot read the narrowed input network."""
+
+    def predict(self, architectures: Sequence[Architecture]) -> list[Prediction]:
+        if [[layer.kind for layer in net.layers] for net in architectures] == [_KINDS]:
+            raise OutsideSpaceError("too long")
+        return self._inner.predict(architectures)
+
+
+_KINDS = [layer.kind for layer in NET.layers]
+HOPELESS = Request(NET, "tiny", Budget(max_params=3_000, min_accuracy=1.0))
+
+
+def test_a_hopeless_floor_is_refused_where_predictions_tell_all(embedding: Embedding) -> None:
+    roomy = Request(NET, "tiny", Budget(max_params=count(NET).params, min_accuracy=1.0))
+    for request, inheriting in ((HOPELESS, False), (roomy, True)):
+        with pytest.raises(RequestError) as error:
+            plan(request, embedding, 2, settings=QUICK, inheriting=inheriting)
+        assert error.value.reason is Reason.BUDGET_INFEASIBLE
+    found = plan(roomy, embedding, 2, settings=QUICK, given=True)
+    assert found.heir is None
+    assert any("probability of about 0%" in warning for warning in found.warnings)
+
+
+def test_an_heir_may_do_better_than_is_predicted(embedding: Embedding) -> None:
+    found = plan(HOPELESS, embedding, 2, settings=QUICK)
+    assert found.heir is not None
+    assert any("probability of about 0%" in warning for warning in found.warnings)
+    reads_no_heir = _ReadsNoHeir(embedding)
+    found = plan(HOPELESS, reads_no_heir, 2, settings=QUICK, inheriting=False)  # type: ignore[arg-type]
+    assert found.heir is not None
+    assert found.heir.prediction is None
+    assert any("probability of about 0%" in warning for warning in found.warnings)
+
+
+def test_a_plan_counts_the_images_that_there_are(embedding: Embedding) -> None:
+    request = Request(NET, "tiny", Budget(max_params=3_000, min_accuracy=0.9999))
+    many, few = (
+        plan(request, embedding, 2, settings=QUICK, train_images=images).warnings
+        for images in (10**9, 300)
+    )
+    assert many != few
 
 
 class _MoreIsBetter(_Broken):

@@ -58,7 +58,7 @@ def both(trained: Network, tiny_sources: DataSources) -> tuple[bytes, bytes]:
     """The float model and the quantized one."""
     data = tiny_sources.load("tiny").split()
     model = to_onnx(trained, data.normalisation)
-    return model, quantize(model, data.train)
+    return model, quantize(model, NET, data.train)
 
 
 def weight_types(model: bytes) -> set[int]:
@@ -73,9 +73,9 @@ def test_a_quantized_model_is_small_and_agrees(
     found = certify_quantized(
         both[1],
         both[0],
+        NET,
         dataset.test(),
         dataset.split().train,
-        dataset.input_shape,
         threads=1,
     )
     assert len(both[1]) == found.size_bytes < len(both[0]) / 2
@@ -101,8 +101,8 @@ def test_only_the_first_training_images_count(
 ) -> None:
     train_images = tiny_sources.load("tiny").split().train
     assert len(train_images) <= CALIBRATION_IMAGES
-    assert quantize(both[0], train_images) == both[1]
-    assert quantize(both[0], train_images.subset(3)) != both[1]
+    assert quantize(both[0], NET, train_images) == both[1]
+    assert quantize(both[0], NET, train_images.subset(3)) != both[1]
 
 
 SINGLE_INPUT = [
@@ -132,11 +132,13 @@ WINDOWED = [
 def test_every_kind_of_layer_can_be_quantized(layer: Layer, tiny_sources: DataSources) -> None:
     data = tiny_sources.load("tiny").split()
     layers = (conv(8, 3), relu(), layer, conv(8, 1, padding=0), global_average_pool(), linear(4))
-    network = build(Architecture((1, 12, 12), 4, layers), torch.Generator().manual_seed(0)).eval()
+    architecture = Architecture((1, 12, 12), 4, layers)
+    network = build(architecture, torch.Generator().manual_seed(0)).eval()
     model = to_onnx(network, data.normalisation)
     images = data.validation
-    exact = run_model(model, images, 1)
-    rounded = run_model(quantize(model, data.train.subset(100)), images, 1)
+    exact = run_model(model, architecture, images, 1)
+    int8 = quantize(model, architecture, data.train.subset(100))
+    rounded = run_model(int8, architecture, images, 1)
     assert np.abs(rounded - exact).max() < 0.15 * np.abs(exact).max()
 
 
@@ -149,7 +151,7 @@ def measured(
     certificate = certify(
         both[0], trained, both[0], test, data.normalisation, SizeBudget(), threads=1
     )
-    int8 = certify_quantized(both[1], both[0], test, data.train, dataset.input_shape, threads=1)
+    int8 = certify_quantized(both[1], both[0], NET, test, data.train, threads=1)
     # Times of so small a net are of no use here.
     fast = replace(certificate.latency, median_seconds=certificate.latency.median_seconds / 2)
     return replace(int8, latency=fast, accuracy=certificate.accuracy), certificate

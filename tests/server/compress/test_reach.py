@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from archpress_trainer.training.fidelity import Fidelity
 
 FIDELITY = Fidelity(12_000, 3)
 GOOD = Prediction(0.9, 0.89, 0.91)
+UNKNOWN = Prediction(math.nan, math.nan, math.nan)
 
 
 def request(floor: float | None) -> Request:
@@ -42,6 +45,33 @@ def test_probability_falls_with_the_floor_and_grows_with_the_prediction(
     assert worse.quantile(0.5) <= here.quantile(0.5)
 
 
+def test_a_training_is_longer_by_the_images_that_there_are() -> None:
+    own = reach(GOOD, Fidelity(460, 3), 16, 460)
+    assert own == reach(GOOD, FIDELITY, 16, 12_000)
+    assert own.quantile(0.5) == pytest.approx(1 - 0.1 * (16 / 3) ** -0.135, abs=1e-6)
+    # Labels that may take more images than there are take all.
+    assert reach(GOOD, FIDELITY, 16, 460) == own
+    assert own.quantile(0.5) < reach(GOOD, FIDELITY, 16, 24_000).quantile(0.5)
+
+
+def test_fewer_images_make_a_floor_less_likely() -> None:
+    found = [(GOOD, 1_000_000)]
+    assert floor_warnings(request(0.93), found, FIDELITY) == []
+    assert floor_warnings(request(0.93), found, FIDELITY, train_images=50_000) == []
+    (warning,) = floor_warnings(request(0.93), found, FIDELITY, train_images=2_000)
+    assert "min_accuracy 0.93 is reached with a probability of about" in warning
+
+
+def test_a_prediction_that_is_not_a_number_reaches_nothing() -> None:
+    assert reach(UNKNOWN, FIDELITY, 16).probability(0.01) == 0
+    with pytest.raises(RequestError):
+        floor_warnings(request(0.5), [(UNKNOWN, 1_000_000)], FIDELITY)
+    beside = [(UNKNOWN, 1_000_000), (GOOD, 1_000_000)]
+    assert floor_warnings(request(0.95), beside, FIDELITY) == (
+        floor_warnings(request(0.95), beside[1:], FIDELITY)
+    )
+
+
 def test_a_likely_floor_is_silent_and_an_unlikely_one_has_its_probability() -> None:
     found = [(GOOD, 1_000_000)]
     assert floor_warnings(request(None), found, FIDELITY) == []
@@ -61,3 +91,6 @@ def test_a_hopeless_floor_is_refused_with_the_nearest(floor: float) -> None:
     nearest = float(error.value.metadata["min_accuracy"])
     assert 0.94 < nearest < floor
     assert floor_warnings(request(nearest), found, FIDELITY)
+    (warning,) = floor_warnings(request(floor), found, FIDELITY, tells_all=False)
+    assert "probability of about 0%" in warning
+    assert "leaving out what the input network brings along" in warning

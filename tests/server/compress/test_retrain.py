@@ -13,13 +13,14 @@ from archpress_server.compress.export import to_onnx
 from archpress_server.compress.input_net import TrainedInput, given_input, train_input
 from archpress_server.compress.legacy import Legacy
 from archpress_server.compress.retrain import Trained, retrain
+from archpress_server.compress.training_run import TrainingRun
 from archpress_server.compress.types import Candidate, CompressionError, Reason
 from archpress_server.onnx_import.network import imported_network
 from archpress_server.onnx_import.read import read_onnx
 from archpress_trainer.data.dataset import Normalisation, TrainingData
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.prediction import Prediction
-from archpress_trainer.space.build import build
+from archpress_trainer.space.build import Network, build
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layers import (
@@ -32,7 +33,7 @@ from archpress_trainer.space.layers import (
 )
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.inheritance import narrowed
-from archpress_trainer.training.loop import accuracy
+from archpress_trainer.training.loop import Status, TrainResult, accuracy
 from archpress_trainer.training.recipe import Recipe
 from tests.server.compress.recorder import Recorder
 from tests.trainer.nets import without_norms
@@ -103,7 +104,6 @@ def test_the_heir_starts_from_the_inputs_weights(
 ) -> None:
     trained, recorder = run(data, cpu, effort(IDLE), source)
     assert trained.candidate.inherits
-    assert trained.candidate.chosen
     start = narrowed(source.network, net(8))
     expected = accuracy(start, data.validation, data.normalisation, cpu)
     assert trained.candidate.validation_accuracy == pytest.approx(expected, abs=0.05)
@@ -111,8 +111,13 @@ def test_the_heir_starts_from_the_inputs_weights(
     assert len(trained.seed_accuracies) == 2
     # Rounds train those that start from nothing.
     assert {c.rank for c in trained.first_round} == {1, 2}
-    in_full = recorder.candidates[-2:]
-    assert [(c.inherits, c.chosen) for c in in_full] == [(False, False), (True, True)]
+    (loser,) = trained.others
+    assert not loser.candidate.inherits
+    assert loser.accuracy < trained.accuracy
+    assert trained.tried == {loser.candidate.rank, 3}
+    # The better one is told by who chooses.
+    assert recorder.candidates[-1] == loser.candidate
+    assert not any(c.inherits or c.chosen for c in recorder.candidates)
     assert recorder.seen[-1].step == recorder.seen[-1].total_steps
 
 
@@ -123,9 +128,11 @@ def test_the_better_one_on_validation_images_is_returned(
     heir = candidate(1, 3, inherits=True)
     trained, recorder = run(data, cpu, effort(SOON), source, (*CANDIDATES[:2], heir))
     assert not trained.candidate.inherits
-    by_rank = {c.rank: c.validation_accuracy or 0.0 for c in recorder.candidates}
-    assert by_rank[trained.candidate.rank] > by_rank[3] > 0
-    assert [c.chosen for c in recorder.candidates[-2:]] == [True, False]
+    (loser,) = trained.others
+    assert loser.candidate.rank == 3
+    assert trained.accuracy > loser.accuracy > 0
+    assert recorder.candidates[-1] == loser.candidate
+    assert trained.first_round == loser.first_round != ()
 
 
 def test_without_the_inputs_weights_the_heir_starts_from_nothing_like_the_others(
@@ -147,6 +154,32 @@ def test_the_heir_is_there_where_all_others_diverge(
     with pytest.raises(CompressionError, match="all 3 candidates diverged") as error:
         run(data, cpu, effort(WILD, rounds=WILD), source)
     assert error.value.reason is Reason.TRAINING_DIVERGED
+
+
+def test_a_round_in_which_all_diverge_leaves_who_got_into_it(
+    data: TrainingData, cpu: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, done = effort(SOON, rounds=replace(IDLE, name="round")), []
+
+    def run_training(run: TrainingRun, *_: object) -> tuple[Network, TrainResult]:
+        # By width; the narrower ones are the better ones, and the best never trains in full.
+        width = run.architecture.layers[0].out_channels
+        in_full = run.recipe.name == SOON.name
+        done.append((width, run.recipe.epochs, in_full))
+        fails = run.recipe.epochs == 2 or (in_full and width == 3)
+        status = Status.DIVERGED if fails else Status.FINISHED
+        return build(run.architecture), TrainResult(status, 1, 1.0 - width / 100, 1.0, (), 0.0)
+
+    monkeypatch.setattr("archpress_server.compress.retrain.run_training", run_training)
+    searched = tuple(candidate(width, rank) for rank, width in enumerate((6, 5, 4, 3), start=1))
+    trained, _ = run(data, cpu, plan, None, searched)
+    assert done[:6] == [(width, 1, False) for width in (6, 5, 4, 3)] + [
+        (width, 2, False) for width in (3, 4)
+    ]
+    assert [width for width, _, in_full in done if in_full] == [3, 3, 4, 4]
+    assert trained.candidate.rank == 3
+    assert trained.tried == {3, 4}
+    assert [c.rank for c in trained.first_round] == [4, 3, 2, 1]
 
 
 def test_the_heir_of_a_network_without_normalisations_gets_them(

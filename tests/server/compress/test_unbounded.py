@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,24 @@ def test_the_smallest_that_will_reach_the_floor_comes_first(
     for place, first in ((1, 24), (2, 16), (3, 12), (4, 8)):
         request = Request(NET, "tiny", Budget(min_accuracy=reachable[place] - 1e-6))
         assert widths(smallest_good(found, request, embedding))[0] == first
+
+
+def test_few_images_ask_for_larger_networks(embedding: Embedding, found: list[Scored]) -> None:
+    plain = Request(NET, "tiny")
+    few = reaching(plain, embedding.manifest.fidelity, 900)
+    floor = few(found[1].prediction, found[1].costs.macs).quantile(0.9) - 1e-6
+    request = Request(NET, "tiny", Budget(min_accuracy=floor))
+    assert widths(smallest_good(found, request, embedding))[0] < 24
+    assert widths(smallest_good(found, request, embedding, 900))[0] == 24
+
+
+@pytest.mark.parametrize("budget", [Budget(), Budget(min_accuracy=0.1)], ids=["drop", "floor"])
+def test_what_is_predicted_as_no_number_is_not_good(
+    embedding: Embedding, found: list[Scored], budget: Budget
+) -> None:
+    unknown = replace(found[-1], prediction=Prediction(math.nan, math.nan, math.nan))
+    order = smallest_good([*found[:-1], unknown], Request(NET, "tiny", budget), embedding)
+    assert order[0] is not unknown
 
 
 def test_floor_and_drop_both_hold(embedding: Embedding, found: list[Scored]) -> None:

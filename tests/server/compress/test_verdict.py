@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
@@ -14,6 +15,12 @@ from archpress_trainer.space.vocab import LayerKind
 
 def asking(result: Compression, budget: Budget, table: LatencyTable | None = None) -> Request:
     return Request(result.architecture, "fashion-mnist", budget, latency_table=table)
+
+
+def scored(result: Compression, before: int, reached: int, images: int) -> Compression:
+    """Return a result by how many of the test images its input and it classify rightly."""
+    certificate = replace(result.certificate, accuracy=reached / images, test_images=images)
+    return replace(result, accuracy_before=before / images, certificate=certificate)
 
 
 def test_limits_that_are_just_kept_are_met(compression: Compression) -> None:
@@ -42,6 +49,43 @@ def test_every_miss_is_named_and_loosened(compression: Compression) -> None:
     assert best is not None
     assert not best.budget_met
     assert judge(measured, asking(measured, nearest)) is measured
+
+
+@pytest.mark.parametrize("images", [200, 9_999, 10_000])
+def test_a_limit_is_met_to_the_image(compression: Compression, images: int) -> None:
+    for before, lost in product(range(images // 2, images + 1, images // 50), range(40)):
+        measured = scored(compression, before, before - lost, images)
+        exact = [
+            Budget(max_accuracy_drop=lost / images),
+            Budget(min_accuracy=(before - lost) / images),
+        ]
+        for budget in exact:
+            assert judge(measured, asking(measured, budget)) is measured
+        worse = scored(compression, before, before - lost - 1, images)
+        for budget in exact:
+            with pytest.raises(CompressionError):
+                judge(worse, asking(worse, budget))
+
+
+def test_what_is_named_as_reached_is_met(compression: Compression) -> None:
+    images = 2_999
+    beyond = Budget(max_latency_seconds=1e-12, min_accuracy=1.0, max_accuracy_drop=0.0)
+    for reached in range(1, images, 13):
+        measured = scored(compression, images, reached, images)
+        latency = replace(measured.certificate.latency, median_seconds=reached / 7e8)
+        certificate = replace(measured.certificate, latency=latency)
+        measured = replace(measured, certificate=certificate)
+        with pytest.raises(CompressionError) as error:
+            judge(measured, asking(measured, beyond))
+        told = error.value.metadata
+        named = Budget(
+            max_latency_seconds=float(told["max_latency"].removesuffix("s")),
+            min_accuracy=float(told["min_accuracy"]),
+            max_accuracy_drop=float(told["max_accuracy_drop"]),
+        )
+        assert judge(measured, asking(measured, named)) is measured
+        assert named.min_accuracy == pytest.approx(reached / images, abs=1e-6)
+        assert told["max_accuracy_drop"] in str(error.value)
 
 
 def test_with_a_table_the_measured_latency_is_information(compression: Compression) -> None:

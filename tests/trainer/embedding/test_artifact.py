@@ -18,6 +18,7 @@ from archpress_trainer.embedding.artifact import ArtifactError, load, read_manif
 from archpress_trainer.embedding.default import DefaultEmbedding
 from archpress_trainer.embedding.manifest import FORMAT_VERSION, EmbeddingMethod
 from archpress_trainer.embedding.paper import PaperEmbedding
+from archpress_trainer.training.recipe import population_recipe
 from tests.trainer.embedding.fitted import paper_embedding
 from tests.trainer.nets import chains
 
@@ -171,10 +172,16 @@ def test_the_manifest_says_where_it_came_from(folder: Path) -> None:
     assert manifest.dataset == "tiny"
     assert manifest.method is EmbeddingMethod.DEFAULT
     assert manifest.format_version == FORMAT_VERSION == 1
+    assert manifest.label_recipe == population_recipe(1)
     assert manifest.versions["torch"] == str(torch.__version__)
     assert json.loads((folder / "manifest.json").read_text())["space_digest"] == (
         manifest.space.digest
     )
+
+
+def test_a_manifest_need_not_tell_the_recipe(folder: Path) -> None:
+    edit(lambda m: m.pop("label_recipe"))(folder)
+    assert read_manifest(folder).label_recipe is None
 
 
 def test_nothing_in_an_artifact_is_pickled(folder: Path) -> None:
@@ -296,6 +303,8 @@ def _reshape(state: dict[str, torch.Tensor]) -> None:
         (edit(lambda m: m.update(space=None)), "is damaged"),
         (edit(lambda m: m.update(fidelity=7)), "is damaged"),
         (edit(lambda m: m.update(method="magic")), "is damaged: 'magic'"),
+        (edit(lambda m: m.update(label_recipe=7)), "is damaged"),
+        (edit(lambda m: m["label_recipe"].pop("epochs")), "is damaged"),
         (edit(lambda m: m.pop("metrics")), "is damaged"),
         (edit(lambda m: m.update(colour="red")), "is damaged"),
         (edit(lambda m: m["settings"].pop("heads")), "does not fit its manifest"),

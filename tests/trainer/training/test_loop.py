@@ -10,11 +10,19 @@ import pytest
 import torch
 from torch import nn
 
-from archpress_trainer.data.dataset import TrainingData
+from archpress_trainer.data.dataset import Normalisation, TrainingData
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.space.build import Network, build
 from archpress_trainer.space.graph import Architecture
-from archpress_trainer.space.layers import batch_norm, conv, dropout, linear, max_pool, relu
+from archpress_trainer.space.layers import (
+    batch_norm,
+    conv,
+    dropout,
+    global_average_pool,
+    linear,
+    max_pool,
+    relu,
+)
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.loop import Status, Step, TrainResult, accuracy, predict, train
 from archpress_trainer.training.recipe import Optimizer, Recipe, Schedule
@@ -320,6 +328,20 @@ def test_predict_does_not_depend_on_its_batches(data: TrainingData, cpu: Compute
     images = data.validation.images
     whole = predict(net, images, data.normalisation, cpu)
     parts = predict(net, images, data.normalisation, cpu, batch_size=7)
+    assert torch.equal(whole, predict(nn.Sequential(net), images, data.normalisation, cpu))
     assert whole.shape == (len(images), 4)
     assert torch.allclose(whole, parts, atol=1e-5)
     assert not whole.requires_grad
+
+
+def test_memory_bounds_the_images_that_are_predicted_at_once(cpu: Compute) -> None:
+    wide = (conv(512, 1, padding=0), relu(), conv(4, 1, padding=0))
+    large = Architecture((1, 128, 128), 4, (*wide, global_average_pool(), linear(4)))
+    net = build(large, torch.Generator().manual_seed(0))
+    sizes: list[int] = []
+    net.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    images = torch.randint(0, 256, (5, 1, 128, 128), dtype=torch.uint8)
+    found = predict(net, images, Normalisation((0.0,), (1.0,)), cpu)
+    assert sizes == [3, 2]
+    one_by_one = predict(net, images, Normalisation((0.0,), (1.0,)), cpu, batch_size=1)
+    assert torch.allclose(found, one_by_one, atol=1e-5)

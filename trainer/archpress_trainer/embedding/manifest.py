@@ -11,6 +11,7 @@ from typing import Any
 
 from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.training.fidelity import Fidelity
+from archpress_trainer.training.recipe import Recipe
 
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
@@ -33,7 +34,8 @@ class Manifest:
 
     `metrics` are measured on nets that the fitted parts had not seen: `accuracy_kendall_tau`,
     `baseline_kendall_tau` (log parameters alone), `exact_reconstruction`, `interval_coverage`,
-    `mean_absolute_error`, `held_out_networks` and more.
+    `mean_absolute_error`, `held_out_networks` and more. `label_recipe` is how the nets of the
+    population were trained; where it is not told, by `population_recipe`.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Manifest:
     settings: Mapping[str, Any]
     versions: Mapping[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+    label_recipe: Recipe | None = None
 
     @property
     def nets(self) -> int:
@@ -65,6 +68,7 @@ class Manifest:
         record = asdict(self)
         record["space"] = self.space.to_json()
         record["space_digest"] = self.space.digest
+        record["label_recipe"] = self.label_recipe and self.label_recipe.to_json()
         return record
 
 
@@ -92,7 +96,11 @@ def read_manifest(folder: Path) -> Manifest:
         space = ArchitectureSpace.from_json(record.pop("space"))
         fidelity = Fidelity(**record.pop("fidelity"))
         method = EmbeddingMethod(record.pop("method"))
-        manifest = Manifest(space=space, fidelity=fidelity, method=method, **record)
+        told = record.pop("label_recipe", None)
+        recipe = None if told is None else Recipe.from_json(told)
+        manifest = Manifest(
+            space=space, fidelity=fidelity, method=method, label_recipe=recipe, **record
+        )
         _check_numbers(manifest)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{path} is damaged: {error}") from error

@@ -155,4 +155,5 @@ def _manifest(
         metrics=metrics,
         settings=chosen,
         versions=versions(),
+        label_recipe=spec.recipe,
     )

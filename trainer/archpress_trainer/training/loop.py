@@ -13,8 +13,10 @@ import torch
 from torch import nn
 
 from archpress_trainer.data.dataset import LabelledImages, Normalisation, TrainingData
+from archpress_trainer.space.build import Network
 from archpress_trainer.training.batches import batches
 from archpress_trainer.training.device import Compute
+from archpress_trainer.training.memory import MOST_IMAGES, images_at_once
 from archpress_trainer.training.optimizers import AveragedWeights, Rates
 from archpress_trainer.training.recipe import Recipe
 from archpress_trainer.training.snapshot import Place, TrainingState
@@ -214,9 +216,16 @@ def predict(
     normalisation: Normalisation,
     compute: Compute,
     *,
-    batch_size: int = 1000,
+    batch_size: int | None = None,
 ) -> torch.Tensor:
-    """Return the logits `(count, classes)` of uint8 images `(count, channels, height, width)`."""
+    """Return the logits `(count, classes)` of uint8 images `(count, channels, height, width)`.
+
+    Without a `batch_size` batches are as large as memory allows for the network's activations.
+    """
+    if batch_size is None:
+        batch_size = MOST_IMAGES
+        if isinstance(network, Network):
+            batch_size = images_at_once(network.architecture)
     network.eval()
     parts = []
     for start in range(0, len(images), batch_size):

@@ -1,0 +1,53 @@
+"""What each effort spends, and whether its short trainings are as those of the labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from archpress_server.compress.effort import EffortPlan, effort_plan
+from archpress_server.compress.types import Effort, Method
+from archpress_trainer.embedding.bundled import artifact_folder
+from archpress_trainer.embedding.manifest import Manifest, read_manifest
+from archpress_trainer.training.fidelity import Fidelity
+from archpress_trainer.training.recipe import paper_recipe, population_recipe
+
+IMAGES = 55_000
+
+
+def planned(effort: Effort) -> EffortPlan:
+    return effort_plan(effort, Method.DEFAULT, "fashion-mnist", (1, 28, 28))
+
+
+@pytest.fixture(scope="module")
+def manifest() -> Manifest:
+    return read_manifest(artifact_folder("fashion-mnist"))
+
+
+def test_a_drafts_rounds_are_as_the_labels_of_fashion_mnist(manifest: Manifest) -> None:
+    assert manifest.fidelity == Fidelity(12_000, 3)
+    assert planned(Effort.DRAFT).first_round_is_as_labels(manifest, IMAGES)
+    assert not planned(Effort.FULL).first_round_is_as_labels(manifest, IMAGES)
+    fewer = replace(manifest, fidelity=Fidelity(6_000, 3))
+    assert not planned(Effort.DRAFT).first_round_is_as_labels(fewer, IMAGES)
+
+
+@pytest.mark.parametrize("effort", Effort)
+@pytest.mark.parametrize("labelled", [5_500, 12_000])
+def test_of_few_images_all_are_taken(manifest: Manifest, effort: Effort, labelled: int) -> None:
+    few = replace(manifest, fidelity=Fidelity(labelled, 3))
+    assert planned(effort).first_round_is_as_labels(few, 5_500)
+
+
+def test_full_is_as_labels_of_all_images(manifest: Manifest) -> None:
+    of_all = replace(manifest, fidelity=Fidelity(IMAGES, 3))
+    assert planned(Effort.FULL).first_round_is_as_labels(of_all, IMAGES)
+    assert not planned(Effort.DRAFT).first_round_is_as_labels(of_all, IMAGES)
+
+
+def test_the_recipe_of_the_labels_counts(manifest: Manifest) -> None:
+    told = replace(manifest, label_recipe=population_recipe(3))
+    assert planned(Effort.DRAFT).first_round_is_as_labels(told, IMAGES)
+    papers = replace(manifest, label_recipe=replace(paper_recipe("fashion-mnist"), epochs=3))
+    assert not planned(Effort.DRAFT).first_round_is_as_labels(papers, IMAGES)
