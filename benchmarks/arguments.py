@@ -82,7 +82,10 @@ def output_file(text: str) -> Path:
 
 @contextmanager
 def usage_errors(parser: argparse.ArgumentParser) -> Iterator[None]:
-    """End with one line where what the command line asks for is missing or cannot be."""
+    """End with one line where what the command line asks for is missing or cannot be.
+
+    It is for what is prepared: faults of the work that follows keep their tracebacks.
+    """
     try:
         yield
     except (

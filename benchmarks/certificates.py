@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+import torch
 from arguments import existing, output_file, positive, usage_errors
 from bench_worker import one_thread
 from folder_checkpoints import FolderCheckpoints
@@ -208,6 +209,9 @@ def main() -> None:
     lines.require(bench.common)
     # Trained before the workers start, so that they find its file.
     bench.input()
+    # The workers have their own.
+    del bench
+    torch.cuda.empty_cache()
     jobs = [
         (target, seed)
         for seed in range(options.seeds)

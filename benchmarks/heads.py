@@ -44,6 +44,7 @@ from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.bundled import artifact_folder
 from archpress_trainer.embedding.features import WHOLE, feature_matrix
 from archpress_trainer.embedding.heads import HeadSettings, fit_heads
+from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.embedding.manifest import ArtifactError
 from archpress_trainer.embedding.metrics import kendall_tau, tau_within_band
 from archpress_trainer.embedding.warp import normal_scores
@@ -65,24 +66,27 @@ def main() -> None:
     parser.add_argument("--output", type=output_file)
     options = parser.parse_args()
     with usage_errors(parser):
-        report = measure(options.embedding, options.seeds)
+        embedding = load(artifact_folder(options.embedding))
+        labelled = len(embedding.exemplars)
+        if labelled < _FOLDS:
+            raise ArtifactError(
+                f"{options.embedding} has {labelled} labelled nets, fewer than {_FOLDS} folds"
+            )
+        data = DataSources().load(embedding.manifest.dataset).split().subset(_BATCH)
+    report = measure(embedding, data, options.seeds)
     text = json.dumps(report, indent=1, default=asdict)
     print(text)
     if options.output is not None:
         options.output.write_text(text + "\n")
 
 
-def measure(place: str, seeds: int) -> dict[str, Any]:
+def measure(embedding: Embedding, data: TrainingData, seeds: int) -> dict[str, Any]:
     """Return tau for each predictor."""
-    embedding = load(artifact_folder(place))
     nets = [exemplar.architecture for exemplar in embedding.exemplars]
-    if len(nets) < _FOLDS:
-        raise ArtifactError(f"{place} has {len(nets)} labelled nets, fewer than {_FOLDS} folds")
     accuracy = np.array([exemplar.accuracy for exemplar in embedding.exemplars])
     params = np.array([count(net).params for net in nets], dtype=np.float64)
     features = feature_matrix(nets, embedding.manifest.space)
     points = embedding.encode(nets).numpy()
-    data = DataSources().load(embedding.manifest.dataset).split().subset(_BATCH)
     started = time.perf_counter()
     scores = np.stack([zero_cost_scores(net, data, index) for index, net in enumerate(nets)])
     score_seconds = (time.perf_counter() - started) / len(nets)

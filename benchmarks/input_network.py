@@ -111,17 +111,26 @@ def input_network(
     return InputNetwork(network, work=work, **measured)
 
 
-def check_target(architecture: Architecture, max_params: int) -> None:
-    """Refuse a target to which the input network cannot be narrowed.
+def check_smaller(architecture: Architecture, max_params: int) -> None:
+    """Refuse a target that is no fewer parameters than the input network has.
 
     Raises:
-        SystemExit: says why.
+        SystemExit: says so.
     """
     params = count(architecture).params
     if max_params >= params:
         raise SystemExit(
             f"{max_params:,} parameters are no fewer than the input network's {params:,}"
         )
+
+
+def check_target(architecture: Architecture, max_params: int) -> None:
+    """Refuse a target to which the input network cannot be narrowed as heirs are.
+
+    Raises:
+        SystemExit: says why.
+    """
+    check_smaller(architecture, max_params)
     least = min([_MULTIPLE, *WidthGroups(architecture).widths])
     if fit_widths(architecture, SizeBudget(max_params), multiple=_MULTIPLE, smallest=least) is None:
         raise SystemExit(f"the input network cannot be narrowed to {max_params:,} parameters")

@@ -12,6 +12,7 @@ from json_lines import Record, read_lines
 from page_figures import sizes_figure
 from page_text import Section, image, missing, percent_of, section_of_lines, table, work
 from paper_tables import INPUT, OURS, TABLE_1, TABLE_2
+from recipes import CHANGES
 
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.bundled import artifact_folder
@@ -106,8 +107,11 @@ _COMPARED = (
 
 
 def _program(line: Record) -> str:
-    """Return words for a line whose recipe was a change that was taken since, else none."""
-    return "" if line["change"] == "as it is" else ", by an earlier program"
+    """Return words for a line whose recipe was changed: a change that is gone was taken since."""
+    change = line["change"]
+    if change == "as it is":
+        return ""
+    return f', with the change "{change}"' if change in CHANGES else ", by an earlier program"
 
 
 def _ended(lines: Sequence[Record]) -> list[Record]:

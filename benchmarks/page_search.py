@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 from statistics import mean, median, quantiles
 from typing import Any
@@ -88,7 +89,10 @@ def _trainings(records: list[Record]) -> str:
 
 
 def _devices(records: list[Record]) -> str:
-    """Return on what the searches were trained, where that was more than one device."""
+    """Return on what the searches were trained, where that was more than one device.
+
+    Where no way was run with one seed on several, that is said too.
+    """
     ways: dict[str, dict[str, set[int]]] = {}
     for line in records:
         seeds = ways.setdefault(line["device"], {}).setdefault(line["method"], set())
@@ -103,11 +107,18 @@ def _devices(records: list[Record]) -> str:
         )
         for device, found in sorted(ways.items())
     ]
-    return (
-        "\n".join(listed)
-        + "\n\nNo search was run on both with the same seed, so that a difference of devices "
-        "cannot be told from one of seeds.\n\n"
+    apart = not any(
+        one.get(name, set()) & seeds
+        for one, other in combinations(ways.values(), 2)
+        for name, seeds in other.items()
     )
+    return "\n".join(listed) + f"\n\n{_APART if apart else ''}"
+
+
+_APART = (
+    "No search was run on both with the same seed, so that a difference of devices cannot be told "
+    "from one of seeds.\n\n"
+)
 
 
 def plans(folder: Path) -> Section:

@@ -144,7 +144,10 @@ def layer_removal(comparison: Comparison, max_params: int, seed: int) -> Outcome
     )
     student = search.run()
     if student is None:
-        raise OutOfReachError(f"no student's training fits into half of {comparison.work:.3g}")
+        raise OutOfReachError(
+            f"no student was trained: {search.invalid} were no network of at most {max_params:,} "
+            f"parameters, {search.too_costly} needed more than {search.removal_work:.3g} of work"
+        )
     network = build(student.architecture, generator)
     left = comparison.work - search.spent
     outcome = _finished(comparison, network, left, seed)

@@ -14,8 +14,8 @@ work is said in `peer_methods.py`. Decisions use validation images; the test spl
 each network, for the number that is reported.
 
 Every (method, target, seed) is a line of the output as soon as it is there; run again, the program
-goes on where it was. The input network is kept in a file beside the output, or comes from one that
-is named, which must be of the same training.
+goes on where it was. What a method cannot reach is said and has no line. The input network is kept
+in a file beside the output, or comes from one that is named, which must be of the same training.
 
 Prediction: ours is ahead most at the smallest target, where proportions matter most; distillation
 and what a pruned network inherits are worth half a point over training from scratch.
@@ -64,7 +64,7 @@ from arguments import (
     positive_number,
     usage_errors,
 )
-from input_network import EXACT, InputNetwork, check_target, input_network
+from input_network import EXACT, InputNetwork, check_smaller, check_target, input_network
 from json_lines import RESULTS, JsonLines
 from peer_methods import METHODS, Comparison, OutOfReachError
 from pruning import torch_pruning
@@ -120,8 +120,9 @@ def main() -> None:
     with usage_errors(parser):
         lines = JsonLines(options.output)
         given = _given(options)
+    check = check_target if any("heir" in name for name in options.methods) else check_smaller
     for target in options.targets:
-        check_target(given.architecture, target)
+        check(given.architecture, target)
     settings = {
         "dataset": options.dataset,
         "network": options.network,
@@ -148,7 +149,11 @@ def main() -> None:
                 key = {"method": method, "target": target, "seed": seed}
                 if lines.holds(key):
                     continue
-                record = _measured(comparison, given.test, method, target, seed)
+                try:
+                    record = _measured(comparison, given.test, method, target, seed)
+                except (OutOfReachError, RequestError) as error:
+                    print(method, target, seed, f"is left out: {error}", flush=True)
+                    continue
                 lines.add({**key, **record, "settings": settings})
                 print(method, target, seed, record, flush=True)
 
@@ -218,10 +223,7 @@ def _measured(
     comparison: Comparison, test: LabelledImages, method: str, target: int, seed: int
 ) -> dict[str, Any]:
     started = time.perf_counter()
-    try:
-        outcome = METHODS[method](comparison, target, seed)
-    except (OutOfReachError, RequestError) as error:
-        raise SystemExit(f"{method}, at most {target:,} parameters: {error}") from None
+    outcome = METHODS[method](comparison, target, seed)
     network = outcome.network
     costs = count(network.architecture)
     if costs.params > target:

@@ -156,12 +156,8 @@ def main() -> None:
     parser.add_argument("--output", type=output_file, required=True, help="JSON lines")
     options = parser.parse_args()
     with usage_errors(parser):
-        _plan_all(options)
-
-
-def _plan_all(options: argparse.Namespace) -> None:
-    manifest = _embedding(options.embedding).manifest
-    lines = JsonLines(options.output)
+        manifest = _embedding(options.embedding).manifest
+        lines = JsonLines(options.output)
     common = {
         "embedding": manifest.name,
         "machine": f"{platform.machine()}, {options.workers} plans at a time",

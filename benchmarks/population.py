@@ -59,21 +59,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument("--output", type=output_file)
     options = parser.parse_args()
+    sources = DataSources()
     with usage_errors(parser):
-        report = measure(options.nets, options.images, options.rounds)
+        spec = PopulationStore(artifact_folder("fashion-mnist")).spec()
+        data = sources.load(spec.dataset).split().subset(options.images)
+    report = measure(spec, sources, data, options.nets, options.rounds)
     text = json.dumps(report, indent=1, default=asdict)
     print(text)
     if options.output is not None:
         options.output.write_text(text + "\n")
 
 
-def measure(nets: int, images: int, rounds: int) -> dict[str, Any]:
+def measure(
+    stored: PopulationSpec, sources: DataSources, data: TrainingData, nets: int, rounds: int
+) -> dict[str, Any]:
     """Return seconds of both ways, their ratio, and the floor."""
-    stored = PopulationStore(artifact_folder("fashion-mnist")).spec()
+    images = len(data.train)
     spec = replace(stored, fidelity=Fidelity(images, 1, 1), recipe=replace(stored.recipe, epochs=1))
-    sources = DataSources()
     tasks = spread_over_costs(spec, nets)
-    data = sources.load(spec.dataset).split().subset(images)
     ours, plain = [], []
     for _ in range(rounds):
         ours.append(time_ours(spec, sources, tasks))

@@ -242,6 +242,9 @@ def main() -> None:
         planned = networks(options.dataset, options.sizes or SIZES[options.dataset])
     # Trained before the workers start, so that they find its file.
     bench.teacher()
+    # The workers have their own.
+    del bench
+    torch.cuda.empty_cache()
     runs = [
         Run(change, size, network, seed)
         for seed in range(options.seeds)

@@ -81,7 +81,12 @@ class Policy(nn.Module):
 
 
 class RemovalSearch:
-    """The two policies on one input network, within a budget of parameters and of compute."""
+    """The two policies on one input network, within a budget of parameters and of compute.
+
+    `spent` is the work of the `trained` students. Of those that were not trained, `invalid` were no
+    network within the budget; `too_costly`, before there was any other, did not fit into a policy's
+    work, which is `removal_work` for the first.
+    """
 
     def __init__(
         self,
@@ -108,6 +113,9 @@ class RemovalSearch:
         """
         self.spent = 0.0
         self.trained = 0
+        self.invalid = 0
+        self.too_costly = 0
+        self.removal_work = work / 2
         self._input = architecture
         self._params = count(architecture).params
         self._accuracy = accuracy
@@ -120,14 +128,14 @@ class RemovalSearch:
         self._known: dict[str, Student] = {}
 
     def run(self) -> Student | None:
-        """Return the best student within the budget, None where none fits into the work."""
+        """Return the best student, None where none was within the budget and the work."""
         settings = self._settings
         units = removable_units(self._input)
         removed = self._search(
             [self._input.layers[unit[0]] for unit in units],
             2,
             settings.removal_rate,
-            self._work / 2,
+            self.removal_work,
             lambda kept: without_units(self._input, units, [bool(keep) for keep in kept]),
             self._reward,
         )
@@ -179,9 +187,11 @@ class RemovalSearch:
             for choice in drawn.T:
                 try:
                     student = self._student(student_of(choice.tolist()), work)
+                    self.invalid += student is None
                 except _TooCostlyError:
                     if best is not None:
                         return best
+                    self.too_costly += 1
                     student = None
                 rewards.append(self._reward(student))
                 if student and (best is None or value(student) > value(best)):

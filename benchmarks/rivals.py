@@ -153,6 +153,9 @@ def evolution(problem: Problem) -> None:
 Way = Callable[[Problem], None]
 
 OURS = "latent descent"
+OURS_NOW = {"starts": PlanSettings().starts, "steps": PlanSettings().descent.steps}
+"""What our search is today; lines of another are not compared with it."""
+
 RIVALS: Mapping[str, Way] = {
     "the paper's method": paper_method,
     "plain descent": plain_descent,

@@ -18,7 +18,7 @@ was level with the screenings when it chose its candidates for themselves, and w
 the same targets when it chose them together (docs/results.md says with what p-values); that choice
 alone is worth 0.08 point, within the noise. Ingredients were measured by the predictor only
 (`ablations.py`). The committed searches of ours are by 24 starts and 25 steps, of which half were
-removed since (ADR 25).
+removed since (ADR 25). Today's are not added to them: a new comparison needs its own --output.
 
 A committed line is of a search on a GPU or on a CPU, never on both with one seed: the version of
 ours before had 90.43% in one search of each target on a GPU, and 90.40 and 90.34% in two on a CPU.
@@ -27,10 +27,12 @@ The same short and final trainings, by their seeds, follow whatever the seed of 
 Each way on a target is a line of the output, written when it is done; a run that was broken off
 goes on. With a GPU, give several workers.
 
-    python benchmarks/search.py --dataset fashion-mnist --workers 2
+    python benchmarks/search.py --workers 2 --output search.jsonl
 
-The committed lines are those of the rivals with one seed, and of these with three:
+The committed lines are those of the rivals with one seed, and of these with three; of both there is
+only the summary left to print:
 
+    python benchmarks/search.py --dataset fashion-mnist
     python benchmarks/search.py --seeds 3 --ways "latent descent" screening \
         "screening, widths fitted" "without choosing together"
 """
@@ -52,11 +54,11 @@ import torch
 from arguments import existing, output_file, positive, usage_errors
 from bench_worker import one_thread
 from json_lines import RESULTS, JsonLines, Record
-from rivals import ABLATIONS, OURS, RIVALS, WAYS, Problem
+from rivals import ABLATIONS, OURS, OURS_NOW, RIVALS, WAYS, Problem
 from scipy.stats import wilcoxon
 from search_pairs import paired
 
-from archpress_trainer.data.dataset import TrainingData
+from archpress_trainer.data.dataset import ImageDataset, TrainingData
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.artifact import load, save
 from archpress_trainer.embedding.bundled import artifact_folder
@@ -104,15 +106,20 @@ class Settings:
     epochs: int
     data: Path | None
 
-    @property
-    def common(self) -> Record:
-        """What all lines of an output have in common."""
+    def common(self, embedding: Embedding) -> Record:
+        """Return what all lines of an output have in common."""
         return {
             "dataset": self.dataset,
-            "embedding": load(artifact_folder(self.dataset)).manifest.name,
+            "embedding": embedding.manifest.name,
             "images": self.images,
             "epochs": self.epochs,
+            "ours": OURS_NOW,
         }
+
+    def load_dataset(self) -> ImageDataset:
+        """Return the images."""
+        files = {self.dataset: self.data} if self.data else {}
+        return DataSources(files=files).load(self.dataset)
 
 
 @dataclass(frozen=True)
@@ -133,8 +140,7 @@ class Bench:
         self._compute = best_compute()
         self._embedding = load(artifact_folder(settings.dataset))
         self._paper = load(settings.paper)
-        files = {settings.dataset: settings.data} if settings.data else {}
-        dataset = DataSources(files=files).load(settings.dataset)
+        dataset = settings.load_dataset()
         self._network = named(_NETWORKS[settings.dataset], dataset.input_shape, dataset.classes)
         data = dataset.split().to(self._compute.device)
         fidelity = self._embedding.manifest.fidelity
@@ -178,7 +184,7 @@ class Bench:
                 final["validation"].append(round(found, 5))
                 final["test"].append(round(reached, 5))
         return {
-            **self._settings.common,
+            **self._settings.common(self._embedding),
             "method": cell.way,
             "target": {"name": cell.target, **asdict(budget)},
             "seed": cell.seed,
@@ -283,6 +289,30 @@ def _optimism(lines: list[Record]) -> dict[str, float]:
 
 def main() -> None:
     """Run what is missing, then summarise."""
+    parser, options = _options()
+    output = options.output or _output(options.dataset)
+    paper = options.paper or output.with_suffix(".paper")
+    settings = Settings(options.dataset, paper, options.images, options.epochs, options.data)
+    with usage_errors(parser):
+        lines = JsonLines(output)
+        cells = _missing(options, lines)
+        if cells:
+            # Before anything is fitted: the images may not be there.
+            lines.require(settings.common(load(artifact_folder(options.dataset))))
+            settings.load_dataset()
+    if cells:
+        paper_embedding(paper, options.dataset, options.paper_iterations)
+        with worker_pool(options.workers, one_thread) as pool:
+            for future in as_completed([pool.submit(_run, settings, cell) for cell in cells]):
+                line = future.result()
+                lines.add(line)
+                print(line["method"], line["target"]["name"], line["final"]["test"], flush=True)
+    text = json.dumps(summary(lines.records), indent=1)
+    output.with_suffix(".json").write_text(text + "\n")
+    print(text)
+
+
+def _options() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dataset", default="fashion-mnist", choices=sorted(_NETWORKS))
     parser.add_argument(
@@ -291,7 +321,13 @@ def main() -> None:
     parser.add_argument(
         "--output", type=output_file, help="JSON lines; the committed ones by default"
     )
-    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument(
+        "--ways",
+        nargs="+",
+        default=[OURS, *RIVALS],
+        choices=list(WAYS),
+        help="ours and its rivals by default",
+    )
     parser.add_argument(
         "--seeds", type=positive, default=1, help="searches for each way and target"
     )
@@ -303,21 +339,12 @@ def main() -> None:
         "--paper", type=Path, help="artifact of the paper's model; fitted if absent"
     )
     parser.add_argument("--paper-iterations", type=positive, default=10_000)
-    options = parser.parse_args()
-    with usage_errors(parser):
-        _compare(options)
+    return parser, parser.parse_args()
 
 
-def _compare(options: argparse.Namespace) -> None:
-    output = options.output or _output(options.dataset)
-    paper = options.paper or output.with_suffix(".paper")
-    settings = Settings(options.dataset, paper, options.images, options.epochs, options.data)
-    # Before anything is fitted: the images may not be there.
-    DataSources(files={options.dataset: options.data} if options.data else {}).load(options.dataset)
-    lines = JsonLines(output)
-    lines.require(settings.common)
-    # By target, so that every way has the same number of them at any time.
-    cells = [
+def _missing(options: argparse.Namespace, lines: JsonLines) -> list[Cell]:
+    """Return what the output lacks, by target: all ways have as many searches at any time."""
+    return [
         Cell(way, target, seed)
         for seed in range(options.first_seed, options.first_seed + options.seeds)
         for target in TARGETS
@@ -327,16 +354,6 @@ def _compare(options: argparse.Namespace) -> None:
             for line in lines.records
         )
     ]
-    if cells:
-        paper_embedding(paper, options.dataset, options.paper_iterations)
-        with worker_pool(options.workers, one_thread) as pool:
-            for future in as_completed([pool.submit(_run, settings, cell) for cell in cells]):
-                line = future.result()
-                lines.add(line)
-                print(line["method"], line["target"]["name"], line["final"]["test"], flush=True)
-    text = json.dumps(summary(lines.records), indent=1)
-    output.with_suffix(".json").write_text(text + "\n")
-    print(text)
 
 
 def _output(dataset: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archpress_server.compress.latency_table import LatencyModel
-from archpress_server.compress.types import FieldViolation, Plan, Request, RequestError
+from archpress_server.compress.types import Plan, Request
 from archpress_server.jobs.model import Event, JobRecord
 from archpress_trainer.data.dataset import DatasetError
 from archpress_trainer.data.registry import DataSources
@@ -34,14 +34,6 @@ class DatasetFacts:
     validation_images: int
     test_images: int
     fingerprint: str
-
-
-@dataclass(frozen=True)
-class _Refusal:
-    """A `RequestError` that crosses process borders."""
-
-    violations: tuple[FieldViolation, ...]
-    metadata: Mapping[str, str]
 
 
 class Planner:
@@ -69,8 +61,6 @@ class Planner:
             model = await self._latency_model(folder)
         images = self._train_images.get(request.dataset)
         answer = await self._run(_plan, request, folder, max_candidates, model, images, given)
-        if isinstance(answer, _Refusal):
-            raise RequestError(answer.violations, answer.metadata)
         assert isinstance(answer, Plan)
         return answer
 
@@ -145,13 +135,15 @@ def _plan(
     latency_model: LatencyModel | None,
     train_images: int | None,
     given: bool,
-) -> Plan | _Refusal:
+) -> Plan:
     from archpress_server.compress.affordable import planned_affordably
     from archpress_server.compress.effort import effort_plan
     from archpress_server.compress.planning import plan
 
     written = (folder / MANIFEST_FILE).stat().st_mtime_ns
     embedding = _embedding(folder, written)
+    shape = embedding.manifest.space.input_shape
+    effort = effort_plan(request.effort, request.method, request.dataset, shape)
 
     def find(asked: Request) -> Plan:
         return plan(
@@ -160,17 +152,13 @@ def _plan(
             max_candidates,
             latency_model=latency_model,
             train_images=train_images,
+            inheriting=given or effort.trains_input(request.budget),
             given=given,
         )
 
-    try:
-        if train_images is None:
-            return find(request)
-        shape = embedding.manifest.space.input_shape
-        effort = effort_plan(request.effort, request.method, request.dataset, shape)
-        return planned_affordably(request, effort, train_images, find)
-    except RequestError as error:
-        return _Refusal(error.violations, error.metadata)
+    if train_images is None:
+        return find(request)
+    return planned_affordably(request, effort, train_images, find)
 
 
 def _report(job: JobRecord, events: tuple[Event, ...], folder: Path | None) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,3 +94,27 @@ def test_what_is_missing_ends_a_program_in_one_line(
 def test_a_fault_of_the_program_keeps_its_traceback() -> None:
     with pytest.raises(KeyError), usage_errors(argparse.ArgumentParser()):
         raise KeyError("a name")
+
+
+@pytest.mark.parametrize(
+    ("program", "work"),
+    [
+        ("ablations", "plan"),
+        ("heads", "zero_cost_scores"),
+        ("plans", "worker_pool"),
+        ("population", "time_ours"),
+        ("search", "paper_embedding"),
+    ],
+)
+def test_a_fault_of_the_work_keeps_its_traceback(
+    program: str, work: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object, **_options: object) -> None:
+        raise OSError("no space left on device")
+
+    module = importlib.import_module(program)
+    monkeypatch.setattr(module, work, full)
+    output = str(tmp_path / "output")
+    monkeypatch.setattr("sys.argv", [f"{program}.py", "--output", output])
+    with pytest.raises(OSError, match="no space left on device"):
+        module.main()

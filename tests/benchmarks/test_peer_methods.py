@@ -12,6 +12,7 @@ import pytest
 import torch
 from input_network import InputNetwork
 from peer_methods import METHODS, Comparison, OutOfReachError
+from removal_policy import PolicySettings
 
 from archpress_server.compress.types import RequestError
 from archpress_trainer.data.registry import DataSources
@@ -101,3 +102,18 @@ def test_a_method_that_cannot_keep_to_the_work_says_so(comparison: Comparison, m
     little = replace(comparison, work=1e4, full_epochs=1)
     with pytest.raises((OutOfReachError, RequestError)):
         METHODS[method](little, MOST, 0)
+
+
+@pytest.mark.parametrize(
+    ("most", "work", "message"),
+    [
+        (1, 1e12, r"10 were no network of at most 1 parameters, 0 needed more"),
+        (MOST, 1e4, r", [1-9]\d* needed more than 2\.5e\+03 of work"),
+    ],
+)
+def test_a_search_by_policies_without_a_student_says_why(
+    comparison: Comparison, most: int, work: float, message: str
+) -> None:
+    little = replace(comparison, work=work, policies=PolicySettings(updates=2))
+    with pytest.raises(OutOfReachError, match=message):
+        METHODS["layer-removal"](little, most, 0)

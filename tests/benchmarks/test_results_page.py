@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from json_lines import RESULTS
 from page_compression import certificates, paper_tables, peers
+from page_search import search
 from results_page import DOCS, main, render
 
 
@@ -38,16 +39,21 @@ def test_a_job_that_failed_is_named_and_counts_in_no_mean(tmp_path: Path) -> Non
     assert "94.25 (1) @ 709K | 94.00 (1) @ 70K" in paper_tables(tmp_path).text
 
 
-def test_a_recipe_that_has_changed_since_is_apart(tmp_path: Path) -> None:
+def test_a_recipe_that_was_changed_is_named_or_of_before(tmp_path: Path) -> None:
     costs = {"params": 70_000, "macs": 5_000_000, "accuracy_before": None}
     (tmp_path / "certificates-20-epochs.jsonl").write_text(
-        _certificate(seed=0, epochs=20, accuracy=0.92, change="half the rate", **costs)
+        _certificate(seed=0, epochs=20, accuracy=0.92, change="teacher, half the rate", **costs)
+    )
+    (tmp_path / "certificates-changed.jsonl").write_text(
+        _certificate(seed=0, epochs=10, accuracy=0.93, change="half the rate", **costs)
     )
     (tmp_path / "certificates.jsonl").write_text(_certificate(seed=0, accuracy=0.94, **costs))
     sections = certificates(tmp_path)
     titles = [section.title.rpartition(", ")[2] for section in sections]
-    assert titles == ["40 epochs", "20 epochs"]
-    assert [", by an earlier program;" in section.text for section in sections] == [False, True]
+    assert titles == ["40 epochs", "20 epochs", "10 epochs"]
+    of_before, changed = ", by an earlier program;", ', with the change "half the rate";'
+    assert [of_before in section.text for section in sections] == [False, True, False]
+    assert [changed in section.text for section in sections] == [False, False, True]
     assert "| - | 94.00 (1) @ 70K |" in paper_tables(tmp_path).text
 
 
@@ -75,6 +81,17 @@ def test_methods_that_made_the_same_network_are_named(tmp_path: Path) -> None:
     )
     assert section.text.count("one method here") == 1
     assert "| 80.00 (1) | 11 | 90% |" in section.text
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_devices_are_told_from_seeds_where_both_had_one(seed: int, tmp_path: Path) -> None:
+    line = {"method": "screening", "target": {"name": "6K"}, "trained": [{}]}
+    line |= {"final": {"params": 6_000, "test": [0.9]}}
+    lines = [line | {"device": "cpu", "seed": 0}, line | {"device": "cuda", "seed": seed}]
+    (tmp_path / "search.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = search(tmp_path).text
+    assert f"- Trained on cuda: screening (seed {seed})" in text
+    assert ("No search was run on both with the same seed" in text) == (seed == 1)
 
 
 @pytest.mark.parametrize("name", ["absent", "empty"])

@@ -1,11 +1,16 @@
-"""The comparison of searches counts what it should."""
+"""The comparison of searches counts what it should, and only searches of one program."""
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
+import pytest
+import search
+from json_lines import RESULTS
 from rivals import OURS
-from search import TARGETS, summary
+from search import TARGETS, main, summary
 
 
 def line(method: str, target: str, test: list[float], seed: int = 0) -> dict[str, Any]:
@@ -44,3 +49,33 @@ def test_all_searches_of_a_way_on_a_target_count() -> None:
     found = summary(lines)["rivals"]["evolution"]
     assert (found["searches_ours"], found["searches_other"]) == (4 * len(TARGETS), len(TARGETS))
     assert found["mean_difference"] == 1.0
+
+
+@pytest.fixture
+def committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the committed lines; nothing may be fitted, and there are no images."""
+    monkeypatch.setattr(search, "paper_embedding", None)
+    monkeypatch.setattr(search, "DataSources", None)
+    return Path(shutil.copy(RESULTS / "search.jsonl", tmp_path))
+
+
+@pytest.mark.parametrize("arguments", [["--seeds", "4"], ["--ways", "without caution"]])
+def test_no_search_of_today_is_added_to_those_of_before(
+    arguments: list[str], committed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = committed.read_bytes()
+    monkeypatch.setattr("sys.argv", ["search.py", "--output", str(committed), *arguments])
+    with pytest.raises(SystemExit, match="begun with ours starts 24, not 12: choose another"):
+        main()
+    assert committed.read_bytes() == before
+
+
+def test_where_nothing_is_missing_there_is_the_summary(
+    committed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = committed.read_bytes()
+    command = ["search.py", "--dataset", "fashion-mnist", "--output", str(committed)]
+    monkeypatch.setattr("sys.argv", command)
+    main()
+    assert capsys.readouterr().out == (RESULTS / "search.json").read_text()
+    assert committed.read_bytes() == before

@@ -66,6 +66,20 @@ async def test_given_weights_may_reach_what_is_hopeless_without(planner: Planner
     assert any("probability of about 0%" in warning for warning in plan.warnings)
 
 
+async def test_a_job_that_has_no_weights_is_refused_as_it_is_planned(planner: Planner) -> None:
+    folder = artifact_folder("fashion-mnist")
+    budget = Budget(max_params=20_000, min_accuracy=1.0)
+    draft = replace(REQUEST, effort=Effort.DRAFT, budget=budget)
+    with pytest.raises(RequestError, match="min_accuracy"):
+        await planner.plan(draft, folder, 1)
+    for request in (
+        replace(draft, effort=Effort.STANDARD),
+        replace(draft, budget=replace(budget, max_accuracy_drop=0.1)),
+    ):
+        plan = await planner.plan(request, folder, 1)
+        assert any("what the input network brings along" in text for text in plan.warnings)
+
+
 async def test_a_floor_is_judged_by_the_images_that_there_are(
     planner: Planner, sources: DataSources
 ) -> None:

@@ -646,10 +646,10 @@ class Budget(_message.Message):
     min_accuracy: _builtins.float
     """Smallest accuracy on the test split, in [0, 1]. Where the embedding deems it unlikely (under
     50%) plan and job carry a warning with the probability; where hopeless (under 0.1%) the plan
-    fails with BUDGET_INFEASIBLE, and so does the job, before any training. What the input network
-    brings along is not predicted: plan and job go on with the warning where its weights are given
-    and where its narrower form (Plan.heir) has no prediction; where there is such a form, also
-    every plan, and jobs that train the input network first.
+    fails with BUDGET_INFEASIBLE, and so does the job, before any training. What trained weights of
+    the input network bring along is not predicted: where the job has such, uploaded or trained
+    first, and where the input network's narrower form (Plan.heir) has no prediction, plan and job
+    go on with the warning.
     """
     max_accuracy_drop: _builtins.float
     """Largest loss of accuracy against the input network, in [0, 1]; 0.01 is one point. The input
@@ -845,9 +845,7 @@ class Candidate(_message.Message):
     validation_accuracy: _builtins.float
     """Accuracy on the validation split, where the candidate was trained."""
     chosen: _builtins.bool
-    """Whether this candidate became, or is to become, the result; with pareto_models there is one of
-    each size.
-    """
+    """Whether this candidate became the result; with pareto_models, one of its models."""
     rank: _builtins.int
     """Place in the order in which candidates are tried, from 1. They are chosen one by one, each for
     what it adds to the best of those before it; without a limit on size or latency the smallest

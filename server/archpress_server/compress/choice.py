@@ -19,6 +19,7 @@ class Choice:
         self._delivery = delivery
         self._size = size_of(delivery.request.budget)
         self._certified: dict[int, tuple[Trained, FrontModel]] = {}
+        self._left_out: set[int] = set()
 
     def model(self, trained: Trained, place: int = 0) -> FrontModel:
         """Return a network as it is delivered; where it is not certified yet, as file at a place.
@@ -31,6 +32,22 @@ class Choice:
         if rank not in self._certified:
             self._certified[rank] = trained, self._delivery.certified(trained, place)
         return self._certified[rank][1]
+
+    def other(self, trained: Trained, place: int = 0) -> FrontModel | None:
+        """Return a network as `model` does, None with a warning where its certificate fails.
+
+        Raises:
+            StoppedError: the observer asked to stop.
+        """
+        rank = trained.candidate.rank
+        if rank in self._left_out:
+            return None
+        try:
+            return self.model(trained, place)
+        except CompressionError as error:
+            self._left_out.add(rank)
+            self._delivery.observer.warning(f"candidate {rank} is left out: {error}")
+            return None
 
     def result(
         self, best: Trained, sizes: Sequence[Trained], train_next: Callable[[], Trained | None]
@@ -64,12 +81,9 @@ class Choice:
 
     def _first_fast(self, chances: Iterable[Trained]) -> Trained | None:
         for trained in chances:
-            try:
-                if not too_slow(self.model(trained), self._delivery.request):
-                    return trained
-            except CompressionError as error:
-                rank = trained.candidate.rank
-                self._delivery.observer.warning(f"candidate {rank} is left out: {error}")
+            model = self.other(trained)
+            if model is not None and not too_slow(model, self._delivery.request):
+                return trained
         return None
 
     def _merit(self, trained: Trained) -> tuple[float, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from archpress_server.compress.types import Effort, Method
+from archpress_server.compress.types import Budget, Effort, Method
 from archpress_trainer.embedding.manifest import Manifest
 from archpress_trainer.training.recipe import Recipe, paper_recipe, population_recipe
 
@@ -54,6 +54,10 @@ class EffortPlan:
         if self.final_work_macs is None:
             return None
         return int(self.final_work_macs / (images * self.final_recipe.epochs))
+
+    def trains_input(self, budget: Budget) -> bool:
+        """Return whether the input network is trained first where its weights are not given."""
+        return self.teaches or budget.max_accuracy_drop is not None
 
     def first_round_is_as_labels(self, manifest: Manifest, images: int) -> bool:
         """Return whether the first round trains as an embedding's labels were trained.

@@ -32,21 +32,21 @@ def training_shares(
 def retrain_sizes(
     ladder: Ladder,
     conditions: Conditions,
-    legacy: Legacy | None = None,
-    shares: Shares | None = None,
+    legacy: Legacy | None,
+    shares: Shares,
 ) -> tuple[Trained, ...]:
     """Return the best of each size, trained in full, the largest first.
 
     The `legacy` teaches, and heirs start from its weights. A size whose trainings all diverge is
-    left out with a warning. Progress is as of `training_shares`. Where there are several sizes the
-    observer hears of each best when it is trained, long before it is chosen.
+    left out with a warning. The data are on the device already, and progress is as of
+    `training_shares`. Where there are several sizes the observer hears of each best when it is
+    trained, long before it is chosen.
 
     Raises:
         StoppedError: the observer asked to stop.
         CompressionError: every training of every size diverged.
     """
     observer = conditions.observer
-    shares = shares or training_shares(ladder, conditions)
     trained: list[Trained] = []
     failure: CompressionError | None = None
     for index, candidates in enumerate(ladder.sizes):

@@ -37,6 +37,10 @@ class Ladder:
     sizes: tuple[tuple[Candidate, ...], ...]
     warnings: tuple[str, ...]
 
+    def beside(self, candidate: Candidate) -> tuple[Candidate, ...]:
+        """Return the candidates of a candidate's size, itself among them."""
+        return next(size for size in self.sizes if any(c.rank == candidate.rank for c in size))
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data."""
         return {
@@ -44,10 +48,6 @@ class Ladder:
             "sizes": [[candidate.to_json() for candidate in size] for size in self.sizes],
             "warnings": list(self.warnings),
         }
-
-    def beside(self, candidate: Candidate) -> tuple[Candidate, ...]:
-        """Return the candidates of a candidate's size, itself among them."""
-        return next(size for size in self.sizes if any(c.rank == candidate.rank for c in size))
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Ladder:
@@ -73,10 +73,10 @@ def plan_sizes(
     """Return candidates for each size that a request asks for, each found by a search of its own.
 
     The first size is that of the request with one model; a floor of accuracy holds for that alone.
-    Ranks count on over the sizes. The input
-    network with narrower layers is a size's last candidate, where there is one: `inheriting` its
-    weights or from nothing, so that a search whose predictions are bad does not lose to scaling.
-    `given`, `train_images` and `latency_model` are as of `plan`.
+    Ranks count on over the sizes. The input network with narrower layers is a size's last
+    candidate, where there is one: `inheriting` its weights or from nothing, so that a search whose
+    predictions are bad does not lose to scaling. `given`, `train_images` and `latency_model` are as
+    of `plan`.
 
     Raises:
         RequestError: the request is invalid or infeasible.

@@ -16,7 +16,7 @@ from archpress_server.compress.latency_screen import propose_within
 from archpress_server.compress.latency_table import LatencyModel
 from archpress_server.compress.reach import floor_warnings
 from archpress_server.compress.search import PlanSettings, Search
-from archpress_server.compress.types import Candidate, Plan, Progress, Request
+from archpress_server.compress.types import Candidate, Method, Plan, Progress, Request
 from archpress_trainer.embedding.interface import Embedding
 
 
@@ -46,7 +46,7 @@ def plan(
             own; calibrated first where there is none, which takes seconds.
         train_images: of the final training, where they are known.
         inheriting: the heir may start from trained weights, of which predictions know nothing.
-        given: such weights are there already, and teach every network.
+        given: such weights are there already, and teach every network but the paper's.
 
     Raises:
         RequestError: the request is invalid or infeasible.
@@ -66,7 +66,9 @@ def plan(
     predicted = [(scored.prediction, scored.costs.macs) for scored in found]
     if heir is not None and heir.prediction is not None:
         predicted.append((heir.prediction, heir.costs.macs))
-    unknown = given or (heir is not None and (inheriting or heir.prediction is None))
+    unknown = heir is not None and (inheriting or heir.prediction is None)
+    # The paper's method neither learns from the input network nor narrows it.
+    unknown |= given and request.method is not Method.PAPER
     hardly = floor_warnings(
         request, predicted, manifest.fidelity, train_images=train_images, tells_all=not unknown
     )

@@ -29,7 +29,7 @@ _REPEAT = 1_000_003
 
 @dataclass(frozen=True)
 class Trained:
-    """The best candidate with its trained network, on the CPU and in evaluation mode.
+    """A candidate with its trained network, on the CPU and in evaluation mode.
 
     `first_round` holds the candidates that the first round trained, best first, with their
     validation accuracies; it is empty where there was one candidate only. `seed_accuracies` are

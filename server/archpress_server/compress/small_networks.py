@@ -1,4 +1,8 @@
-"""`small_networks`: the networks of a space that limits are compared with: none costs less."""
+"""`small_networks`: the networks of a space that limits are compared with.
+
+None of the widths that the space lists costs less. Narrowed input networks may, whose widths are
+their own.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +22,9 @@ from archpress_trainer.space.vocab import LayerKind
 def small_networks(space: ArchitectureSpace) -> tuple[Architecture, ...]:
     """Return small networks of a space, first those that do not shrink the image.
 
-    They are one convolution, as narrow as the space has them or depthwise, of any stride, behind
-    no, one or more pools, with a linear classifier behind an average or right behind.
+    They are one convolution, as narrow as the space has them or depthwise, of any kernel and
+    stride, behind no, one or more pools, with a linear classifier behind an average or right
+    behind.
     """
     averages: list[tuple[Layer, ...]] = [()]
     if LayerKind.GLOBAL_AVERAGE_POOL in space.kinds:
@@ -37,15 +42,14 @@ def small_networks(space: ArchitectureSpace) -> tuple[Architecture, ...]:
 
 
 def _convolutions(space: ArchitectureSpace, sides: tuple[int, ...]) -> Iterator[Layer]:
-    """Yield the cheapest convolutions with each stride that gives an image of another size."""
-    width, kernel, padding = min(space.channels), min(space.kernels), min(space.paddings)
-    channels = space.input_shape[0]
+    """Yield narrow convolutions with each kernel and stride that give an image of another size."""
+    width, padding, channels = min(space.channels), min(space.paddings), space.input_shape[0]
     seen = set()
-    for stride in sorted(space.strides):
+    for kernel, stride in product(sorted(space.kernels), sorted(space.strides)):
         left = tuple(window_output(side, kernel, stride, padding) for side in sides)
-        if min(left) < 1 or left in seen:
+        if min(left) < 1 or (kernel, left) in seen:
             continue
-        seen.add(left)
+        seen.add((kernel, left))
         yield conv(width, kernel, stride=stride, padding=padding)
         if DEPTHWISE in space.groups and channels >= width:
             yield conv(channels, kernel, stride=stride, padding=padding, groups=channels)

@@ -96,7 +96,7 @@ class Steps:
     @property
     def trains_input(self) -> bool:
         """Whether effort or budget need the input network trained, where it was not given so."""
-        return self.conditions.effort.teaches or self._judges_drop
+        return self.conditions.effort.trains_input(self.request.budget)
 
     def shares(self, ladder: Ladder, given: TrainedInput | None) -> Shares:
         """Return the shares that the trainings of the job have in its progress."""
@@ -147,34 +147,46 @@ class Steps:
     ) -> Delivered:
         """Certify the best of each size that no smaller one beats; the first is to be fast enough.
 
+        The observer hears of each model that is delivered as chosen. Smaller ones whose certificate
+        fails are left out with a warning.
+
         Raises:
             StoppedError: the observer asked to stop.
-            CompressionError: a check of a certificate failed.
+            CompressionError: a check of the first one's certificate failed.
         """
         observer, size = self.conditions.observer, size_of(self.request.budget)
         front = undominated(sizes, size)
-        files = len(front) + self.request.int8
+        files = len(sizes) + self.request.int8
         delivery = Delivery(
             self.request, self.dataset, self.conditions.data, observer, self.threads, files
         )
         choice, best = Choice(delivery), front[0]
         result = choice.result(best, sizes, lambda: self._next_trained(best, ladder, legacy))
         first, beside = choice.model(result), ladder.beside(result.candidate)
-        chosen = [result if ladder.beside(one.candidate) is beside else one for one in sizes]
-        for one in chosen:
-            observer.candidate(replace(one.candidate, chosen=True))
-        worse = [one for one in chosen if one.accuracy < result.accuracy]
-        smaller = [one for one in worse if size(one.candidate.costs) < size(first.costs)]
-        rest = [choice.model(one, place) for place, one in enumerate(undominated(smaller, size), 1)]
-        left_out = len(sizes) - 1 - len(rest)
+        smaller = [
+            one
+            for one in sizes
+            if ladder.beside(one.candidate) is not beside
+            and one.accuracy < result.accuracy
+            and size(one.candidate.costs) < size(first.costs)
+        ]
+        kept = undominated(smaller, size)
+        left_out = len(sizes) - 1 - len(kept)
         if left_out:
             slow = "" if result is best else ", or they are too slow"
             observer.warning(
                 f"{left_out} of {len(sizes)} models are left out: smaller ones are as good{slow}"
             )
+        models = [first]
+        observer.candidate(replace(result.candidate, chosen=True))
+        for place, one in enumerate(kept, start=1):
+            model = choice.other(one, place)
+            if model is not None:
+                models.append(model)
+                observer.candidate(replace(one.candidate, chosen=True))
         int8 = delivery.quantized(first) if self.request.int8 else None
         observer.progress(Progress(Phase.CERTIFY, files, files, message="certified"))
-        return Delivered((first, *rest), result, int8)
+        return Delivered(tuple(models), result, int8)
 
     def _next_trained(self, best: Trained, ladder: Ladder, legacy: Legacy | None) -> Trained | None:
         """Train the next candidate of a size in full: of the first round, else by rank.

@@ -154,7 +154,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A valid architecture within the hard budgets, tried at the place `rank` from 1 on.
+    """A valid architecture within the hard budgets; `rank` is its place in their order, from 1.
 
     One that `inherits` is the input network with narrower layers, and its full training starts from
     the weights of that; its prediction is that of a training from scratch. The prediction is None

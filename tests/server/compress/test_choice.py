@@ -55,12 +55,16 @@ class Scripted(Delivery):
 
 @dataclass
 class Outcome:
-    """What was chosen, what was certified for that, and how often another one was trained."""
+    """What was chosen, what was certified for that, and how often another one was trained.
+
+    `again` has the models of the other sizes, asked for afterwards.
+    """
 
     rank: int
     asked: list[int]
     trainings: int
     warnings: list[str]
+    again: list[FrontModel | None]
 
 
 @pytest.fixture
@@ -92,8 +96,10 @@ class Chooser:
             trainings.append(following)
             return following
 
-        chosen = Choice(delivery).result(sizes[0], sizes, train_next)
-        return Outcome(chosen.candidate.rank, asked, len(trainings), recorder.warnings)
+        choice = Choice(delivery)
+        chosen = choice.result(sizes[0], sizes, train_next)
+        again = [choice.other(size) for size in sizes if size is not chosen]
+        return Outcome(chosen.candidate.rank, asked, len(trainings), recorder.warnings, again)
 
 
 def test_the_best_is_the_result_where_it_is_fast_enough(choose: Chooser) -> None:
@@ -132,7 +138,7 @@ def test_a_failed_certificate_of_another_one_costs_only_that(choose: Chooser) ->
         choose({}, sizes)
 
 
-def test_a_smaller_model_that_is_better_comes_before_the_next_one(choose: Chooser) -> None:
+def test_a_smaller_model_that_is_better_than_the_next_one_is_the_result(choose: Chooser) -> None:
     sizes = [trained(1, 0.9), trained(5, 0.8, params=600), trained(9, 0.5, params=300)]
     weak, strong = trained(2, 0.6), trained(2, 0.85)
     assert choose({1: 2.0, 2: 0.5, 5: 0.5}, sizes, weak).rank == 5
@@ -145,3 +151,12 @@ def test_a_smaller_model_is_the_result_where_no_large_one_is_fast_enough(choose:
     outcome = choose({1: 2.0, 2: 2.0, 5: 2.0, 9: 0.5}, sizes, trained(2, 0.6))
     assert (outcome.rank, outcome.asked) == (9, [1, 2, 5, 9])
     assert choose({1: 2.0, 2: 2.0, 5: 0.5}, sizes, None).rank == 5
+
+
+def test_who_was_left_out_stays_so(choose: Chooser) -> None:
+    sizes = [trained(1, 0.9), trained(5, 0.8, params=600)]
+    outcome = choose({1: 2.0}, sizes)
+    assert outcome.rank == 1
+    assert outcome.again == [None]
+    assert outcome.asked == [1, 5]
+    assert outcome.warnings == ["candidate 5 is left out: the file computes other logits"]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from archpress_server.compress import front
 from archpress_server.compress.conditions import Conditions
 from archpress_server.compress.effort import EffortPlan
-from archpress_server.compress.front import retrain_sizes, undominated
+from archpress_server.compress.front import retrain_sizes, training_shares, undominated
 from archpress_server.compress.input_net import train_input
 from archpress_server.compress.ladder import plan_sizes, size_of
 from archpress_server.compress.pipeline import compress
@@ -80,7 +80,7 @@ def result(
 
 def test_the_result_is_the_first_of_the_front(result: Compression, recorder: Recorder) -> None:
     chosen = [c for c in recorder.candidates if c.chosen]
-    assert len(chosen) == 4
+    assert [c.architecture for c in chosen] == [m.architecture for m in result.front]
     assert 1 <= len(result.front) <= 4
     left_out = 4 - len(result.front)
     assert any(f"{left_out} of 4" in text for text in recorder.warnings) == bool(left_out)
@@ -173,12 +173,13 @@ def test_a_size_that_diverges_is_left_out(
     monkeypatch.setattr(front, "retrain", retrain)
     recorder = Recorder()
     conditions = Conditions(data, SHORT, 0, cpu, recorder)
-    trained = retrain_sizes(ladder, conditions)
+    shares = training_shares(ladder, conditions)
+    trained = retrain_sizes(ladder, conditions, None, shares)
     assert [t.candidate for t in trained] == recorder.candidates == [ladder.sizes[1][0]]
     assert recorder.warnings == ["size 1 of 2 is left out: all diverged"]
     broken.add(ladder.sizes[1])
     with pytest.raises(CompressionError, match="diverged"):
-        retrain_sizes(ladder, conditions)
+        retrain_sizes(ladder, conditions, None, shares)
 
 
 NETWORK = build(NET, torch.Generator())

@@ -9,6 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from archpress_server.compress.checks import smallest_networks
+from archpress_server.compress.latency_checks import fastest_networks
+from archpress_server.compress.latency_table import LatencyTable, LayerLatency, network_seconds
 from archpress_server.compress.small_networks import small_networks
 from archpress_trainer.space.architecture_space import (
     ArchitectureSpace,
@@ -23,6 +25,7 @@ from archpress_trainer.space.layers import average_pool, conv, global_average_po
 from archpress_trainer.space.practical_sampler import Window
 from archpress_trainer.space.prior import prior
 from archpress_trainer.space.sampling import draw
+from archpress_trainer.space.vocab import LayerKind
 
 SHAPES = [
     (3, 32, 32),
@@ -103,6 +106,19 @@ def test_of_any_image_one_pixel_is_left(
     params, macs = least(make(shape, 10))
     assert params == 8 * shape[0] + 8 + 8 * 10 + 10
     assert macs == 8 * shape[0] + 8 * 10
+
+
+@pytest.mark.parametrize("kernel", ArchitectureSpace.kernels)
+def test_the_fastest_by_a_table_may_have_any_kernel(kernel: int) -> None:
+    rows = [LayerLatency(kind, None, 1e-4) for kind in LayerKind if kind is not LayerKind.DROPOUT]
+    slow = [
+        LayerLatency(LayerKind.CONVOLUTION, other, 1e-2)
+        for other in ArchitectureSpace.kernels
+        if other != kernel
+    ]
+    table = LatencyTable((*rows, *slow))
+    fastest = fastest_networks(ArchitectureSpace((1, 28, 28), 10), table)[0]
+    assert network_seconds(table, fastest) == 2e-4
 
 
 @settings(max_examples=25)

@@ -31,7 +31,9 @@ LAYERS = (
     *(global_average_pool(), linear(4)),
 )
 BUDGET = Budget(max_params=5_000)
-REQUEST = Request(Architecture((1, 12, 12), 4, LAYERS), "tiny", BUDGET, training_seeds=10)
+REQUEST = Request(Architecture((1, 12, 12), 4, LAYERS), "tiny", BUDGET, training_seeds=5)
+MIDDLE = 0.4
+"""Share of the progress at which the candidates are trained in full."""
 
 
 @pytest.fixture
@@ -120,7 +122,7 @@ async def test_a_worker_that_is_killed_costs_seconds_and_no_bit(config: ServerCo
     async with serving(often) as leases:
         undisturbed = sha256_of(leases, await until(leases, create(leases), is_final))
         job = create(leases)
-        await until(leases, job, has_trained(0.12))
+        await until(leases, job, has_trained(MIDDLE))
         os.kill(pid_of(job), signal.SIGKILL)
         await until(leases, job, lambda record: record.attempt == 2)
         record = await until(leases, job, is_final)
@@ -136,7 +138,7 @@ async def test_a_server_that_drains_keeps_the_last_step(config: ServerConfig) ->
     async with serving(seldom) as leases:
         undisturbed = sha256_of(leases, await until(leases, create(leases), is_final))
         job = create(leases)
-        stopped_at = (await until(leases, job, has_trained(0.12))).progress
+        stopped_at = (await until(leases, job, has_trained(MIDDLE))).progress
     assert stopped_at is not None
     async with serving(seldom) as leases:
         record = await until(leases, job, is_final)

@@ -68,7 +68,9 @@ class Manifest:
         record = asdict(self)
         record["space"] = self.space.to_json()
         record["space_digest"] = self.space.digest
-        record["label_recipe"] = self.label_recipe and self.label_recipe.to_json()
+        del record["label_recipe"]
+        if self.label_recipe is not None:
+            record["label_recipe"] = self.label_recipe.to_json()
         return record
 
 

@@ -25,6 +25,7 @@ from archpress_trainer.population.spec import PopulationSpec
 from archpress_trainer.stages.autoencoder import fitted_autoencoder
 from archpress_trainer.stages.settings import BuildObserver, BuildSettings
 from archpress_trainer.training.device import Compute
+from archpress_trainer.training.recipe import population_recipe
 
 
 def fit_default_embedding(
@@ -143,6 +144,7 @@ def _manifest(
     }
     identity = f"{digest} {spec.space.digest} {json.dumps(chosen, sort_keys=True)}"
     short = hashlib.sha256(identity.encode()).hexdigest()[:8]
+    usual = population_recipe(spec.fidelity.epochs, crop_padding=spec.recipe.crop_padding)
     return Manifest(
         name=f"{spec.dataset}-{settings.method}-{short}",
         method=settings.method,
@@ -155,5 +157,5 @@ def _manifest(
         metrics=metrics,
         settings=chosen,
         versions=versions(),
-        label_recipe=spec.recipe,
+        label_recipe=None if spec.recipe == usual else spec.recipe,
     )
