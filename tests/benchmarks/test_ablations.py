@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 from ablations import main
-from json_lines import RESULTS
+
+from tests.benchmarks.other_settings import assert_refused
 
 
 @pytest.mark.parametrize(
@@ -24,10 +24,4 @@ from json_lines import RESULTS
 def test_an_output_of_other_settings_is_refused(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    output = tmp_path / "ablations.jsonl"
-    shutil.copy(RESULTS / "ablations.jsonl", output)
-    before = output.read_bytes()
-    monkeypatch.setattr("sys.argv", ["ablations.py", "--output", str(output), *arguments])
-    with pytest.raises(SystemExit, match=message):
-        main()
-    assert output.read_bytes() == before
+    assert_refused(main, "ablations", arguments, message, tmp_path, monkeypatch)

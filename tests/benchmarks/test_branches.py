@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from branches import Branched, branched, fold, main
-from json_lines import RESULTS
 
 from archpress_trainer.space.build import build
 from archpress_trainer.space.named import named
+from tests.benchmarks.other_settings import assert_refused
 
 
 @pytest.mark.parametrize("name", ["conv-7", "vgg-16-bn"])
@@ -40,10 +39,4 @@ def test_a_folded_network_gives_the_same(name: str) -> None:
 def test_an_output_of_other_settings_is_refused(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    output = tmp_path / "branches.jsonl"
-    shutil.copy(RESULTS / "branches.jsonl", output)
-    before = output.read_bytes()
-    monkeypatch.setattr("sys.argv", ["branches.py", "--output", str(output), *arguments])
-    with pytest.raises(SystemExit, match=message):
-        main()
-    assert output.read_bytes() == before
+    assert_refused(main, "branches", arguments, message, tmp_path, monkeypatch)

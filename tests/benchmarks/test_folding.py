@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import folding
 import pytest
 from folding import main
-from json_lines import RESULTS
+
+from tests.benchmarks.other_settings import assert_refused
 
 
 @pytest.mark.parametrize(
@@ -22,11 +22,5 @@ from json_lines import RESULTS
 def test_an_output_of_other_settings_is_refused(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    output = tmp_path / "folding.jsonl"
-    shutil.copy(RESULTS / "folding.jsonl", output)
-    before = output.read_bytes()
     monkeypatch.setattr(folding, "input_network", None)
-    monkeypatch.setattr("sys.argv", ["folding.py", "--output", str(output), *arguments])
-    with pytest.raises(SystemExit, match=message):
-        main()
-    assert output.read_bytes() == before
+    assert_refused(main, "folding", arguments, message, tmp_path, monkeypatch)

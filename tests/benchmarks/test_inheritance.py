@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import inheritance
 import pytest
 from inheritance import main
-from json_lines import RESULTS
+
+from tests.benchmarks.other_settings import assert_refused
 
 
 @pytest.mark.parametrize(
@@ -23,14 +23,8 @@ from json_lines import RESULTS
 def test_an_output_of_other_settings_is_refused(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    output = tmp_path / "inheritance.jsonl"
-    shutil.copy(RESULTS / "inheritance.jsonl", output)
-    before = output.read_bytes()
     monkeypatch.setattr(inheritance, "input_network", None)
-    monkeypatch.setattr("sys.argv", ["inheritance.py", "--output", str(output), *arguments])
-    with pytest.raises(SystemExit, match=message):
-        main()
-    assert output.read_bytes() == before
+    assert_refused(main, "inheritance", arguments, message, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("target", ["100", "1000000"])
