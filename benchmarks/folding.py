@@ -27,6 +27,7 @@ from json_lines import RESULTS, JsonLines
 
 from archpress_server.compress.effort import effort_plan
 from archpress_server.compress.export import to_onnx
+from archpress_server.compress.heir import heir_widths
 from archpress_server.compress.types import Effort, Method
 from archpress_server.onnx_import.network import imported_network
 from archpress_server.onnx_import.read import read_onnx
@@ -35,7 +36,7 @@ from archpress_trainer.processes import keep_freed_memory
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.named import named
-from archpress_trainer.space.widths import SizeBudget, fit_widths
+from archpress_trainer.space.widths import SizeBudget
 from archpress_trainer.training.device import best_compute
 from archpress_trainer.training.inheritance import narrowed
 from archpress_trainer.training.loop import train
@@ -106,8 +107,7 @@ def main() -> None:
 
 
 def _narrow(architecture: Architecture, target: int) -> Architecture:
-    budget = SizeBudget(target)
-    narrow = fit_widths(architecture, budget, multiple=4, smallest=4, max_scale=1.0)
+    narrow = heir_widths(architecture, SizeBudget(target))
     assert narrow is not None
     return narrow
 

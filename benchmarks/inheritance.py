@@ -37,6 +37,7 @@ from json_lines import RESULTS, JsonLines, Record
 from torch import nn
 
 from archpress_server.compress.effort import effort_plan
+from archpress_server.compress.heir import heir_widths
 from archpress_server.compress.types import Effort, Method
 from archpress_trainer.data.dataset import LabelledImages, TrainingData
 from archpress_trainer.data.registry import DataSources
@@ -49,7 +50,7 @@ from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.named import named
 from archpress_trainer.space.reading_form import reading_form
 from archpress_trainer.space.width_groups import WidthGroups
-from archpress_trainer.space.widths import SizeBudget, fit_widths
+from archpress_trainer.space.widths import SizeBudget
 from archpress_trainer.training.device import Compute, best_compute
 from archpress_trainer.training.inheritance import narrowed
 from archpress_trainer.training.loop import accuracy, train
@@ -178,9 +179,7 @@ def forms(architecture: Architecture, target: int, number: int) -> list[Architec
     spread = 0.0
     while len(found) < number:
         widths = [max(4, round(w * min(1.0, rng.lognormvariate(0, spread)))) for w in groups.widths]
-        form = fit_widths(
-            groups.with_widths(widths), SizeBudget(target), multiple=4, smallest=4, max_scale=1.0
-        )
+        form = heir_widths(groups.with_widths(widths), SizeBudget(target))
         spread = _SPREAD
         if form is not None and count(form).params >= 0.95 * target:
             found[form.digest] = form

@@ -18,23 +18,20 @@ from quiet import Quiet
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from archpress_server.compress.heir import heir_widths
 from archpress_server.compress.input_net import TrainedInput
 from archpress_server.compress.training_run import TrainingRun, run_training
 from archpress_trainer.data.dataset import LabelledImages, Normalisation, TrainingData
 from archpress_trainer.space.build import Network, build
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
-from archpress_trainer.space.width_groups import WidthGroups
-from archpress_trainer.space.widths import SizeBudget, fit_widths
+from archpress_trainer.space.widths import SizeBudget
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.loop import Status, accuracy
 from archpress_trainer.training.recipe import Recipe
 
 EXACT = Compute(torch.device("cpu"), bfloat16=False)
 """How test accuracies are measured."""
-
-_MULTIPLE = 4
-"""What widths of heirs are multiples of."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +128,7 @@ def check_target(architecture: Architecture, max_params: int) -> None:
         SystemExit: says why.
     """
     check_smaller(architecture, max_params)
-    least = min([_MULTIPLE, *WidthGroups(architecture).widths])
-    if fit_widths(architecture, SizeBudget(max_params), multiple=_MULTIPLE, smallest=least) is None:
+    if heir_widths(architecture, SizeBudget(max_params)) is None:
         raise SystemExit(f"the input network cannot be narrowed to {max_params:,} parameters")
 
 

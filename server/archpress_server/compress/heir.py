@@ -72,13 +72,22 @@ def heir_warnings(request: Request, limit: LatencyLimit | None) -> list[str]:
     ]
 
 
+def heir_widths(wide: Architecture, budget: SizeBudget) -> Architecture | None:
+    """Return the network with the widths of an heir that keeps to a budget; None if none do."""
+    return fit_widths(wide, budget, multiple=_MULTIPLE, smallest=_smallest(wide), max_scale=1.0)
+
+
+def _smallest(wide: Architecture) -> int:
+    return min([_MULTIPLE, *WidthGroups(wide).widths])
+
+
 def _narrow(
     wide: Architecture, budget: SizeBudget, limit: LatencyLimit | None
 ) -> Architecture | None:
     """Return the network narrowed to the limits, as measured where a model is not exact."""
-    smallest = min([_MULTIPLE, *WidthGroups(wide).widths])
     if limit is None:
-        return fit_widths(wide, budget, multiple=_MULTIPLE, smallest=smallest, max_scale=1.0)
+        return heir_widths(wide, budget)
+    smallest = _smallest(wide)
     most, screen = limit.limit_seconds, limit
     for _ in range(_MEASURED):
         narrow = screen.fit_widths(

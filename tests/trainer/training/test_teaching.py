@@ -10,6 +10,9 @@ from torch import nn
 
 from archpress_trainer.data.dataset import LabelledImages, Normalisation, TrainingData
 from archpress_trainer.space.build import build
+from archpress_trainer.space.costs import count
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layers import conv, global_average_pool, linear
 from archpress_trainer.training.augment import move
 from archpress_trainer.training.batches import batches
 from archpress_trainer.training.device import Compute
@@ -110,6 +113,22 @@ def test_images_that_never_come_back_are_asked_for_each_time(recipe: Recipe) -> 
             images = DATA.normalisation(batch.images)
             assert torch.equal(lesson(images, batch.places), _Sums()(images))
     assert network.asked == 3 * COUNT
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, crop_padding=1)])
+def test_no_more_images_are_asked_for_at_once_than_memory_allows(recipe: Recipe) -> None:
+    net = Architecture(
+        (1, 128, 128), 2, (conv(256, 1, padding=0), global_average_pool(), linear(2))
+    )
+    data = some(net.input_shape, net.classes)
+    network = build(net, torch.Generator().manual_seed(0)).eval()
+    asked: list[int] = []
+    network.register_forward_pre_hook(lambda _, images: asked.append(len(images[0])))
+    lesson = Teacher(network, CPU).lesson(data, recipe)
+    batch = next(iter(batches(data.train, RECIPE, torch.Generator().manual_seed(0))))
+    answer = lesson(data.normalisation(batch.images), batch.places)
+    assert answer.shape == (RECIPE.batch_size, net.classes)
+    assert max(asked) * count(net).peak_activation_bytes <= 256_000_000
 
 
 def test_answers_have_the_same_bits_whoever_asks_first() -> None:

@@ -13,10 +13,9 @@ import torch
 from torch import nn
 
 from archpress_trainer.data.dataset import LabelledImages, Normalisation, TrainingData
-from archpress_trainer.space.build import Network
 from archpress_trainer.training.batches import batches
 from archpress_trainer.training.device import Compute
-from archpress_trainer.training.memory import MOST_IMAGES, images_at_once
+from archpress_trainer.training.memory import images_at_once
 from archpress_trainer.training.optimizers import AveragedWeights, Rates
 from archpress_trainer.training.recipe import Recipe
 from archpress_trainer.training.snapshot import Place, TrainingState
@@ -223,9 +222,7 @@ def predict(
     Without a `batch_size` batches are as large as memory allows for the network's activations.
     """
     if batch_size is None:
-        batch_size = MOST_IMAGES
-        if isinstance(network, Network):
-            batch_size = images_at_once(network.architecture)
+        batch_size = images_at_once(network)
     network.eval()
     parts = []
     for start in range(0, len(images), batch_size):

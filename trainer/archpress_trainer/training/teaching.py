@@ -17,6 +17,7 @@ from torch import nn
 from archpress_trainer.data.dataset import TrainingData
 from archpress_trainer.training.augment import move
 from archpress_trainer.training.device import Compute
+from archpress_trainer.training.memory import images_at_once
 from archpress_trainer.training.recipe import Recipe
 
 _BLOCK = 16
@@ -73,16 +74,17 @@ class Teacher:
 
 
 class _Asked:
-    """Asks for all images each time."""
+    """Asks for all images each time, no more at once than memory allows."""
 
     def __init__(self, network: nn.Module, compute: Compute) -> None:
         self._network = network
         self._compute = compute
+        self._at_once = images_at_once(network)
 
     def __call__(self, images: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         with torch.no_grad(), self._compute.autocast():
-            logits: torch.Tensor = self._network(images).float()
-        return logits
+            parts = images.split(self._at_once)
+            return torch.cat([self._network(part).float() for part in parts])
 
     def memory(self) -> Mapping[str, torch.Tensor]:
         return {}
