@@ -120,7 +120,7 @@ def main() -> None:
     with usage_errors(parser):
         lines = JsonLines(options.output)
         given = _given(options)
-    check = check_target if any("heir" in name for name in options.methods) else check_smaller
+    check = check_target if all("heir" in name for name in options.methods) else check_smaller
     for target in options.targets:
         check(given.architecture, target)
     settings = {

@@ -24,6 +24,7 @@ from archpress_trainer.population.executor import Task
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
 from archpress_trainer.stages import autoencoder as autoencoder_stage
 from archpress_trainer.training.device import Compute
+from archpress_trainer.training.recipe import paper_recipe
 from tests.trainer.nets import chains
 from tests.trainer.population.helpers import CountingExecutor, record_of, tiny_spec
 
@@ -64,6 +65,7 @@ def test_the_artifact_holds_the_population(built: Path, spec: PopulationSpec) ->
     assert manifest.space == spec.space
     assert manifest.fidelity == spec.fidelity
     assert manifest.dataset_fingerprint == spec.dataset_fingerprint
+    assert manifest.label_recipe is None
     assert set(manifest.metrics) == {name for name, _ in METRIC_MEANINGS}
     assert manifest.name.startswith("tiny-default-")
     for name in ("population.json", "population.jsonl"):
@@ -249,6 +251,15 @@ def test_the_papers_method(folder: Path, spec: PopulationSpec, cpu: Compute) -> 
     assert isinstance(embedding, PaperEmbedding)
     assert embedding.manifest.name.startswith("tiny-paper-")
     assert len(embedding.exemplars) == 24
+
+
+def test_the_artifact_tells_another_recipe_of_labels(
+    spec: PopulationSpec, cpu: Compute, tmp_path: Path
+) -> None:
+    other = replace(spec, recipe=replace(paper_recipe("tiny"), epochs=spec.fidelity.epochs))
+    settings = replace(SETTINGS, method=EmbeddingMethod.PAPER)
+    build_embedding(other, settings, CountingExecutor(), tmp_path / "w", tmp_path / "o", cpu)
+    assert load(tmp_path / "o").manifest.label_recipe == other.recipe
 
 
 class _Failing:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from archpress_trainer.embedding.artifact import load
+from archpress_trainer.embedding.artifact import BORROWED_FILE, load, read_records
 from archpress_trainer.embedding.features import feature_matrix
 from archpress_trainer.embedding.fit_paper import paper_predictions
 from archpress_trainer.embedding.heads import HeadSettings, fit_heads
@@ -33,7 +33,6 @@ from archpress_trainer.embedding.record import Record, fitted_on
 from archpress_trainer.population.records import PopulationStore
 from archpress_trainer.population.spec import PopulationError
 from archpress_trainer.space.architecture_space import ArchitectureSpace
-from archpress_trainer.stages.borrowing import read_borrowed
 
 Floats = NDArray[np.float64]
 _MIN_NETS = 20
@@ -147,7 +146,7 @@ def evaluate(
         raise PopulationError(
             f"{folder} has {len(records)} labelled nets, at least {_MIN_NETS} are needed"
         )
-    nets = _Nets(records, read_borrowed(folder), embedding.manifest.space)
+    nets = _Nets(records, read_records(folder / BORROWED_FILE), embedding.manifest.space)
     rows = []
     if embedding.manifest.method is EmbeddingMethod.DEFAULT:
         tell("accuracy heads")

@@ -647,9 +647,9 @@ class Budget(_message.Message):
     """Smallest accuracy on the test split, in [0, 1]. Where the embedding deems it unlikely (under
     50%) plan and job carry a warning with the probability; where hopeless (under 0.1%) the plan
     fails with BUDGET_INFEASIBLE, and so does the job, before any training. What trained weights of
-    the input network bring along is not predicted: where the job has such, uploaded or trained
-    first, and where the input network's narrower form (Plan.heir) has no prediction, plan and job
-    go on with the warning.
+    the input network bring along is not predicted: plan and job go on with the warning where they
+    are uploaded (but for METHOD_PAPER, which does not use them), and where the input network's
+    narrower form (Plan.heir) inherits weights that the job trains first, or has no prediction.
     """
     max_accuracy_drop: _builtins.float
     """Largest loss of accuracy against the input network, in [0, 1]; 0.01 is one point. The input

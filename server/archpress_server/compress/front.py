@@ -65,11 +65,18 @@ def retrain_sizes(
     return tuple(trained)
 
 
-def undominated(models: Iterable[Trained], size: Callable[[Costs], int]) -> tuple[Trained, ...]:
-    """Return those that are better on validation images than every smaller one, largest first."""
+def undominated(
+    models: Iterable[Trained],
+    size: Callable[[Costs], int],
+    sound: Callable[[Trained], bool] = lambda _: True,
+) -> tuple[Trained, ...]:
+    """Return those that are better on validation images than every smaller one, largest first.
+
+    Of those only that are `sound`, which is asked of no others than would be returned.
+    """
     ordered = sorted(models, key=lambda model: (size(model.candidate.costs), -model.accuracy))
     kept: list[Trained] = []
     for model in ordered:
-        if not kept or model.accuracy > kept[-1].accuracy:
+        if (not kept or model.accuracy > kept[-1].accuracy) and sound(model):
             kept.append(model)
     return tuple(reversed(kept))

@@ -84,7 +84,7 @@ def infeasible_latency(most: float, nearest: float) -> tuple[FieldViolation, dic
     text = f"{whole_nanoseconds(nearest):.9f}s"
     violation = FieldViolation(
         "budget.max_latency",
-        f"allows {most:g} s, the fastest network of the space needs {text}",
+        f"allows {most:.15g} s, the fastest network of the space needs {text}",
         Reason.BUDGET_INFEASIBLE,
     )
     return violation, {"max_latency": text}

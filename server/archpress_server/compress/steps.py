@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 
 from archpress_server.compress.affordable import planned_affordably
 from archpress_server.compress.checks import check_request
@@ -148,7 +149,7 @@ class Steps:
         """Certify the best of each size that no smaller one beats; the first is to be fast enough.
 
         The observer hears of each model that is delivered as chosen. Smaller ones whose certificate
-        fails are left out with a warning.
+        fails are left out with a warning, and do not count as better than others.
 
         Raises:
             StoppedError: the observer asked to stop.
@@ -170,23 +171,27 @@ class Steps:
             and one.accuracy < result.accuracy
             and size(one.candidate.costs) < size(first.costs)
         ]
-        kept = undominated(smaller, size)
-        left_out = len(sizes) - 1 - len(kept)
+        places, failed = count(1), 0
+
+        def sound(one: Trained) -> bool:
+            nonlocal failed
+            passed = choice.other(one, next(places)) is not None
+            failed += not passed
+            return passed
+
+        kept = undominated(smaller, size, sound)
+        left_out = len(sizes) - 1 - failed - len(kept)
         if left_out:
             slow = "" if result is best else ", or they are too slow"
             observer.warning(
                 f"{left_out} of {len(sizes)} models are left out: smaller ones are as good{slow}"
             )
-        models = [first]
-        observer.candidate(replace(result.candidate, chosen=True))
-        for place, one in enumerate(kept, start=1):
-            model = choice.other(one, place)
-            if model is not None:
-                models.append(model)
-                observer.candidate(replace(one.candidate, chosen=True))
+        for one in (result, *kept):
+            observer.candidate(replace(one.candidate, chosen=True))
+        models = (first, *map(choice.model, kept))
         int8 = delivery.quantized(first) if self.request.int8 else None
         observer.progress(Progress(Phase.CERTIFY, files, files, message="certified"))
-        return Delivered(tuple(models), result, int8)
+        return Delivered(models, result, int8)
 
     def _next_trained(self, best: Trained, ladder: Ladder, legacy: Legacy | None) -> Trained | None:
         """Train the next candidate of a size in full: of the first round, else by rank.

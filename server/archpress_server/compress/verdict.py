@@ -87,7 +87,7 @@ def _misses(result: Compression, request: Request) -> list[_Miss]:
     found = []
     if too_slow(result, request):
         needed = whole_nanoseconds(_latency_seconds(result, request))
-        text = f"takes {needed:.9f} s, {_MAX_LATENCY} is {budget.max_latency_seconds:g} s"
+        text = f"takes {needed:.9f} s, {_MAX_LATENCY} is {budget.max_latency_seconds:.15g} s"
         found.append(_Miss(_MAX_LATENCY, text, needed, f"{needed:.9f}s"))
     floor = budget.min_accuracy
     if floor is not None and _is_over(floor, reached):

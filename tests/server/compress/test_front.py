@@ -202,3 +202,18 @@ def test_a_front_has_all_that_nothing_smaller_matches(points: list[tuple[int, fl
     assert set(found) <= set(points)
     for params, accuracy in points:
         assert any(p <= params and a >= accuracy for p, a in found)
+
+
+@given(st.lists(st.tuples(st.integers(1, 20), st.sampled_from([0.1, 0.2, 0.5, 0.9])), max_size=8))
+def test_what_is_not_sound_is_no_better_than_anything(points: list[tuple[int, float]]) -> None:
+    asked = []
+
+    def sound(one: Trained) -> bool:
+        asked.append(one)
+        return one.candidate.costs.params % 3 > 0
+
+    models = [model(*point) for point in points]
+    kept = undominated(models, size_of(BUDGET), sound)
+    assert kept == undominated([m for m in models if m.candidate.costs.params % 3], size_of(BUDGET))
+    # Nobody is asked who would not be kept.
+    assert {id(one) for one in asked if one.candidate.costs.params % 3} == {id(m) for m in kept}

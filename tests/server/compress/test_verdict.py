@@ -98,6 +98,14 @@ def test_with_a_table_the_measured_latency_is_information(compression: Compressi
         judge(slow, dear)
 
 
+def test_a_limit_that_is_missed_by_little_is_told_in_full(compression: Compression) -> None:
+    latency = replace(compression.certificate.latency, median_seconds=0.0012345678)
+    slow = replace(compression, certificate=replace(compression.certificate, latency=latency))
+    said = "takes 0.001234568 s, max_latency is 0.001234567 s"
+    with pytest.raises(CompressionError, match=said):
+        judge(slow, asking(slow, Budget(max_latency_seconds=0.001234567)))
+
+
 def test_fewer_macs_that_take_as_long_are_told(compression: Compression) -> None:
     assert slower_warning(compression) is None
     fewer = replace(compression.costs_after, macs=compression.costs_before.macs - 1)

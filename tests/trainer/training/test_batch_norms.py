@@ -12,6 +12,7 @@ from archpress_trainer.space.batch_norms import with_batch_norms
 from archpress_trainer.space.build import Network, build
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layers import batch_norm, conv, linear, relu
+from archpress_trainer.training import batch_norms
 from archpress_trainer.training.batch_norms import batch_normed
 from tests.norms import with_lived_norms
 from tests.trainer.nets import residual_net, residual_nets, small_net, without_norms
@@ -56,6 +57,20 @@ def test_a_training_begins_where_the_network_is(architecture: Architecture) -> N
     for module in found.modules():
         module.train(isinstance(module, nn.BatchNorm2d))
     torch.testing.assert_close(found(seen), expected, atol=1e-3, rtol=1e-2)
+
+
+def test_images_that_do_not_fit_into_memory_at_once_are_seen_in_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network, seen = lived(without_norms(small_net())), images(small_net(), 2)
+    whole = batch_normed(network, seen)
+    most = []
+    network.register_forward_pre_hook(lambda _, inputs: most.append(len(inputs[0])))
+    monkeypatch.setattr(batch_norms, "images_at_once", lambda _: 25)
+    parts = batch_normed(network, seen)
+    assert most == [25, 25, 14]
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(parts.state_dict()[name], value, msg=name)
 
 
 def test_a_network_with_all_of_them_comes_back_itself() -> None:

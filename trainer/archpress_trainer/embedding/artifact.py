@@ -34,7 +34,16 @@ POPULATION_FILE = "population.jsonl"
 BORROWED_FILE = "borrowed.jsonl"
 """Labelled nets of other embeddings that this one has learned from too."""
 
-__all__ = ["ArtifactError", "Manifest", "check_output", "load", "read_manifest", "save", "versions"]
+__all__ = [
+    "ArtifactError",
+    "Manifest",
+    "check_output",
+    "load",
+    "read_manifest",
+    "read_records",
+    "save",
+    "versions",
+]
 
 
 def versions() -> dict[str, str]:
@@ -148,8 +157,8 @@ def _check_finite(path: Path, state: Mapping[str, torch.Tensor]) -> None:
 
 def _exemplars(folder: Path, manifest: Manifest) -> list[Exemplar]:
     """Return the nets that an embedding was fitted on; none where the artifact has none."""
-    own = fitted_on(_records(folder / POPULATION_FILE), manifest.nets)
-    borrowed = _records(folder / BORROWED_FILE)
+    own = fitted_on(read_records(folder / POPULATION_FILE), manifest.nets)
+    borrowed = read_records(folder / BORROWED_FILE)
     checks = (
         (POPULATION_FILE, own, manifest.population_digest),
         (BORROWED_FILE, borrowed, manifest.settings.get("borrowed_digest")),
@@ -163,7 +172,12 @@ def _exemplars(folder: Path, manifest: Manifest) -> list[Exemplar]:
     return [Exemplar(record.architecture, record.accuracy) for record in (*own, *borrowed)]
 
 
-def _records(path: Path) -> list[Record]:
+def read_records(path: Path) -> list[Record]:
+    """Return the labelled nets in a file of an artifact, none if it has no such file.
+
+    Raises:
+        ArtifactError: a line is damaged.
+    """
     if not path.exists():
         return []
     records = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,24 +41,6 @@ def _check_alike(place: str, theirs: PopulationSpec, ours: PopulationSpec) -> No
             f"the labels of {place} were made otherwise (they differ in {', '.join(differing)}): "
             "borrow from an embedding of the same data, images, epochs and recipe"
         )
-
-
-def read_borrowed(folder: Path) -> list[Record]:
-    """Return the records that an artifact has borrowed, none if it has not.
-
-    Raises:
-        PopulationError: a line is damaged.
-    """
-    path = folder / BORROWED_FILE
-    if not path.exists():
-        return []
-    records = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        try:
-            records.append(Record.from_json(json.loads(line)))
-        except (ValueError, TypeError, KeyError) as error:
-            raise PopulationError(f"{path} line {number} is damaged: {error}") from error
-    return records
 
 
 def write_borrowed(work: Path, records: Sequence[Record]) -> Path:

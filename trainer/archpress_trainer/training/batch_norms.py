@@ -7,6 +7,7 @@ from torch import nn
 
 from archpress_trainer.space.batch_norms import bare_convolutions, with_batch_norms
 from archpress_trainer.space.build import Network, build
+from archpress_trainer.training.memory import images_at_once
 
 
 @torch.no_grad()
@@ -51,10 +52,10 @@ def _statistics(
     network: Network, places: tuple[int, ...], images: torch.Tensor
 ) -> dict[int, tuple[torch.Tensor, ...]]:
     """Return variance and mean of each channel that the layers at some places give."""
-    found: dict[int, tuple[torch.Tensor, ...]] = {}
+    found: dict[int, list[tuple[torch.Tensor, ...]]] = {place: [] for place in places}
 
     def note(place: int, given: torch.Tensor) -> None:
-        found[place] = torch.var_mean(given, dim=(0, 2, 3), correction=0)
+        found[place].append(torch.var_mean(given, dim=(0, 2, 3), correction=0))
 
     handles = [
         network.layers[place].register_forward_hook(
@@ -62,9 +63,21 @@ def _statistics(
         )
         for place in places
     ]
+    batches = images.split(images_at_once(network))
     try:
-        network(images)
+        for batch in batches:
+            network(batch)
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    shares = torch.tensor([len(batch) / len(images) for batch in batches]).view(-1, 1)
+    return {place: _pooled(parts, shares) for place, parts in found.items()}
+
+
+def _pooled(
+    parts: list[tuple[torch.Tensor, ...]], shares: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """Return variance and mean of all images from those of batches with their shares of them."""
+    variances, means = (torch.stack(values) for values in zip(*parts, strict=True))
+    mean = (shares * means).sum(dim=0)
+    return (shares * (variances + (means - mean) ** 2)).sum(dim=0), mean

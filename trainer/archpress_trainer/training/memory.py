@@ -15,11 +15,13 @@ _ACTIVATION_BYTES = 256_000_000
 def images_at_once(network: Architecture | nn.Module) -> int:
     """Return how many images fit into 256 MB of activations, 1 to `MOST_IMAGES`.
 
-    A module that is no `Network` does not say what it takes: `MOST_IMAGES` then.
+    A module takes what the networks in it take; without any it does not say, and gets
+    `MOST_IMAGES`.
     """
-    if isinstance(network, Network):
-        network = network.architecture
-    if not isinstance(network, Architecture):
-        return MOST_IMAGES
-    fitting = _ACTIVATION_BYTES // max(1, count(network).peak_activation_bytes)
-    return max(1, min(MOST_IMAGES, fitting))
+    if isinstance(network, Architecture):
+        architectures = [network]
+    else:
+        parts = network.modules()
+        architectures = [part.architecture for part in parts if isinstance(part, Network)]
+    largest = max((count(one).peak_activation_bytes for one in architectures), default=0)
+    return max(1, min(MOST_IMAGES, _ACTIVATION_BYTES // max(1, largest)))
