@@ -13,12 +13,13 @@ import torch
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
-from archpress_trainer.build import BuildSettings, build_embedding
+from archpress_trainer.build import build_embedding
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.fit_autoencoder import AutoencoderSettings
 from archpress_trainer.embedding.heads import HeadSettings
 from archpress_trainer.population.local_executor import LocalExecutor
 from archpress_trainer.population.spec import SamplerName, default_spec
+from archpress_trainer.stages.settings import BuildSettings
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.fidelity import Fidelity
 from tests.client.driven import Connect, Kind, LoopThread

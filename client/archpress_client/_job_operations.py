@@ -21,7 +21,7 @@ from archpress_client._methods import (
 )
 from archpress_client._transport import Transport
 from archpress_client._types import Job, ModelSource, Result
-from archpress_client._watch import Finished, Recreate, Watch, outcome
+from archpress_client._watch import Watch, outcome
 from archpress_client._wire import Patience
 from archpress_proto.v1.compression_service_pb2 import (
     CancelJobRequest,
@@ -99,16 +99,13 @@ class JobOperations:
                 raise RequestTimeoutError(_NOT_FINAL) from caught
             except ArchpressError as caught:
                 error = caught
-            decision = watch.ended(error)
-            match decision:
-                case Finished():
-                    return
-                case Recreate():
-                    await self._create_again()
-                    watch.restart()
-                case _:
-                    _log.info("%s: %s; watching again", self.name, error or "no last event")
-                    await self._sleep(decision.delay_seconds, deadline)
+            delay_seconds = watch.ended(error)
+            if delay_seconds is None:
+                await self._create_again()
+                watch.restart()
+            else:
+                _log.info("%s: %s; watching again", self.name, error or "no last event")
+                await self._sleep(delay_seconds, deadline)
 
     async def result(
         self,

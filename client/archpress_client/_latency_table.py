@@ -97,8 +97,8 @@ def _row(path: str, entry: object, faults: list[FieldViolation]) -> LayerLatency
     for key in entry.keys() - _ROW:
         faults.append(FieldViolation(f"{path}.{key}", "is unknown"))
     name = entry.get("kind")
-    kind = LayerKind.__members__.get(name, LayerKind.UNKNOWN) if isinstance(name, str) else None
-    if not kind:
+    kind = LayerKind.__members__.get(str(name), LayerKind.UNKNOWN)
+    if kind is LayerKind.UNKNOWN:
         faults.append(FieldViolation(f"{path}.kind", f"is {name!r}, must name a kind of layer"))
     kernel = entry.get("kernel")
     if kernel is not None and (isinstance(kernel, bool) or not isinstance(kernel, int)):
@@ -108,7 +108,7 @@ def _row(path: str, entry: object, faults: list[FieldViolation]) -> LayerLatency
         _number(f"{path}.{field}", entry.get(field, 0.0), faults) for field in _NUMBERS
     )
     return LayerLatency(
-        kind=kind or LayerKind.UNKNOWN,
+        kind=kind,
         kernel=kernel,
         fixed_seconds=fixed,
         seconds_per_mac=per_mac,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from random import Random
 
 from archpress_client._config import Retry
@@ -23,27 +22,6 @@ from archpress_client._events import (
 from archpress_client._job_errors import JobCancelledError, JobFailedError
 from archpress_client._rpc_errors import is_unknown, may_resume
 from archpress_client._types import Job, JobState, Result
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """Wait, then watch again from `after_seq`."""
-
-    after_seq: int
-    delay_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Recreate:
-    """Create the job again with the same request_id, then watch from the start."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """`completed` was handed out."""
-
-
-Decision = Resume | Recreate | Finished
 
 
 class Watch:
@@ -98,17 +76,17 @@ class Watch:
         self.last_seq = event.seq
         return event
 
-    def ended(self, error: ArchpressError | None) -> Decision:
-        """Return how to go on after a stream ended, with OK where `error` is None.
+    def ended(self, error: ArchpressError | None) -> float | None:
+        """Return the wait in seconds before the next stream, None to create the job again.
+
+        The stream ended before `completed`, with OK where `error` is None.
 
         Raises:
             ArchpressError: there is no going on.
         """
-        if self.finished:
-            return Finished()
         if self._may_recreate and is_unknown(error):
             self._may_recreate = False
-            return Recreate()
+            return None
         if error is None:
             error = UnavailableError("the stream ended before the job was final")
         elif not may_resume(error):
@@ -116,8 +94,7 @@ class Watch:
         self._failures += 1
         if self._failures >= self._retry.stream_attempts:
             raise error
-        delay = self._retry.delay_seconds(self._failures, self._random, error.retry_after_seconds)
-        return Resume(self.last_seq, delay)
+        return self._retry.delay_seconds(self._failures, self._random, error.retry_after_seconds)
 
     def restart(self) -> None:
         """Begin at the start of the log, after the job was created again."""

@@ -37,13 +37,9 @@ _OPTIONS = (
 class Wire(Protocol):
     """Carries calls, once each; raises gRPC's errors and the package's own.
 
-    The methods of the one for threads never wait for an event loop, so that `drive.run` brings
+    The methods of the one for threads never wait for an event loop, so that `_drive.run` brings
     them to their end.
     """
-
-    @property
-    def address(self) -> Address:
-        """The server."""
 
     async def unary(
         self, method: Method[Q, R], request: Q, timeout_seconds: float, metadata: Metadata

@@ -55,7 +55,9 @@ class ServerConfig(BaseModel):
         default=False, description="take tokens without TLS on other addresses than loopback"
     )
     requests_per_second: float = Field(
-        default=100.0, ge=0, description="requests of one principal; 0 is no limit"
+        default=100.0,
+        ge=0,
+        description="requests of one principal, with auth = token; 0 is no limit",
     )
     request_burst: int = Field(default=1000, ge=1, description="requests at once after a silence")
     reflection: bool = Field(default=True, description="tell tools the API's methods, to everybody")
@@ -111,7 +113,8 @@ class ServerConfig(BaseModel):
         description="folder of the built-in data sets",
     )
     dataset_files: Annotated[Mapping[str, Path], NoDecode] = Field(
-        default_factory=dict, description="data sets of your own: name=path.npz, comma-separated"
+        default_factory=dict,
+        description="data sets of your own, .npz files or folders: name=path, comma-separated",
     )
     datasets: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="data sets offered; empty is fashion-mnist and all that are set up"
@@ -255,6 +258,14 @@ class ServerConfig(BaseModel):
             )
         return self
 
+    @field_validator("state_dir")
+    @classmethod
+    def _state(cls, value: Path) -> Path:
+        # In the URLs of database and artifacts they mean something else: the state would lie there.
+        if any(mark in str(value.absolute()) for mark in ("?", "%", "::")):
+            raise ValueError(f"is {value}, whose path must hold none of ?, % and ::")
+        return value
+
     @property
     def url(self) -> str:
         """URL of the database in use."""
@@ -330,7 +341,8 @@ def unknown_environment(environment: Mapping[str, str]) -> list[str]:
     They are no errors: the client's variables and Kubernetes' service links share the prefix.
     """
     known = {ENVIRONMENT_PREFIX + name.upper() for name in ServerConfig.model_fields}
-    return sorted(n for n in environment if n.startswith(ENVIRONMENT_PREFIX) and n not in known)
+    own = (name for name in environment if name.upper().startswith(ENVIRONMENT_PREFIX))
+    return sorted(name for name in own if name.upper() not in known)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

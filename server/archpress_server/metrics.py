@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from archpress_server import __version__
 from archpress_server.auth.errors import RATE_LIMITED, AuthReason
+from archpress_server.call_reason import CallReason
 from archpress_server.compress.types import Reason
 from archpress_server.jobs.errors import FilesUnavailableError, StoreError
 from archpress_server.jobs.model import (
@@ -30,14 +31,8 @@ JOB_REASONS = (
 )
 REJECTIONS = (
     *(reason.value for reason in Reason),
-    "JOB_NOT_FOUND",
-    "ARTIFACT_NOT_FOUND",
-    "REQUEST_ID_REUSED",
-    "QUEUE_FULL",
-    "DRAINING",
-    "DATABASE_UNAVAILABLE",
+    *(reason.value for reason in CallReason),
     ARTIFACT_CORRUPT,
-    "STORAGE_UNAVAILABLE",
     *(reason.value for reason in AuthReason),
     RATE_LIMITED,
     INTERNAL,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,17 +188,15 @@ def _embedding(folder: Path, written: int) -> Embedding:
 
 def _dataset_facts(sources: DataSources, name: str) -> DatasetFacts | None:
     try:
-        data = DataSources(sources.root, sources.files, False, sources.debian_fashion_mnist).load(
-            name
-        )
+        data = replace(sources, download=False).load(name)
     except DatasetError:
         return None
-    validation = len(data.split().validation)
+    train = data.training_count
     return DatasetFacts(
         data.input_shape,
         data.classes,
-        len(data.train_labels) - validation,
-        validation,
+        train,
+        len(data.train_labels) - train,
         len(data.test_labels),
         data.fingerprint,
     )

@@ -45,7 +45,9 @@ class Traces(Protocol):
         """Return a context manager that yields a `Span`; a malformed parent is none."""
         ...
 
-    def record(self, name: str, parent: str, seconds: float, reason: str, at: Attributes) -> None:
+    def record(
+        self, name: str, parent: str, seconds: float, reason: str, attributes: Attributes
+    ) -> None:
         """Tell of failed work that ended now, after so many seconds."""
         ...
 
@@ -94,7 +96,9 @@ class _NoTraces:
     def span(self, name: str, parent: str, attributes: Attributes) -> Iterator[Span]:
         yield _NoSpan()
 
-    def record(self, name: str, parent: str, seconds: float, reason: str, at: Attributes) -> None:
+    def record(
+        self, name: str, parent: str, seconds: float, reason: str, attributes: Attributes
+    ) -> None:
         pass
 
     def flush(self, timeout_seconds: float) -> None:
@@ -139,10 +143,14 @@ class _OtlpTraces:
         finally:
             span.end()
 
-    def record(self, name: str, parent: str, seconds: float, reason: str, at: Attributes) -> None:
+    def record(
+        self, name: str, parent: str, seconds: float, reason: str, attributes: Attributes
+    ) -> None:
         end = time.time_ns()
         start = end - int(seconds * 1e9)
-        span = self._tracer.start_span(name, _context(parent), attributes=at, start_time=start)
+        span = self._tracer.start_span(
+            name, _context(parent), attributes=attributes, start_time=start
+        )
         _OtlpSpan(span).fail(reason)
         span.end(end)
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from archpress_server.compress.types import Compression, Phase, Progress, Request
 from archpress_server.jobs.errors import JobNotFoundError, StaleAttemptError
-from archpress_server.worker.observer import JobObserver, patiently
+from archpress_server.worker.observer import JobObserver
+from archpress_server.worker.patience import patiently
 from tests.chaos.work import STEPS, line, model
 from tests.server.fake_worker import Attempt, candidate, compression
 

@@ -374,10 +374,13 @@ class ScriptedServer(
         self, request: compression_service_pb2.ListJobsRequest, context: grpc.ServicerContext
     ) -> compression_service_pb2.ListJobsResponse:
         self._enter("ListJobs", request, context)
+        marks = request.labels.items()
         wanted = [
-            job for job in self.jobs.values() if not request.states or job.state in request.states
+            job
+            for job in reversed(self.jobs.values())
+            if (not request.states or job.state in request.states)
+            and marks <= job.spec.labels.items()
         ]
-        wanted.reverse()
         start = int(request.page_token or 0)
         end = start + (request.page_size or 100)
         token = str(end) if end < len(wanted) else ""

@@ -115,6 +115,11 @@ def test_tables(run: Any) -> None:
     run(*COMPRESS, "--detach")
     assert "jobs/1" in run("jobs").stdout
     assert "queued (1)" in run("jobs", "--state", "queued").stdout
+    run(*COMPRESS, "--detach", "--label", "team=vision", "--label", "stage=test")
+    marked = run("jobs", "--label", "team=vision", "--label", "stage=test").stdout
+    assert "jobs/2" in marked
+    assert "jobs/1" not in marked
+    assert "jobs/" not in run("jobs", "--label", "team=speech").stdout
     info = run("info").stdout
     assert "archpress-server 0.1.0" in info
     assert "1x28x28" in info

@@ -26,3 +26,12 @@ def test_numbers_that_no_float_holds_are_named(tmp_path: Path) -> None:
         "latency_table.fixed_seconds",
         "latency_table.layers[0].seconds_per_mac",
     ]
+
+
+@pytest.mark.parametrize("kind", ["UNKNOWN", "relu", "", "4", None, True, 4, ["RELU"], {}])
+def test_kinds_that_are_none_are_named(kind: object) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        LatencyTable.from_json({"layers": [{"kind": kind}]})
+    (fault,) = caught.value.violations
+    assert fault.field == "latency_table.layers[0].kind"
+    assert fault.description == f"is {kind!r}, must name a kind of layer"

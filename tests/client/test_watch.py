@@ -31,7 +31,7 @@ from archpress_client import (
 )
 from archpress_client._convert_job import event_from_proto, job_from_proto
 from archpress_client._events import UnknownEvent
-from archpress_client._watch import Finished, Recreate, Resume, Watch, outcome
+from archpress_client._watch import Watch, outcome
 from archpress_proto.v1 import jobs_pb2
 from tests.client.scripted import candidate, final_job, log_of
 from tests.client.test_convert_job import NO_SOURCE
@@ -82,14 +82,13 @@ def test_any_cuts_give_the_same_events(data: st.DataObject) -> None:
         seen += [event for event in feed(watch, stream) if event != HEARTBEAT]
         if not watch.finished:
             try:
-                decision = watch.ended(data.draw(st.sampled_from(FAULTS), "end"))
+                delay_seconds = watch.ended(data.draw(st.sampled_from(FAULTS), "end"))
             except ArchpressError:
                 assert seen == LOG[: len(seen)]
                 return
-            assert isinstance(decision, Resume)
-            assert decision.after_seq == watch.last_seq == len(seen)
+            assert delay_seconds is not None
+            assert watch.last_seq == len(seen)
     assert seen == LOG
-    assert watch.ended(None) == Finished()
 
 
 @given(st.sets(st.integers(2, 9)), st.integers(1, 10))
@@ -120,7 +119,8 @@ def test_gaps_are_told_once_and_lose_nothing_else(cuts: list[int]) -> None:
     while not watch.finished:
         length = cuts.pop() if cuts else len(log)
         seen += feed(watch, served(watch.last_seq)[:length])
-        watch.ended(None)
+        if not watch.finished:
+            watch.ended(None)
     assert seen == log
 
 
@@ -149,19 +149,19 @@ def test_a_final_job_is_told_again() -> None:
 def test_ok_without_completed_is_a_transport_fault() -> None:
     watch = new_watch()
     feed(watch, LOG[:4])
-    decision = watch.ended(None)
-    assert isinstance(decision, Resume)
-    assert decision.after_seq == 4
-    assert 0.1 <= decision.delay_seconds <= 0.3
+    delay_seconds = watch.ended(None)
+    assert watch.last_seq == 4
+    assert delay_seconds is not None
+    assert 0.1 <= delay_seconds <= 0.3
 
 
 def test_backoff_grows_and_an_event_resets_it() -> None:
     watch = Watch(Retry(initial_seconds=1.0, stream_attempts=9), Random(0))
 
     def delay() -> float:
-        decision = watch.ended(UnavailableError("cut"))
-        assert isinstance(decision, Resume)
-        return decision.delay_seconds
+        delay_seconds = watch.ended(UnavailableError("cut"))
+        assert delay_seconds is not None
+        return delay_seconds
 
     assert [delay() > floor for floor in (0.4, 0.9, 1.9, 3.9)] == [True] * 4
     feed(watch, [HEARTBEAT])
@@ -173,14 +173,16 @@ def test_backoff_grows_and_an_event_resets_it() -> None:
 
 
 def test_the_servers_hint_is_waited_for() -> None:
-    decision = new_watch().ended(UnavailableError("draining", retry_after_seconds=9.0))
-    assert decision == Resume(0, 9.0)
+    watch = new_watch()
+    assert watch.ended(UnavailableError("draining", retry_after_seconds=9.0)) == 9.0
+    assert watch.last_seq == 0
 
 
 def test_too_many_requests_are_waited_for_where_the_server_says_how_long() -> None:
     limited = QuotaExceededError("often", reason="RATE_LIMITED", retry_after_seconds=9.0)
     watch = new_watch()
-    assert [watch.ended(limited) for _ in range(3)] == [Resume(0, 9.0)] * 3
+    assert [watch.ended(limited) for _ in range(3)] == [9.0] * 3
+    assert watch.last_seq == 0
     with pytest.raises(QuotaExceededError):
         watch.ended(limited)
     for error in (
@@ -211,7 +213,7 @@ def test_other_errors_end_it_at_once() -> None:
 )
 def test_a_job_that_is_not_found_is_created_again_once(error: ArchpressError) -> None:
     watch = new_watch(may_recreate=True)
-    assert watch.ended(error) == Recreate()
+    assert watch.ended(error) is None
     with pytest.raises(type(error)):
         watch.ended(error)
 

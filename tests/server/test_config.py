@@ -115,6 +115,9 @@ def test_the_database_may_stand_in_a_file_of_its_own(
 def test_variables_that_set_nothing_are_told() -> None:
     environment = {"ARCHPRESS_PORT": "1", "ARCHPRESS_PROT": "1", "HOME": "/"}
     assert unknown_environment(environment) == ["ARCHPRESS_PROT"]
+    # They set something in any case, and are mistyped in any case.
+    assert unknown_environment({"ARCHPRESS_log_level": "debug"}) == []
+    assert unknown_environment({"archpress_prot": "1"}) == ["archpress_prot"]
 
 
 def test_short_leases_go_with_shorter_signs_of_life() -> None:
@@ -132,6 +135,17 @@ def test_a_wrong_place_for_artifacts_is_refused_without_its_password(
     (line,) = capsys.readouterr().err.splitlines()
     assert "artifacts_url: " in line
     assert "secret" not in line
+
+
+@pytest.mark.parametrize("folder", ["a?b", "a%20b", "a::b"])
+def test_a_state_folder_that_urls_would_misread_is_refused(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--state-dir", str(tmp_path / folder)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert folder in line
+    assert "state_dir" in line
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_artifacts_are_in_the_state_folder_unless_told_otherwise() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from archpress_trainer.build import BuildObserver, BuildSettings, build_embedding
+from archpress_trainer.build import build_embedding
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.default import DefaultEmbedding
@@ -23,6 +23,7 @@ from archpress_trainer.embedding.record import Record
 from archpress_trainer.population.executor import Task
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
 from archpress_trainer.stages import autoencoder as autoencoder_stage
+from archpress_trainer.stages.settings import BuildObserver, BuildSettings
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.recipe import paper_recipe
 from tests.trainer.nets import chains

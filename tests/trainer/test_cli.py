@@ -10,15 +10,15 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from archpress_trainer.build import BuildSettings
 from archpress_trainer.cli import app
 from archpress_trainer.cli.progress import plan_line
 from archpress_trainer.data.npz import load_npz
 from archpress_trainer.data.registry import DataSources
-from archpress_trainer.embedding.artifact import load, read_manifest
-from archpress_trainer.embedding.manifest import EmbeddingMethod
+from archpress_trainer.embedding.artifact import load
+from archpress_trainer.embedding.manifest import EmbeddingMethod, read_manifest
 from archpress_trainer.embedding.paper import PaperEmbedding
 from archpress_trainer.population.records import PopulationStore
+from archpress_trainer.stages.settings import BuildSettings
 from archpress_trainer.training.device import Compute
 from tests.disks import mounted_disk
 from tests.trainer.population.helpers import tiny_spec
@@ -219,15 +219,20 @@ def test_the_papers_preset(tiny_dataset: Path, tmp_path: Path) -> None:
     assert max(record.macs for record in records) <= 2_000_000
 
 
-@pytest.mark.slow
-def test_a_folder_of_images(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
+def write_images(root: Path, *, seed: int = 0) -> None:
+    """Write a folder of images of two sizes in three classes."""
+    rng = np.random.default_rng(seed)
     for part, count in (("train", 60), ("test", 6)):
         for index in range(count):
-            path = tmp_path / "pets" / part / f"class-{index % 3}" / f"{index}.png"
+            path = root / part / f"class-{index % 3}" / f"{index}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             pixels = rng.integers(0, 256, (14 + index % 2, 20), dtype=np.uint8)
             Image.fromarray(pixels).save(path)
+
+
+@pytest.mark.slow
+def test_a_folder_of_images(tmp_path: Path) -> None:
+    write_images(tmp_path / "pets")
     output = tmp_path / "out"
     options = {"--data": str(tmp_path / "pets"), "--output": str(output)}
     assert "--image-size N" in one_error_line("build", *arguments(options))
@@ -237,8 +242,29 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
     assert manifest.space.input_shape == (1, 12, 12)
     assert manifest.fidelity.train_images == 55
     # What the server can be given, which knows of no other size.
-    packed = load_npz("pets", tmp_path / "out.work" / "dataset.npz")
+    name = f"dataset-{manifest.dataset_fingerprint[:12]}.npz"
+    packed = load_npz("pets", tmp_path / "out.work" / name)
     assert packed.fingerprint == manifest.dataset_fingerprint
+
+
+def test_a_refused_build_leaves_the_data_of_the_running_one(tmp_path: Path) -> None:
+    write_images(tmp_path / "one", seed=1)
+    write_images(tmp_path / "other", seed=2)
+    work = tmp_path / "work"
+    options = {"--dataset": "pets", "--image-size": "12", "--work": str(work), **SMALL_PAPER}
+
+    def refused(images: str) -> None:
+        line = one_error_line("build", *arguments({**options, "--data": str(tmp_path / images)}))
+        assert "another build is at work in" in line
+
+    with PopulationStore(work / "population").alone():
+        refused("one")
+        (packed,) = work.glob("*.npz")
+        content, written = packed.read_bytes(), packed.stat().st_mtime_ns
+        for images in ("other", "one"):
+            refused(images)
+            assert packed.read_bytes() == content
+            assert packed.stat().st_mtime_ns == written
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from archpress_trainer.build import BuildSettings, build_embedding
+from archpress_trainer.build import build_embedding
 from archpress_trainer.data.dataset import DatasetError
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.bundled import bundled_folders
@@ -21,6 +21,7 @@ from archpress_trainer.embedding.manifest import ArtifactError, read_manifest
 from archpress_trainer.population.records import PopulationStore
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
 from archpress_trainer.rebuild import read_origin
+from archpress_trainer.stages.settings import BuildSettings
 from archpress_trainer.training.device import Compute
 from tests.trainer.population.helpers import CountingExecutor, tiny_spec
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from archpress_trainer.embedding.artifact import read_manifest
+from archpress_trainer.embedding.manifest import read_manifest
 from archpress_trainer.embedding.record import Record
 from archpress_trainer.population.records import PopulationStore
 from tests.trainer.population.helpers import is_alive, wait_until, worker_pids

@@ -27,8 +27,6 @@ from archpress_trainer.training.device import Compute
 MIN_LABELLED = 20
 """Fewest labelled nets that heads can be fitted and held out on."""
 
-__all__ = ["MIN_LABELLED", "BuildObserver", "BuildSettings", "build_embedding"]
-
 
 def build_embedding(
     spec: PopulationSpec,

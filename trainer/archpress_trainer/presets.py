@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from archpress_trainer.build import BuildSettings
 from archpress_trainer.data.dataset import ImageDataset
 from archpress_trainer.embedding.fit_autoencoder import AutoencoderSettings
 from archpress_trainer.embedding.manifest import EmbeddingMethod
@@ -20,6 +19,7 @@ from archpress_trainer.population.spec import (
     SamplerName,
     default_spec,
 )
+from archpress_trainer.stages.settings import BuildSettings
 from archpress_trainer.training.fidelity import Fidelity
 
 
@@ -71,10 +71,10 @@ PRESETS = {
         autoencoder_nets=200_000,
         autoencoder_iterations=2_000,
     ),
-    # What the bundled embedding was built with.
+    # What the embedding that comes with archpress for fashion-mnist was built with.
     PresetName.STANDARD: Preset(nets=1_000, images=12_000, epochs=3, repeats=60),
-    # For nets with skips: they hold more layers and larger maps for the same parameters. The
-    # bundled embedding has 100 nets and borrows labels (`--also`): `--from` its manifest.
+    # For nets with skips: they hold more layers and larger maps for the same parameters.
+    # fashion-mnist-residual has 100 nets and borrows labels (`--also`): `--from` its manifest.
     PresetName.RESIDUAL: Preset(
         nets=600,
         images=12_000,

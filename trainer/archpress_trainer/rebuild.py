@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from archpress_trainer.build import BuildSettings
 from archpress_trainer.data.dataset import DatasetError, ImageDataset
 from archpress_trainer.embedding.bundled import artifact_folder
 from archpress_trainer.embedding.fit_autoencoder import AutoencoderSettings
@@ -18,8 +17,10 @@ from archpress_trainer.embedding.manifest import (
 )
 from archpress_trainer.embedding.paper import PaperSettings
 from archpress_trainer.embedding.record import fitted_on, population_digest
-from archpress_trainer.population.records import SPEC_FILE, PopulationStore, write_atomically
+from archpress_trainer.population.records import SPEC_FILE, PopulationStore
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
+from archpress_trainer.stages.settings import BuildSettings
+from archpress_trainer.whole_file import write_atomically
 
 _PARTS = {"autoencoder": AutoencoderSettings, "heads": HeadSettings, "paper": PaperSettings}
 

@@ -44,7 +44,8 @@ def compress(
     method: options.MethodOption = Method.DEFAULT,
     seed: options.Seed = 0,
     label: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A mark for `jobs`.")
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="A mark by which `jobs` finds it; may be repeated."),
     ] = None,
     max_run_time_seconds: Annotated[float | None, typer.Option(help="Longest work.")] = None,
     pareto: Annotated[
@@ -142,6 +143,10 @@ def jobs(
     state: Annotated[
         list[JobState] | None, typer.Option(help="Only jobs in this state; may be repeated.")
     ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Only jobs with this mark; may be repeated."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Most jobs to show.")] = 50,
     server: options.Server = options.DEFAULT_SERVER,
     insecure: options.Insecure = False,
@@ -152,7 +157,8 @@ def jobs(
 ) -> None:
     """List the jobs, newest first."""
     with reported(server, as_json), options.connect(server, insecure, ca, cert, key) as client:
-        found = list(islice(client.jobs(state, page_size=min(limit, 1000)), limit))
+        marks = options.read_labels(label or [])
+        found = list(islice(client.jobs(state, labels=marks, page_size=min(limit, 1000)), limit))
         if as_json:
             _print_json({"jobs": to_plain(found)})
         else:

@@ -28,7 +28,8 @@ if _version_not_supported:
 class ArtifactServiceStub(object):
     """Moves files: uploaded models in, results out.
 
-    Artifacts are immutable and belong to the principal that uploaded them or created their job.
+    Artifacts are immutable and belong to the principal that uploaded them or created their job. Every
+    method may also answer what CompressionService says of its own.
     """
 
     def __init__(self, channel):
@@ -57,22 +58,25 @@ class ArtifactServiceStub(object):
 class ArtifactServiceServicer(object):
     """Moves files: uploaded models in, results out.
 
-    Artifacts are immutable and belong to the principal that uploaded them or created their job.
+    Artifacts are immutable and belong to the principal that uploaded them or created their job. Every
+    method may also answer what CompressionService says of its own.
     """
 
     def UploadModel(self, request_iterator, context):
         """Stores an ONNX model for JobSpec.artifact.
 
         The first message is the header, the others are chunks of at most 256 KiB, none later than 30
-        seconds after the one before. The model is parsed, never executed, and must consist of the layers
+        seconds after the one before, and all of them within 30 seconds and one more for each 64 KiB. The
+        model is parsed, never executed, and must consist of the layers
         of ServerInfo.layer_kinds with its weights inside, in float32. Its input is (batch, channels,
         height, width): images in [0, 1], which it may scale itself before the first layer, or images
         normalised by the data set's mean and deviation. Its output is logits, or their softmax.
         Uploading the same bytes again returns the artifact that is there, which then expires later.
 
         Errors: INVALID_FIELD (size or hash differ from the header, no header), INVALID_ARCHITECTURE
-        (not a network of the space) [node, op, known], LIMIT_EXCEEDED, and RESOURCE_EXHAUSTED with a
-        QuotaFailure where the caller's models would take too much room.
+        (not a network of the space) [node, op, known], LIMIT_EXCEEDED, STORAGE_UNAVAILABLE, DRAINING, and
+        RESOURCE_EXHAUSTED with a QuotaFailure where the caller's models would take too much room or,
+        with RetryInfo, too many uploads run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,7 +130,8 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
 class ArtifactService(object):
     """Moves files: uploaded models in, results out.
 
-    Artifacts are immutable and belong to the principal that uploaded them or created their job.
+    Artifacts are immutable and belong to the principal that uploaded them or created their job. Every
+    method may also answer what CompressionService says of its own.
     """
 
     @staticmethod

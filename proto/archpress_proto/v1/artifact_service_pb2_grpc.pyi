@@ -29,7 +29,8 @@ GRPC_VERSION: str
 class ArtifactServiceStub:
     """Moves files: uploaded models in, results out.
 
-    Artifacts are immutable and belong to the principal that uploaded them or created their job.
+    Artifacts are immutable and belong to the principal that uploaded them or created their job. Every
+    method may also answer what CompressionService says of its own.
     """
 
     @_typing.overload
@@ -40,15 +41,17 @@ class ArtifactServiceStub:
     """Stores an ONNX model for JobSpec.artifact.
 
     The first message is the header, the others are chunks of at most 256 KiB, none later than 30
-    seconds after the one before. The model is parsed, never executed, and must consist of the layers
+    seconds after the one before, and all of them within 30 seconds and one more for each 64 KiB. The
+    model is parsed, never executed, and must consist of the layers
     of ServerInfo.layer_kinds with its weights inside, in float32. Its input is (batch, channels,
     height, width): images in [0, 1], which it may scale itself before the first layer, or images
     normalised by the data set's mean and deviation. Its output is logits, or their softmax.
     Uploading the same bytes again returns the artifact that is there, which then expires later.
 
     Errors: INVALID_FIELD (size or hash differ from the header, no header), INVALID_ARCHITECTURE
-    (not a network of the space) [node, op, known], LIMIT_EXCEEDED, and RESOURCE_EXHAUSTED with a
-    QuotaFailure where the caller's models would take too much room.
+    (not a network of the space) [node, op, known], LIMIT_EXCEEDED, STORAGE_UNAVAILABLE, DRAINING, and
+    RESOURCE_EXHAUSTED with a QuotaFailure where the caller's models would take too much room or,
+    with RetryInfo, too many uploads run.
     """
     DownloadArtifact: _grpc.UnaryStreamMultiCallable[_artifact_service_pb2.DownloadArtifactRequest, _artifact_service_pb2.DownloadArtifactResponse]
     """Sends an artifact: first its description, then its bytes in chunks of 64 to 256 KiB (the last
@@ -65,7 +68,8 @@ class ArtifactServiceStub:
 class ArtifactServiceAsyncStub(ArtifactServiceStub):
     """Moves files: uploaded models in, results out.
 
-    Artifacts are immutable and belong to the principal that uploaded them or created their job.
+    Artifacts are immutable and belong to the principal that uploaded them or created their job. Every
+    method may also answer what CompressionService says of its own.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -73,15 +77,17 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     """Stores an ONNX model for JobSpec.artifact.
 
     The first message is the header, the others are chunks of at most 256 KiB, none later than 30
-    seconds after the one before. The model is parsed, never executed, and must consist of the layers
+    seconds after the one before, and all of them within 30 seconds and one more for each 64 KiB. The
+    model is parsed, never executed, and must consist of the layers
     of ServerInfo.layer_kinds with its weights inside, in float32. Its input is (batch, channels,
     height, width): images in [0, 1], which it may scale itself before the first layer, or images
     normalised by the data set's mean and deviation. Its output is logits, or their softmax.
     Uploading the same bytes again returns the artifact that is there, which then expires later.
 
     Errors: INVALID_FIELD (size or hash differ from the header, no header), INVALID_ARCHITECTURE
-    (not a network of the space) [node, op, known], LIMIT_EXCEEDED, and RESOURCE_EXHAUSTED with a
-    QuotaFailure where the caller's models would take too much room.
+    (not a network of the space) [node, op, known], LIMIT_EXCEEDED, STORAGE_UNAVAILABLE, DRAINING, and
+    RESOURCE_EXHAUSTED with a QuotaFailure where the caller's models would take too much room or,
+    with RetryInfo, too many uploads run.
     """
     DownloadArtifact: _aio.UnaryStreamMultiCallable[_artifact_service_pb2.DownloadArtifactRequest, _artifact_service_pb2.DownloadArtifactResponse]  # type: ignore[assignment]
     """Sends an artifact: first its description, then its bytes in chunks of 64 to 256 KiB (the last
@@ -97,7 +103,8 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
 class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
     """Moves files: uploaded models in, results out.
 
-    Artifacts are immutable and belong to the principal that uploaded them or created their job.
+    Artifacts are immutable and belong to the principal that uploaded them or created their job. Every
+    method may also answer what CompressionService says of its own.
     """
 
     @_abc_1.abstractmethod
@@ -109,15 +116,17 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         """Stores an ONNX model for JobSpec.artifact.
 
         The first message is the header, the others are chunks of at most 256 KiB, none later than 30
-        seconds after the one before. The model is parsed, never executed, and must consist of the layers
+        seconds after the one before, and all of them within 30 seconds and one more for each 64 KiB. The
+        model is parsed, never executed, and must consist of the layers
         of ServerInfo.layer_kinds with its weights inside, in float32. Its input is (batch, channels,
         height, width): images in [0, 1], which it may scale itself before the first layer, or images
         normalised by the data set's mean and deviation. Its output is logits, or their softmax.
         Uploading the same bytes again returns the artifact that is there, which then expires later.
 
         Errors: INVALID_FIELD (size or hash differ from the header, no header), INVALID_ARCHITECTURE
-        (not a network of the space) [node, op, known], LIMIT_EXCEEDED, and RESOURCE_EXHAUSTED with a
-        QuotaFailure where the caller's models would take too much room.
+        (not a network of the space) [node, op, known], LIMIT_EXCEEDED, STORAGE_UNAVAILABLE, DRAINING, and
+        RESOURCE_EXHAUSTED with a QuotaFailure where the caller's models would take too much room or,
+        with RetryInfo, too many uploads run.
         """
 
     @_abc_1.abstractmethod

@@ -155,8 +155,10 @@ class _PhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Phase.ValueType
     """Measures the written bytes."""
 
 class Phase(_Phase, metaclass=_PhaseEnumTypeWrapper):
-    """The step a running job is at; a job passes them in this order. Only where the result takes longer
-    than the latency asked for does it go back from CERTIFY to RETRAIN, once, for the next candidate.
+    """The step a running job is at; a job passes them in this order. Where the result takes longer than
+    the latency asked for it goes back from CERTIFY to RETRAIN, once, for the next candidate. A draft
+    may search twice, DESCEND to DECODE, where networks that it can train for all epochs do not meet
+    the budget.
     """
 
 PHASE_UNSPECIFIED: Phase.ValueType  # 0
@@ -227,15 +229,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SHAPE_MISMATCH: _ErrorReason.ValueType  # 6
     """INVALID_ARGUMENT: input shape or classes differ from the data set's [expected, actual]."""
     ERROR_REASON_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 7
-    """INVALID_ARGUMENT, or RESOURCE_EXHAUSTED for a message that is too large: above a limit of
-    ServerInfo.limits [limit, maximum, actual].
+    """INVALID_ARGUMENT: above a limit of ServerInfo.limits, or above max_onnx_nodes, 4096 [limit,
+    maximum, actual]. A message above max_message_bytes is refused by gRPC itself:
+    RESOURCE_EXHAUSTED without details.
     """
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 8
     """INVALID_ARGUMENT: any other field is missing, malformed or out of range [field]."""
     ERROR_REASON_NO_EMBEDDING: _ErrorReason.ValueType  # 9
-    """FAILED_PRECONDITION: the server has no embedding for the data set and method [dataset, method]."""
+    """FAILED_PRECONDITION, of a job too: the server has no embedding for the data set and method, or no
+    longer [dataset, method].
+    """
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 10
-    """UNIMPLEMENTED: this server does not offer the function [feature]."""
+    """UNIMPLEMENTED: this server does not offer the function [feature]. archpress-server offers all."""
     ERROR_REASON_JOB_NOT_FOUND: _ErrorReason.ValueType  # 11
     """NOT_FOUND: no such job [name]. Only callers who may see every job are told so, others NOT_OWNER."""
     ERROR_REASON_ARTIFACT_NOT_FOUND: _ErrorReason.ValueType  # 12
@@ -247,7 +252,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 14
     """UNAVAILABLE with RetryInfo: the server is shutting down; nothing was stored."""
     ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 15
-    """UNAVAILABLE with RetryInfo: the job store cannot be reached [error_id]."""
+    """UNAVAILABLE with RetryInfo: the job store cannot be reached [error_id], or the job is one of a
+    newer server, which is being rolled out [name].
+    """
     ERROR_REASON_BUDGET_UNREACHABLE: _ErrorReason.ValueType  # 16
     """Job, FAILED_PRECONDITION: no trained candidate reached the accuracy or latency asked for;
     Job.result is the best one, with Result.nearest_budget [what the result reaches under each
@@ -258,8 +265,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TIMED_OUT: _ErrorReason.ValueType  # 18
     """Job, DEADLINE_EXCEEDED: longer than max_run_time or max_queue_time [limit]."""
     ERROR_REASON_CANCELLED: _ErrorReason.ValueType  # 19
-    """CANCELLED: the caller, or the server while it stops, cancelled the work. A cancelled job is
-    CANCELLED, not FAILED.
+    """CANCELLED: the work was cancelled. archpress-server does not send it: a cancelled call ends with
+    gRPC's CANCELLED without details, a cancelled job is CANCELLED, not FAILED.
     """
     ERROR_REASON_TRAINING_DIVERGED: _ErrorReason.ValueType  # 20
     """Job, INTERNAL: the loss became not-a-number in every candidate [candidates]."""
@@ -268,7 +275,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 22
     """INTERNAL: a bug. The message holds an id to quote, no details [error_id]."""
     ERROR_REASON_ARTIFACT_CORRUPT: _ErrorReason.ValueType  # 23
-    """DATA_LOSS: the artifact's file is damaged or missing; run the job again [name, error_id]."""
+    """DATA_LOSS: the artifact's file is damaged or missing; run the job again [name, error_id]. As the
+    error of a job: the uploaded model is; upload it again [name].
+    """
     ERROR_REASON_STORAGE_UNAVAILABLE: _ErrorReason.ValueType  # 24
     """UNAVAILABLE with RetryInfo: the store of the artifacts cannot be reached [error_id]."""
     ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 40
@@ -318,15 +327,18 @@ a latency as in JSON, "0.000051s"].
 ERROR_REASON_SHAPE_MISMATCH: ErrorReason.ValueType  # 6
 """INVALID_ARGUMENT: input shape or classes differ from the data set's [expected, actual]."""
 ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 7
-"""INVALID_ARGUMENT, or RESOURCE_EXHAUSTED for a message that is too large: above a limit of
-ServerInfo.limits [limit, maximum, actual].
+"""INVALID_ARGUMENT: above a limit of ServerInfo.limits, or above max_onnx_nodes, 4096 [limit,
+maximum, actual]. A message above max_message_bytes is refused by gRPC itself:
+RESOURCE_EXHAUSTED without details.
 """
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 8
 """INVALID_ARGUMENT: any other field is missing, malformed or out of range [field]."""
 ERROR_REASON_NO_EMBEDDING: ErrorReason.ValueType  # 9
-"""FAILED_PRECONDITION: the server has no embedding for the data set and method [dataset, method]."""
+"""FAILED_PRECONDITION, of a job too: the server has no embedding for the data set and method, or no
+longer [dataset, method].
+"""
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 10
-"""UNIMPLEMENTED: this server does not offer the function [feature]."""
+"""UNIMPLEMENTED: this server does not offer the function [feature]. archpress-server offers all."""
 ERROR_REASON_JOB_NOT_FOUND: ErrorReason.ValueType  # 11
 """NOT_FOUND: no such job [name]. Only callers who may see every job are told so, others NOT_OWNER."""
 ERROR_REASON_ARTIFACT_NOT_FOUND: ErrorReason.ValueType  # 12
@@ -338,7 +350,9 @@ ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 13
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 14
 """UNAVAILABLE with RetryInfo: the server is shutting down; nothing was stored."""
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 15
-"""UNAVAILABLE with RetryInfo: the job store cannot be reached [error_id]."""
+"""UNAVAILABLE with RetryInfo: the job store cannot be reached [error_id], or the job is one of a
+newer server, which is being rolled out [name].
+"""
 ERROR_REASON_BUDGET_UNREACHABLE: ErrorReason.ValueType  # 16
 """Job, FAILED_PRECONDITION: no trained candidate reached the accuracy or latency asked for;
 Job.result is the best one, with Result.nearest_budget [what the result reaches under each
@@ -349,8 +363,8 @@ ERROR_REASON_WORKER_LOST: ErrorReason.ValueType  # 17
 ERROR_REASON_TIMED_OUT: ErrorReason.ValueType  # 18
 """Job, DEADLINE_EXCEEDED: longer than max_run_time or max_queue_time [limit]."""
 ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 19
-"""CANCELLED: the caller, or the server while it stops, cancelled the work. A cancelled job is
-CANCELLED, not FAILED.
+"""CANCELLED: the work was cancelled. archpress-server does not send it: a cancelled call ends with
+gRPC's CANCELLED without details, a cancelled job is CANCELLED, not FAILED.
 """
 ERROR_REASON_TRAINING_DIVERGED: ErrorReason.ValueType  # 20
 """Job, INTERNAL: the loss became not-a-number in every candidate [candidates]."""
@@ -359,7 +373,9 @@ ERROR_REASON_CERTIFICATION_FAILED: ErrorReason.ValueType  # 21
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 22
 """INTERNAL: a bug. The message holds an id to quote, no details [error_id]."""
 ERROR_REASON_ARTIFACT_CORRUPT: ErrorReason.ValueType  # 23
-"""DATA_LOSS: the artifact's file is damaged or missing; run the job again [name, error_id]."""
+"""DATA_LOSS: the artifact's file is damaged or missing; run the job again [name, error_id]. As the
+error of a job: the uploaded model is; upload it again [name].
+"""
 ERROR_REASON_STORAGE_UNAVAILABLE: ErrorReason.ValueType  # 24
 """UNAVAILABLE with RetryInfo: the store of the artifacts cannot be reached [error_id]."""
 ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 40
@@ -1314,7 +1330,8 @@ class Job(_message.Message):
     """Current state."""
     attempt: _builtins.int
     """Number of the current or last attempt, from 1; 0 before the first. It grows when a worker was
-    lost and the job started over.
+    lost, or gave the job back since its server stops; the job goes on from its checkpoints, or
+    starts over where there are none.
     """
     last_seq: _builtins.int
     """Number of the newest event in the job's log."""
@@ -1326,7 +1343,8 @@ class Job(_message.Message):
     """Whether the result was taken from an earlier job of the same principal with an equal spec
     instead of computed; labels, priority and times need not be equal. Such a job is SUCCEEDED from
     the start, with artifacts of its own and no start_time. A spec with max_latency and no
-    latency_table is always computed, since a measured latency differs from run to run.
+    latency_table is always computed, since a measured latency differs from run to run, and so is one
+    of a data set in a folder of images, which may have changed.
     """
     @_builtins.property
     def spec(self) -> Global___JobSpec:
@@ -1443,7 +1461,7 @@ Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 @_typing.final
 class Gap(_message.Message):
     """Says that the stream leaves out events: they were compacted, or this watcher was too slow. Servers
-    may send it; archpress-server keeps whole logs and does not.
+    may send it; archpress-server does not, since it removes outdated progress only.
 
     Left out are `progress` and `log` events up to `to_seq`. State changes and candidates of the range
     are still sent, in order, then a `snapshot` with seq = to_seq.

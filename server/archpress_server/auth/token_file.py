@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from archpress_server.auth.credentials import Credential, Credentials
+from archpress_trainer.whole_file import whole_file
 
 
 class TokenFileError(ValueError):
@@ -59,19 +59,10 @@ def write_tokens(path: Path, credentials: Credentials) -> None:
     text = _Content(credentials=list(credentials.items)).model_dump_json(indent=2) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Only its owner may read it from the first moment on: mkstemp makes it so.
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tokens-")
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
+        with whole_file(path, prefix=".tokens-", mode=0o600) as file:
+            file.write(text.encode())
             if path.exists():
-                _keep_access(path, Path(temporary))
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+                _keep_access(path, file.fileno())
     except OSError as error:
         raise TokenFileError(f"{path}: {error.strerror}") from error
 
@@ -91,9 +82,9 @@ def tokens_locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _keep_access(old: Path, new: Path) -> None:
-    """Give the new file the old one's mode and group, so that a server may still read it."""
+def _keep_access(old: Path, descriptor: int) -> None:
+    """Give a new file the old one's mode and group, so that a server may still read it."""
     found = old.stat()
-    os.chmod(new, found.st_mode & 0o777)
+    os.fchmod(descriptor, found.st_mode & 0o777)
     with contextlib.suppress(PermissionError):
-        os.chown(new, found.st_uid, found.st_gid)
+        os.fchown(descriptor, found.st_uid, found.st_gid)

@@ -132,14 +132,19 @@ def shape_violations(architecture: Architecture, manifest: Manifest) -> list[Fie
 def _too_large(costs: Costs) -> tuple[list[FieldViolation], dict[str, str]]:
     """Return the fault of an input that is too large to run here, and its metadata."""
     limits = (
-        ("params", costs.params, MAX_INPUT_PARAMS),
-        ("macs", costs.macs, MAX_INPUT_MACS),
-        ("peak_activation_bytes", costs.peak_activation_bytes, MAX_INPUT_ACTIVATION_BYTES),
+        ("params", "max_input_params", costs.params, MAX_INPUT_PARAMS),
+        ("macs", "max_input_macs", costs.macs, MAX_INPUT_MACS),
+        (
+            "peak_activation_bytes",
+            "max_input_activation_bytes",
+            costs.peak_activation_bytes,
+            MAX_INPUT_ACTIVATION_BYTES,
+        ),
     )
-    for name, actual, maximum in limits:
+    for name, limit, actual, maximum in limits:
         if actual > maximum:
             text = f"its {name} are {actual}, this server takes at most {maximum}"
-            metadata = {"limit": name, "maximum": str(maximum), "actual": str(actual)}
+            metadata = {"limit": limit, "maximum": str(maximum), "actual": str(actual)}
             return [FieldViolation("architecture", text, Reason.LIMIT_EXCEEDED)], metadata
     return [], {}
 

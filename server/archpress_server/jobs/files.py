@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.registry import known_implementations
 
 from archpress_server.jobs.errors import FilesUnavailableError, StoreSetupError
+from archpress_trainer.whole_file import whole_file
 
 _MARK = "archpress-files"
 """A file that every store holds: without it the folder is not mounted, or the bucket is gone."""
@@ -179,16 +179,8 @@ def _reason(error: Exception) -> str:
 def _write_durably(path: Path, content: bytes) -> None:
     # Not its parents: a folder that is not mounted must not be made anew.
     path.parent.mkdir(exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(path, prefix=_TEMPORARY, mode=0o600) as file:
+        file.write(content)
     _sync_folder(path.parent)
 
 

@@ -55,6 +55,9 @@ from archpress_trainer.space.graph import Architecture
 _ROLLOUT_SECONDS = 3600.0
 """Time in which servers of several versions may share the jobs."""
 
+_UNDRAWN = ('"accuracy":null', '"waypoint":null')
+"""What the JSON of a progress holds that no report draws."""
+
 
 class Signal(Enum):
     """What the job's row tells the worker that holds it."""
@@ -70,7 +73,8 @@ class Leases:
 
     Every write of a worker carries its attempt: once the job was given to another attempt, ended
     or deleted, it changes nothing. Of a job's progress about the newest `kept_progress` events
-    stay in its log; older ones are coalesced for every watcher. At most
+    stay in its log, and what reports draw, accuracies and points of the descent; other old ones are
+    coalesced for every watcher. At most
     `max_running_jobs_per_principal` jobs of a principal run at one time; 0 sets no limit. For a
     lease after the clock jumped, nothing is taken from anybody for being late.
     """
@@ -353,6 +357,7 @@ class Leases:
                     events.c.job == job,
                     events.c.seq <= seq - self.kept_progress,
                     events.c.kind == EventKind.PROGRESS,
+                    *(events.c.payload.contains(part) for part in _UNDRAWN),
                 )
             )
         return seq

@@ -23,6 +23,9 @@ _GRACE_SECONDS = 3600.0
 
 _AT_ONCE = 0.0
 
+_MOST = 1000
+"""Files that are removed at one time."""
+
 
 def put_loose(database: Database, files: Files, contents: Iterable[bytes], now: float) -> None:
     """Store bytes that a transaction is about to name.
@@ -67,7 +70,6 @@ def remove_orphans(
     files: Files,
     now: float,
     *,
-    most: int = 1000,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> int:
     """Remove files that nobody names and that are due, until it should stop; return how many.
@@ -75,7 +77,7 @@ def remove_orphans(
     Raises:
         FilesUnavailableError: one could not be removed; it stays noted.
     """
-    due = sa.select(loose_files.c.sha256).where(loose_files.c.due_time < now).limit(most)
+    due = sa.select(loose_files.c.sha256).where(loose_files.c.due_time < now).limit(_MOST)
     with database.read() as connection:
         names = connection.scalars(due).all()
     wanted = takewhile(lambda _: not should_stop(), names)

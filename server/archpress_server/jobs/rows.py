@@ -59,13 +59,13 @@ def select_job(connection: sa.Connection, job: str, *, lock: bool = False) -> Ro
     return None if row is None else dict(row)
 
 
-def to_record(row: Row, queue_position: int = 0, spec: JobSpec | None = None) -> JobRecord:
+def to_record(row: Row, queue_position: int = 0) -> JobRecord:
     """Return the job of a row."""
     progress, result, error = row["progress"], row["result"], row["error"]
     return JobRecord(
         id=row["id"],
         state=State(row["state"]),
-        spec=spec or spec_from_text(row["spec"]),
+        spec=spec_from_text(row["spec"]),
         create_time=row["create_time"],
         progress=progress and progress_from_json(json.loads(progress)),
         result=result and result_from_json(json.loads(result)),
@@ -81,6 +81,15 @@ def to_record(row: Row, queue_position: int = 0, spec: JobSpec | None = None) ->
         principal=row["principal"],
         cached_result=row["cached_result"],
     )
+
+
+def try_records(
+    connection: sa.Connection, rows: Sequence[Row]
+) -> list[JobRecord | JobUnreadableError]:
+    """Return the jobs of rows with their places in the queue, or the errors of `try_record`."""
+    queued = [row["id"] for row in rows if row["state"] == State.QUEUED]
+    places = queue_positions(connection, queued) if queued else {}
+    return [try_record(row, places.get(row["id"], 0)) for row in rows]
 
 
 def try_record(row: Row, queue_position: int = 0) -> JobRecord | JobUnreadableError:

@@ -36,7 +36,6 @@ from archpress_server.jobs.model import (
     Submission,
     new_id,
 )
-from archpress_server.jobs.queue import queue_positions
 from archpress_server.jobs.result_cache import copy_result, find_result, take_result
 from archpress_server.jobs.rows import (
     Row,
@@ -48,7 +47,7 @@ from archpress_server.jobs.rows import (
     to_artifact,
     to_event,
     to_record,
-    try_record,
+    try_records,
 )
 from archpress_server.jobs.schema import events, jobs, labels
 from archpress_server.jobs.serialise import (
@@ -112,16 +111,9 @@ class JobStore:
             # Two that create at one time would each find no job of the request, and room.
             lock(connection, Lock.CREATE)
             now = self.clock()
-            if submission.request_id:
-                query = sa.select(jobs).where(
-                    jobs.c.principal == submission.principal,
-                    jobs.c.request_id == submission.request_id,
-                )
-                earlier = connection.execute(query.with_for_update()).mappings().one_or_none()
-                if earlier is not None:
-                    if earlier["request_digest"] != _digest_then(submission, earlier):
-                        raise RequestIdReusedError(submission.request_id, earlier["id"])
-                    return to_record(earlier, queue_position(connection, earlier))
+            earlier = _earlier(connection, submission)
+            if earlier is not None:
+                return to_record(earlier, queue_position(connection, earlier))
             if spec.artifact:
                 # Not removed while this transaction lasts, nor later while the job is not final.
                 lock(connection, Lock.UPLOAD)
@@ -131,34 +123,7 @@ class JobStore:
                 cached = None
             if cached is None:
                 self._check_room(connection, submission.principal)
-            abandon = submission.on_disconnect is OnDisconnect.CANCEL_IF_ABANDONED
-            grace = submission.abandon_grace_seconds if abandon else None
-            wait = spec.max_queue_time_seconds
-            job = new_id()
-            connection.execute(
-                jobs.insert().values(
-                    id=job,
-                    principal=submission.principal,
-                    request_id=submission.request_id or None,
-                    request_digest=submission_digest(submission),
-                    state=State.QUEUED,
-                    priority=spec.priority,
-                    spec=dumps(spec_to_json(spec)),
-                    create_time=now,
-                    max_run_seconds=spec.max_run_time_seconds,
-                    queue_deadline=None if wait is None else now + wait,
-                    abandon_grace_seconds=grace,
-                    abandon_time=None if grace is None else now + grace,
-                    result_key=submission.result_key or None,
-                    upload=spec.artifact or None,
-                    traceparent=submission.traceparent or None,
-                )
-            )
-            if spec.labels:
-                connection.execute(
-                    labels.insert(),
-                    [{"job": job, "key": key, "value": text} for key, text in spec.labels.items()],
-                )
+            job = _insert(connection, submission, now)
             record = self._change(connection, job)
             if cached is not None:
                 result = dumps(result_to_json(copy_result(connection, cached, job, now)))
@@ -178,7 +143,7 @@ class JobStore:
         """
         with self.database.read() as connection:
             row = _existing(select_job(connection, job), job)
-            found = try_record(row, queue_position(connection, row))
+            (found,) = try_records(connection, [row])
         if isinstance(found, JobUnreadableError):
             raise found
         return found
@@ -187,9 +152,8 @@ class JobStore:
         """Return those of these jobs that there are, at one moment, or why they cannot be read."""
         with self.database.read() as connection:
             rows = [row for row in select_jobs(connection, wanted) if row["delete_time"] is None]
-            queued = [row["id"] for row in rows if row["state"] == State.QUEUED]
-            places = queue_positions(connection, queued) if queued else {}
-            return {row["id"]: try_record(row, places.get(row["id"], 0)) for row in rows}
+            found = try_records(connection, rows)
+        return {row["id"]: record for row, record in zip(rows, found, strict=True)}
 
     def traceparent(self, job: str) -> str:
         """Return the span that a job was created in; empty without one."""
@@ -232,10 +196,8 @@ class JobStore:
         query = query.order_by(jobs.c.create_time.desc(), jobs.c.id.desc()).limit(size + 1)
         with self.database.read() as connection:
             rows = connection.execute(query).mappings().all()
-            waiting = [row["id"] for row in rows if row["state"] == State.QUEUED]
-            places = queue_positions(connection, waiting) if waiting else {}
-            found = (try_record(row, places.get(row["id"], 0)) for row in rows[:size])
-            page = tuple(job for job in found if isinstance(job, JobRecord))
+            found = try_records(connection, rows[:size])
+        page = tuple(job for job in found if isinstance(job, JobRecord))
         more = len(rows) > size > 0
         return Page(page, _token(rows[size - 1], filters) if more else "")
 
@@ -344,11 +306,6 @@ class JobStore:
         waited = 0.0 if since is None else max(0.0, self.clock() - since)
         return Counts({state: found.get(state, 0) for state in State}, waited)
 
-    def ping(self) -> None:
-        """Return if the database answers; raise `DatabaseUnavailableError` otherwise."""
-        with self.database.read() as connection:
-            connection.execute(sa.select(1))
-
     def _check_room(self, connection: sa.Connection, principal: str) -> None:
         waiting = sa.select(sa.func.count()).where(jobs.c.state == State.QUEUED)
         own_limit = self.max_queued_jobs_per_principal
@@ -369,6 +326,54 @@ def _existing(row: Row | None, job: str) -> Row:
     if row is None or row["delete_time"] is not None:
         raise JobNotFoundError(job)
     return row
+
+
+def _earlier(connection: sa.Connection, submission: Submission) -> Row | None:
+    """Return the row of the job that the same request made, locked; None if there is none.
+
+    Raises:
+        RequestIdReusedError: the request_id belongs to another request.
+    """
+    if not submission.request_id:
+        return None
+    query = sa.select(jobs).where(
+        jobs.c.principal == submission.principal, jobs.c.request_id == submission.request_id
+    )
+    found = connection.execute(query.with_for_update()).mappings().one_or_none()
+    if found is not None and found["request_digest"] != _digest_then(submission, found):
+        raise RequestIdReusedError(submission.request_id, found["id"])
+    return found
+
+
+def _insert(connection: sa.Connection, submission: Submission, now: float) -> str:
+    """Add the rows of a new job that is queued, and return its id."""
+    spec, job = submission.spec, new_id()
+    abandon = submission.on_disconnect is OnDisconnect.CANCEL_IF_ABANDONED
+    grace = submission.abandon_grace_seconds if abandon else None
+    wait = spec.max_queue_time_seconds
+    connection.execute(
+        jobs.insert().values(
+            id=job,
+            principal=submission.principal,
+            request_id=submission.request_id or None,
+            request_digest=submission_digest(submission),
+            state=State.QUEUED,
+            priority=spec.priority,
+            spec=dumps(spec_to_json(spec)),
+            create_time=now,
+            max_run_seconds=spec.max_run_time_seconds,
+            queue_deadline=None if wait is None else now + wait,
+            abandon_grace_seconds=grace,
+            abandon_time=None if grace is None else now + grace,
+            result_key=submission.result_key or None,
+            upload=spec.artifact or None,
+            traceparent=submission.traceparent or None,
+        )
+    )
+    if spec.labels:
+        marks = [{"job": job, "key": key, "value": text} for key, text in spec.labels.items()]
+        connection.execute(labels.insert(), marks)
+    return job
 
 
 def _digest_then(submission: Submission, earlier: Row) -> str:
@@ -394,7 +399,5 @@ def _read_token(token: str, filters: str) -> tuple[float, str]:
         if not math.isfinite(create_time):
             raise ValueError
         return float(create_time), str(uuid.UUID(job))
-    except PageTokenError:
-        raise
     except (ValueError, TypeError, AttributeError):
         raise PageTokenError("is not a token of an earlier page") from None

@@ -159,8 +159,8 @@ class Translation:
 
     def _weighted(self, node: Node) -> _Value:
         linear = node.op in ("Gemm", "MatMul")
-        value, shape = (self._read(node, 0), ()) if linear else self._map(node)
-        shape = shape or self._shape(value)
+        value = self._read(node, 0) if linear else self._map(node)[0]
+        shape = self._shape(value)
         if node.op == "Conv" and len(shape) != 3:
             layer, weights = convolution_of_vector(self.graph, node, shape)
             return self._put(node, layer, [value], weights)

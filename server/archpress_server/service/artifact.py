@@ -22,7 +22,7 @@ from archpress_server.service.errors import BusyError
 from archpress_server.service.faults import Faults
 from archpress_server.service.gate import Gate
 from archpress_server.service.handlers import Context
-from archpress_server.service.names import artifact_id
+from archpress_server.service.own_artifact import own_artifact
 from archpress_server.service.upload import CHUNK_BYTES, receive
 from archpress_server.threads import Threads
 
@@ -93,7 +93,7 @@ class ArtifactServicer(ArtifactServiceServicer):
 
     async def GetArtifact(self, request: pb.GetArtifactRequest, context: Context) -> pb.Artifact:
         """Return an artifact's description."""
-        return artifact_to_proto(await self._find(request.name))
+        return artifact_to_proto(await own_artifact(self._store, request.name))
 
     async def DownloadArtifact(
         self, request: pb.DownloadArtifactRequest, context: Context
@@ -102,7 +102,7 @@ class ArtifactServicer(ArtifactServiceServicer):
 
         The end of a whole file is only sent once the file is known to be right.
         """
-        artifact = await self._find(request.name)
+        artifact = await own_artifact(self._store, request.name)
         _check_range(request, artifact)
         yield pb.DownloadArtifactResponse(info=artifact_to_proto(artifact))
         offset, end = request.read_offset, artifact.size_bytes
@@ -120,12 +120,6 @@ class ArtifactServicer(ArtifactServiceServicer):
                 chunk = data[start : start + CHUNK_BYTES]
                 self._metrics.artifact_bytes.labels("sent").inc(len(chunk))
                 yield pb.DownloadArtifactResponse(data=chunk)
-
-    async def _find(self, name: str) -> ArtifactRecord:
-        """Return an artifact of the caller."""
-        artifact = await asyncio.to_thread(self._store.artifact, artifact_id(name))
-        current_caller().check_owner(f"artifacts/{artifact.id}", artifact.principal)
-        return artifact
 
     async def _read(self, artifact: ArtifactRecord, offset: int, size: int) -> bytes:
         try:

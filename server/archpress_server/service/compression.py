@@ -28,7 +28,8 @@ from archpress_server.service.faults import Faults
 from archpress_server.service.gate import Gate
 from archpress_server.service.handlers import Context
 from archpress_server.service.job_reader import JobReader
-from archpress_server.service.names import artifact_id, job_id
+from archpress_server.service.names import job_id
+from archpress_server.service.own_artifact import own_artifact
 from archpress_server.service.parse import MAX_CANDIDATES, RequestParser, check_labels
 from archpress_server.service.times import seconds, timestamp
 from archpress_server.service.watch import Watches
@@ -224,9 +225,7 @@ class CompressionServicer(CompressionServiceServicer):
         """Return the model of the caller's that a specification names, if it names one."""
         if spec.WhichOneof("model") != "artifact":
             return None
-        record = await asyncio.to_thread(self._store.artifact, artifact_id(spec.artifact))
-        current_caller().check_owner(f"artifacts/{record.id}", record.principal)
-        return record
+        return await own_artifact(self._store, spec.artifact)
 
     async def _create(
         self, request: service_pb.CreateJobRequest | service_pb.CompressRequest

@@ -18,6 +18,7 @@ from archpress_server.auth.errors import (
     RateLimitError,
     UnknownCallerError,
 )
+from archpress_server.call_reason import CallReason
 from archpress_server.compress.types import FieldViolation, Reason, RequestError
 from archpress_server.jobs.errors import (
     ArtifactCorruptError,
@@ -90,12 +91,14 @@ def refusal_of(error: Exception) -> Refusal:
             )
         case JobNotFoundError():
             metadata = {"name": f"jobs/{error.job}"}
-            return Refusal(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND", str(error), metadata)
+            return Refusal(
+                grpc.StatusCode.NOT_FOUND, CallReason.JOB_NOT_FOUND, str(error), metadata
+            )
         case JobUnreadableError(final=False):
             # Of a newer one, which is rolled out just now: the next try may reach it.
             return Refusal(
                 grpc.StatusCode.UNAVAILABLE,
-                "DATABASE_UNAVAILABLE",
+                CallReason.DATABASE_UNAVAILABLE,
                 str(error),
                 {"name": f"jobs/{error.job}"},
                 retry_seconds=5.0,
@@ -106,33 +109,29 @@ def refusal_of(error: Exception) -> Refusal:
             return Refusal(grpc.StatusCode.INTERNAL, INTERNAL, str(error), metadata)
         case ArtifactNotFoundError():
             metadata = {"name": f"artifacts/{error.artifact}"}
-            return Refusal(grpc.StatusCode.NOT_FOUND, "ARTIFACT_NOT_FOUND", str(error), metadata)
+            return Refusal(
+                grpc.StatusCode.NOT_FOUND, CallReason.ARTIFACT_NOT_FOUND, str(error), metadata
+            )
         case RequestIdReusedError():
             metadata = {"request_id": error.request_id, "job": f"jobs/{error.job}"}
             code = grpc.StatusCode.ALREADY_EXISTS
-            return Refusal(code, "REQUEST_ID_REUSED", str(error), metadata)
+            return Refusal(code, CallReason.REQUEST_ID_REUSED, str(error), metadata)
         case PageTokenError():
             return refusal_of(field_error("page_token", str(error)))
         case QueueFullError() | BusyError():
             code = grpc.StatusCode.RESOURCE_EXHAUSTED
             return Refusal(code, "", str(error), retry_seconds=5.0, quota=str(error))
-        case PrincipalQuotaError():
+        case PrincipalQuotaError() | UploadQuotaError():
+            # Room for jobs comes as they start.
+            retry_seconds = 5.0 if isinstance(error, PrincipalQuotaError) else None
+            subject = f"principal:{error.principal}" if error.principal else "anonymous"
             return Refusal(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 "",
                 str(error),
-                # Room comes as jobs start.
-                retry_seconds=5.0,
+                retry_seconds=retry_seconds,
                 quota=str(error),
-                quota_subject=f"principal:{error.principal}" if error.principal else "anonymous",
-            )
-        case UploadQuotaError():
-            return Refusal(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                "",
-                str(error),
-                quota=str(error),
-                quota_subject=f"principal:{error.principal}" if error.principal else "anonymous",
+                quota_subject=subject,
             )
         case RateLimitError():
             return Refusal(
@@ -153,7 +152,7 @@ def refusal_of(error: Exception) -> Refusal:
         case DrainingError():
             return Refusal(
                 grpc.StatusCode.UNAVAILABLE,
-                "DRAINING",
+                CallReason.DRAINING,
                 "the server is shutting down",
                 retry_seconds=1.0,
             )
@@ -161,7 +160,7 @@ def refusal_of(error: Exception) -> Refusal:
             error_id = log_unexpected("the job store cannot be reached", error)
             return Refusal(
                 grpc.StatusCode.UNAVAILABLE,
-                "DATABASE_UNAVAILABLE",
+                CallReason.DATABASE_UNAVAILABLE,
                 "the job store cannot be reached at the moment",
                 {"error_id": error_id},
                 retry_seconds=1.0,
@@ -170,7 +169,7 @@ def refusal_of(error: Exception) -> Refusal:
             error_id = log_unexpected("the artifacts cannot be reached", error)
             return Refusal(
                 grpc.StatusCode.UNAVAILABLE,
-                "STORAGE_UNAVAILABLE",
+                CallReason.STORAGE_UNAVAILABLE,
                 "the artifacts cannot be reached at the moment",
                 {"error_id": error_id},
                 retry_seconds=5.0,
@@ -189,9 +188,9 @@ def refusal_of(error: Exception) -> Refusal:
             return Refusal(grpc.StatusCode.INTERNAL, INTERNAL, message, {"error_id": error_id})
 
 
-def field_error(path: str, description: str, reason: Reason = Reason.INVALID_FIELD) -> RequestError:
+def field_error(path: str, description: str) -> RequestError:
     """Return the error of a single bad field."""
-    return RequestError((FieldViolation(path, description, reason),))
+    return RequestError((FieldViolation(path, description, Reason.INVALID_FIELD),))
 
 
 def to_status(refusal: Refusal) -> status_pb2.Status:

@@ -128,8 +128,9 @@ def _networks(catalog: Catalog) -> list[pb.NetworkInfo]:
     found = []
     for dataset in catalog.datasets:
         shape = catalog.shape_of(dataset)
-        for name in NAMED if shape is not None else ():
-            assert shape is not None
+        if shape is None:
+            continue
+        for name in NAMED:
             try:
                 costs = count(named(name, *shape))
             except ArchitectureError:

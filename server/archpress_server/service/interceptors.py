@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import grpc
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from archpress_proto.v1 import artifact_service_pb2, compression_service_pb2, info_service_pb2
+from archpress_server.call_reason import CallReason
 from archpress_server.metrics import Metrics
 from archpress_server.service.access_log import enter_call, log_call, traceparent_of
 from archpress_server.service.errors import Refusal, abort, refusal_of
@@ -131,8 +131,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     call.sent()
                     call.code = grpc.StatusCode.OK
                     return answer
-                except asyncio.CancelledError:
-                    raise
                 except Exception as error:
                     if many_requests:
                         await read_on(request)
@@ -153,8 +151,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                         call.sent()
                     call.code = grpc.StatusCode.OK
                     return
-                except asyncio.CancelledError:
-                    raise
                 except Exception as error:
                     refusal = self._refuse(call, error)
                 finally:
@@ -182,7 +178,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _refuse(self, call: _Call, error: Exception) -> Refusal:
         refusal = refusal_of(error)
-        call.code, call.reason = refusal.code, refusal.reason or "QUEUE_FULL"
+        call.code, call.reason = refusal.code, refusal.reason or CallReason.QUEUE_FULL
         self._metrics.observe_rejection(call.reason)
         return refusal
 

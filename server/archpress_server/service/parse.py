@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -58,8 +59,8 @@ class RequestParser:
             faults.add("on_disconnect", f"there is no policy {message.on_disconnect}")
         grace = 60.0
         if message.HasField("abandon_grace"):
-            grace = seconds(message.abandon_grace)
-            faults.check_range("abandon_grace", grace, 0.0, _DAY_SECONDS)
+            span = message.abandon_grace
+            grace = _seconds_within(faults, "abandon_grace", span, 0.0, _DAY_SECONDS)
         spec, offered = self._spec(message.spec, upload, faults)
         cache, weights = self.config.result_cache, upload.sha256 if upload else ""
         return Submission(
@@ -86,8 +87,10 @@ class RequestParser:
     def _spec(
         self, message: pb.JobSpec, upload: ArtifactRecord | None, faults: Faults
     ) -> tuple[JobSpec, OfferedEmbedding]:
-        effort = _effort(faults, message.effort)
-        method = _method(faults, message.method)
+        effort_name = _name(faults, "effort", pb.Effort, message.effort)
+        effort = Effort.__members__.get(effort_name, Effort.DRAFT)
+        method_name = _name(faults, "method", pb.Method, message.method)
+        method = Method.__members__.get(method_name, Method.DEFAULT)
         self._check_dataset(faults, message.dataset)
         known = message.dataset in self.catalog.datasets
         offers = self.catalog.embeddings_for(message.dataset, method) if known else []
@@ -151,10 +154,10 @@ class RequestParser:
         longest = self.config.max_run_time_seconds
         run, wait = longest, None
         if message.HasField("max_run_time"):
-            run = _positive(faults, "spec.max_run_time", message.max_run_time, 1.0, longest)
+            run = _seconds_within(faults, "spec.max_run_time", message.max_run_time, 1.0, longest)
         if message.HasField("max_queue_time"):
             span = message.max_queue_time
-            wait = _positive(faults, "spec.max_queue_time", span, 0.0, MAX_SECONDS)
+            wait = _seconds_within(faults, "spec.max_queue_time", span, 0.0, MAX_SECONDS)
         return run, wait
 
 
@@ -199,18 +202,12 @@ def check_labels(faults: Faults, path: str, labels: Mapping[str, str]) -> None:
             faults.add(path, f"the value of {key[:63]!r} has a character 0")
 
 
-def _effort(faults: Faults, value: int) -> Effort:
-    if value not in pb.Effort.values():
-        faults.add("spec.effort", f"there is no effort {value}")
-    name = pb.Effort.Name(value) if value in pb.Effort.values() else ""  # type: ignore[arg-type]
-    return Effort.__members__.get(name.removeprefix("EFFORT_"), Effort.DRAFT)
-
-
-def _method(faults: Faults, value: int) -> Method:
-    if value not in pb.Method.values():
-        faults.add("spec.method", f"there is no method {value}")
-    name = pb.Method.Name(value) if value in pb.Method.values() else ""  # type: ignore[arg-type]
-    return Method.__members__.get(name.removeprefix("METHOD_"), Method.DEFAULT)
+def _name(faults: Faults, field: str, kinds: Any, value: int) -> str:
+    """Return an enum's name without its prefix; empty, and a fault, where there is none."""
+    if value not in kinds.values():
+        faults.add(f"spec.{field}", f"there is no {field} {value}")
+        return ""
+    return str(kinds.Name(value)).removeprefix(f"{field.upper()}_")
 
 
 def _policy(value: int) -> OnDisconnect | None:
@@ -222,7 +219,9 @@ def _policy(value: int) -> OnDisconnect | None:
     return None
 
 
-def _positive(faults: Faults, path: str, message: Duration, least: float, most: float) -> float:
+def _seconds_within(
+    faults: Faults, path: str, message: Duration, least: float, most: float
+) -> float:
     value = seconds(message)
     faults.check_range(path, value, least, most)
     return value

@@ -8,7 +8,6 @@ import re
 from collections.abc import AsyncIterator, Callable
 
 from archpress_proto.v1 import artifact_service_pb2 as pb
-from archpress_server.compress.types import FieldViolation, Reason, RequestError
 from archpress_server.service.errors import field_error
 from archpress_server.service.faults import Faults
 
@@ -89,14 +88,9 @@ async def _next(
 
 
 def _check_header(header: pb.UploadModelHeader, max_bytes: int) -> None:
-    if header.size_bytes > max_bytes:
-        text = f"is {header.size_bytes}, the limit max_artifact_bytes is {max_bytes}"
-        facts = {"limit": "max_artifact_bytes", "maximum": str(max_bytes)}
-        raise RequestError(
-            (FieldViolation("header.size_bytes", text, Reason.LIMIT_EXCEEDED),),
-            {**facts, "actual": str(header.size_bytes)},
-        )
     faults = Faults()
+    if header.size_bytes > max_bytes:
+        faults.add_limit("header.size_bytes", "max_artifact_bytes", max_bytes, header.size_bytes)
     if header.size_bytes < 1:
         faults.add("header.size_bytes", f"is {header.size_bytes}, must be 1 to {max_bytes}")
     if not _SHA256.fullmatch(header.sha256):

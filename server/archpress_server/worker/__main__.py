@@ -14,7 +14,8 @@ from archpress_server.state import open_leases
 from archpress_server.traces import enter_span, open_traces
 from archpress_server.worker.checkpoints import JobCheckpoints
 from archpress_server.worker.heart import EXIT_DONE, Heart, block_sigterm
-from archpress_server.worker.observer import JobObserver, patiently
+from archpress_server.worker.observer import JobObserver
+from archpress_server.worker.patience import patiently
 from archpress_server.worker.phases import PhaseSpans
 
 _FLUSH_SECONDS = 2.0

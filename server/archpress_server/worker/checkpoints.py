@@ -11,7 +11,7 @@ import structlog
 from archpress_server.jobs.checkpoints import load_checkpoint, save_checkpoint
 from archpress_server.jobs.errors import StaleAttemptError, StoreError
 from archpress_server.jobs.store import JobStore
-from archpress_server.worker.observer import patiently
+from archpress_server.worker.patience import patiently
 
 _SHARE_OF_TIME = 0.05
 """Of a worker's time that snapshots may take: large networks are saved less often."""

@@ -5,32 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
 
 from archpress_server.compress.types import Candidate, Phase, Progress
 from archpress_server.jobs.errors import DatabaseUnavailableError, StoreError
 from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.model import LogLine, Severity
+from archpress_server.worker.patience import patiently
 
 _PROGRESS_SECONDS = 0.25
-_RETRY_SECONDS = 1.0
-_T = TypeVar("_T")
-
-
-def patiently(write: Callable[[], _T], patience_seconds: float) -> _T:
-    """Return what `write` returns, trying again while the database is away, up to a time.
-
-    Raises:
-        DatabaseUnavailableError: it was away for all that time.
-    """
-    end = time.monotonic() + patience_seconds
-    while True:
-        try:
-            return write()
-        except DatabaseUnavailableError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(_RETRY_SECONDS)
 
 
 class JobObserver:

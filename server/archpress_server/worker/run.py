@@ -35,7 +35,8 @@ from archpress_server.jobs.model import (
 )
 from archpress_server.jobs.store import JobStore
 from archpress_server.logs import log_unexpected
-from archpress_server.worker.observer import JobObserver, patiently
+from archpress_server.worker.observer import JobObserver
+from archpress_server.worker.patience import patiently
 from archpress_trainer.data.dataset import DatasetError
 
 _STORE_SECONDS = 5.0

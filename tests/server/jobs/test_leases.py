@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from archpress_server.compress.types import Budget, Compression, Phase, Progress
+from archpress_server.compress.types import Budget, Compression, Phase, Progress, Waypoint
 from archpress_server.jobs.clock import Steadiness
 from archpress_server.jobs.errors import StaleAttemptError
 from archpress_server.jobs.leases import Leases, Signal
@@ -262,6 +262,21 @@ def test_old_progress_is_coalesced_and_nothing_else(leases: Leases, submission: 
     assert first[3] > 30
     assert last == list(range(44, 64))
     assert leases.store.get(job).last_seq == 63
+
+
+def test_old_progress_that_reports_draw_stays(leases: Leases, submission: Submission) -> None:
+    job = leases.store.create(submission).id
+    leases.lease_next("w")
+    few = replace(leases, kept_progress=20)
+    drawn = [
+        few.append(job, 1, Progress(Phase.DESCEND, 1, waypoint=Waypoint(0.9, 20_000.0))),
+        few.append(job, 1, Progress(Phase.RETRAIN, 2, accuracy=0.5, message='"accuracy":null')),
+    ]
+    for step in range(60):
+        few.append(job, 1, Progress(Phase.RETRAIN, step, message='"waypoint":0'))
+    found = seqs(leases, job)
+    assert set(drawn) <= set(found)
+    assert len(found) < 40
 
 
 def test_a_replica_with_shorter_leases_takes_no_longer_one(

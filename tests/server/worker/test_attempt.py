@@ -23,12 +23,11 @@ from archpress_server.compress.types import (
     StoppedError,
 )
 from archpress_server.config import ServerConfig
-from archpress_server.jobs.errors import DatabaseUnavailableError, StaleAttemptError
+from archpress_server.jobs.errors import DatabaseUnavailableError
 from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.model import EventKind, JobRecord, LogLine, State, Submission
-from archpress_server.worker import observer as observer_module
 from archpress_server.worker import run
-from archpress_server.worker.observer import JobObserver, patiently
+from archpress_server.worker.observer import JobObserver
 from archpress_trainer.embedding.prediction import Prediction
 from archpress_trainer.space.costs import count
 
@@ -210,20 +209,6 @@ def test_progress_is_coalesced_within_a_phase(leases: Leases, submission: Submis
         (Phase.DECODE, 1),
     ]
     assert leases.store.events_after(job, 2)[-1].kind is EventKind.CANDIDATE
-
-
-def test_a_database_that_comes_back_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(observer_module, "_RETRY_SECONDS", 0.0)
-    failures = [DatabaseUnavailableError("locked")] * 3
-
-    def write() -> str:
-        if failures:
-            raise failures.pop()
-        return "done"
-
-    assert patiently(write, patience_seconds=5.0) == "done"
-    with pytest.raises(StaleAttemptError):
-        patiently(lambda: (_ for _ in ()).throw(StaleAttemptError()), patience_seconds=5.0)
 
 
 def test_a_database_that_stays_away_is_no_fault_of_the_job(

@@ -15,9 +15,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from archpress_trainer.embedding.artifact import ArtifactError, load, read_manifest, save
+from archpress_trainer.embedding.artifact import load, save
 from archpress_trainer.embedding.default import DefaultEmbedding
-from archpress_trainer.embedding.manifest import FORMAT_VERSION, EmbeddingMethod
+from archpress_trainer.embedding.manifest import (
+    FORMAT_VERSION,
+    ArtifactError,
+    EmbeddingMethod,
+    read_manifest,
+)
 from archpress_trainer.embedding.paper import PaperEmbedding
 from archpress_trainer.training.recipe import population_recipe
 from tests.trainer.embedding.fitted import paper_embedding

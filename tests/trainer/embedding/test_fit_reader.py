@@ -24,7 +24,7 @@ def test_the_reader_learns_the_features_and_leaves_the_rest() -> None:
     data = sample_encoded(SPACE, SETTINGS.nets, 0)
     fit_autoencoder(model, data, SETTINGS, torch.Generator().manual_seed(0))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    mean, std = data.features.mean(dim=0), data.features.std(dim=0).clamp_min(1e-3)
+    mean, std = data.feature_statistics()
     longer = replace(SETTINGS, iterations=400)
     fit_reader(model, data, mean, std, longer, torch.Generator().manual_seed(1))
     changed = {

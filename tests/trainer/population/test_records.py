@@ -11,7 +11,7 @@ import pytest
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.record import Record, population_digest
 from archpress_trainer.population.executor import Task
-from archpress_trainer.population.records import PopulationStore, write_atomically
+from archpress_trainer.population.records import PopulationStore
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
 from archpress_trainer.training.fidelity import Fidelity
 from tests.trainer.population.helpers import record_of, tiny_spec
@@ -137,11 +137,3 @@ def test_the_digest_is_of_nets_and_labels(records: list[Record]) -> None:
     assert population_digest([replace(records[0], accuracy=0.123), *records[1:]]) != digest
     swapped = replace(records[0], architecture=records[1].architecture)
     assert population_digest([swapped, *records[1:]]) != digest
-
-
-def test_atomic_writing_leaves_nothing_beside_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    write_atomically(path, b"old")
-    write_atomically(path, b"new")
-    assert path.read_bytes() == b"new"
-    assert list(tmp_path.iterdir()) == [path]

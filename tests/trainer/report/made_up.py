@@ -8,8 +8,8 @@ import numpy as np
 
 from archpress_trainer.embedding.artifact import save
 from archpress_trainer.embedding.figures import FigureData, FitCurves, HeldOutNets
-from archpress_trainer.embedding.record import Record, population_digest
-from archpress_trainer.population.records import RECORDS_FILE, PopulationStore
+from archpress_trainer.embedding.record import RECORDS_FILE, Record, population_digest
+from archpress_trainer.population.records import PopulationStore
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from tests.trainer.embedding.fitted import made_up_accuracy, paper_embedding

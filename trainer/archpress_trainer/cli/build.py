@@ -25,15 +25,13 @@ from archpress_trainer.rebuild import Origin, read_origin
 from archpress_trainer.space.vocab import Limits
 from archpress_trainer.training.device import best_compute
 
-_PACKED_FILE = "dataset.npz"
-
 
 def build(
     preset: Annotated[
         PresetName | None,
         typer.Option(
             help="Defaults of the options marked *: quick and standard (if unset) are meant for a "
-            "few cores, full for a GPU, paper is the paper's."
+            "few cores, full for a GPU, residual for nets with skips, paper is the paper's."
         ),
     ] = None,
     dataset: Annotated[
@@ -196,8 +194,11 @@ def build(
         folder.mkdir(parents=True, exist_ok=True)
         if data is not None and data.is_dir():
             # Read once, not once per worker; and the server can be given it as it was used here.
-            save_npz(loaded, folder / _PACKED_FILE)
-            sources = replace(sources, files={name: folder / _PACKED_FILE})
+            # Named by its content: nothing says yet that no other build is at work in the folder.
+            packed = folder / f"dataset-{loaded.fingerprint[:12]}.npz"
+            if not packed.exists():
+                save_npz(loaded, packed)
+            sources = replace(sources, files={name: packed})
         del loaded
         if origin is not None and reuse_labels:
             origin.reuse_labels(PopulationStore(folder / "population"))

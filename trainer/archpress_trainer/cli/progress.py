@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from rich.progress import Progress
 
-from archpress_trainer.build import BuildObserver, BuildSettings
 from archpress_trainer.embedding.fit_autoencoder import FitStep
 from archpress_trainer.embedding.manifest import EmbeddingMethod
 from archpress_trainer.population.run import Tally
 from archpress_trainer.population.spec import PopulationSpec
+from archpress_trainer.stages.settings import BuildObserver, BuildSettings
 from archpress_trainer.training.device import Compute
 
 

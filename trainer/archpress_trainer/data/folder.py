@@ -29,6 +29,7 @@ MAX_BYTES = 8 * 2**30
 
 _GREY_MODES = ("1", "L", "LA")
 _DEEP_MODES = ("F", "I")
+_MOST_NAMES = 10
 
 
 @dataclass(frozen=True)
@@ -218,6 +219,6 @@ def _opened(path: Path) -> Iterator[Image]:
         raise DatasetError(f"{path}: not a readable image ({reason})") from error
 
 
-def _shortened(names: list[str], limit: int = 10) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+def _shortened(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archpress_trainer.data.dataset import DatasetError, ImageDataset
+from archpress_trainer.whole_file import whole_file
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 _UNREADABLE = (
@@ -79,19 +80,14 @@ def load_npz(name: str, path: Path) -> ImageDataset:
 
 def save_npz(dataset: ImageDataset, path: Path) -> None:
     """Write a data set so that `load_npz` returns the same; the file is whole or not there."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.savez(
-                file,
-                x_train=dataset.train_images,
-                y_train=dataset.train_labels,
-                x_test=dataset.test_images,
-                y_test=dataset.test_labels,
-            )
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        np.savez(
+            file,
+            x_train=dataset.train_images,
+            y_train=dataset.train_labels,
+            x_test=dataset.test_images,
+            y_test=dataset.test_labels,
+        )
 
 
 def _images(path: Path, key: str, array: NDArray[Any]) -> NDArray[np.uint8]:

@@ -27,23 +27,11 @@ from archpress_trainer.embedding.manifest import (
     read_manifest,
 )
 from archpress_trainer.embedding.paper import PaperEmbedding
-from archpress_trainer.embedding.record import Record, fitted_on, population_digest
+from archpress_trainer.embedding.record import RECORDS_FILE, Record, fitted_on, population_digest
 
 WEIGHTS_FILE = "weights.safetensors"
-POPULATION_FILE = "population.jsonl"
 BORROWED_FILE = "borrowed.jsonl"
 """Labelled nets of other embeddings that this one has learned from too."""
-
-__all__ = [
-    "ArtifactError",
-    "Manifest",
-    "check_output",
-    "load",
-    "read_manifest",
-    "read_records",
-    "save",
-    "versions",
-]
 
 
 def versions() -> dict[str, str]:
@@ -157,10 +145,10 @@ def _check_finite(path: Path, state: Mapping[str, torch.Tensor]) -> None:
 
 def _exemplars(folder: Path, manifest: Manifest) -> list[Exemplar]:
     """Return the nets that an embedding was fitted on; none where the artifact has none."""
-    own = fitted_on(read_records(folder / POPULATION_FILE), manifest.nets)
+    own = fitted_on(read_records(folder / RECORDS_FILE), manifest.nets)
     borrowed = read_records(folder / BORROWED_FILE)
     checks = (
-        (POPULATION_FILE, own, manifest.population_digest),
+        (RECORDS_FILE, own, manifest.population_digest),
         (BORROWED_FILE, borrowed, manifest.settings.get("borrowed_digest")),
     )
     for name, records, digest in checks:

@@ -178,7 +178,7 @@ class Codec:
             flow.append(layers[-1])
         return layers
 
-    def layer(self, column: Sequence[int], index: int = 0, in_channels: int = 0) -> Layer:
+    def layer(self, column: Sequence[int], index: int, in_channels: int) -> Layer:
         """Return the layer that one column of class numbers names.
 
         Args:

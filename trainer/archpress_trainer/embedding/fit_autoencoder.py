@@ -17,6 +17,8 @@ from archpress_trainer.embedding.autoencoder import (
 )
 from archpress_trainer.embedding.unlabelled import Encoded
 
+_BATCH = 1024
+
 
 @dataclass(frozen=True)
 class AutoencoderSettings:
@@ -64,7 +66,7 @@ def fit_autoencoder(
     The features are standardised over `data`; the model's feature head predicts those. `autocast`
     makes the context of the forward pass.
     """
-    mean, std = data.features.mean(dim=0), data.features.std(dim=0).clamp_min(1e-3)
+    mean, std = data.feature_statistics()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -105,7 +107,7 @@ def fit_autoencoder(
 
 @torch.no_grad()
 def reconstruction_by_field(
-    model: Autoencoder, data: Encoded, fields: Sequence[str], *, batch_size: int = 1024
+    model: Autoencoder, data: Encoded, fields: Sequence[str]
 ) -> dict[str, float]:
     """Return the share of nets that come back right from their embedding, by field.
 
@@ -114,9 +116,9 @@ def reconstruction_by_field(
     """
     model.eval()
     right = torch.zeros(len(fields) + 1)
-    for start in range(0, len(data), batch_size):
-        classes = data.classes[start : start + batch_size]
-        embedding = model.encode(classes, data.derived[start : start + batch_size].float())
+    for start in range(0, len(data), _BATCH):
+        classes = data.classes[start : start + _BATCH]
+        embedding = model.encode(classes, data.derived[start : start + _BATCH].float())
         found = fields_reconstructed(model.decode(embedding), classes)
         right += torch.cat([found, found.all(dim=0, keepdim=True)]).sum(dim=1)
     shares = (right / len(data)).tolist()

@@ -17,6 +17,7 @@ from archpress_trainer.embedding.features import WHOLE
 
 Floats = NDArray[np.float64]
 _BAND = 0.1
+_FOLDS = 5
 
 
 def kendall_tau(predicted: Floats, measured: Floats) -> float:
@@ -41,7 +42,7 @@ def tau_within_band(predicted: Floats, measured: Floats, params: Floats) -> floa
 
 
 def baseline_predictions(
-    features: NDArray[np.float32], accuracy: Floats, *, seed: int, folds: int = 5
+    features: NDArray[np.float32], accuracy: Floats, *, seed: int
 ) -> dict[str, Floats]:
     """Return held-out predictions of simple predictors, by name.
 
@@ -52,9 +53,8 @@ def baseline_predictions(
         features: hand features `(nets, features)`.
         accuracy: measured accuracies `(nets,)`.
         seed: of the folds and of the boosted trees.
-        folds: each net is predicted by a fit on the other folds.
     """
-    split = KFold(folds, shuffle=True, random_state=seed)
+    split = KFold(_FOLDS, shuffle=True, random_state=seed)
     whole = features[:, : len(WHOLE)]
     ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 4, 13)))
     trees = GradientBoostingRegressor(

@@ -10,6 +10,9 @@ from typing import Any
 
 from archpress_trainer.space.graph import Architecture
 
+RECORDS_FILE = "population.jsonl"
+"""Name of the file of records, a line each, in a population's folder and in an artifact."""
+
 
 @dataclass(frozen=True)
 class Record:

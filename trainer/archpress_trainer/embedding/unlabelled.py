@@ -42,6 +42,13 @@ class Encoded:
         """Return the first `count` architectures, or all."""
         return Encoded(self.classes[:count], self.derived[:count], self.features[:count])
 
+    def feature_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean and standard deviation of each feature, `(features,)`, to standardise by.
+
+        No deviation is below 0.001, since some features are the same for all.
+        """
+        return self.features.mean(dim=0), self.features.std(dim=0).clamp_min(1e-3)
+
 
 def encode_all(codec: Codec, architectures: Sequence[Architecture]) -> Encoded:
     """Return architectures as tensors; channels go to the nearest rung, derived numbers do not."""

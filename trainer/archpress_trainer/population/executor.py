@@ -11,7 +11,7 @@ import torch
 
 from archpress_trainer.data.dataset import TrainingData
 from archpress_trainer.embedding.record import Record
-from archpress_trainer.population.label import label
+from archpress_trainer.population.label import label, unlabelled
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
 from archpress_trainer.processes import keep_freed_memory
 from archpress_trainer.space.sampling import Sample
@@ -19,6 +19,9 @@ from archpress_trainer.training.device import best_compute
 
 MAX_STARTS = 3
 """How many times in a row a worker process may die while it starts."""
+
+_ATTEMPTS = 2
+"""A net that so many workers have died with gets no label."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,8 @@ class Executor(Protocol):
     """Labels nets somewhere; yields each record once, in the order in which they are done.
 
     A worker that dies costs no net: its own task, and no other, is tried again, and a task whose
-    worker dies `attempts` times is a record with status "crashed". Closing the iterator early
-    ends every worker at once.
+    worker dies twice is a record with status "crashed". Closing the iterator early ends every
+    worker at once.
     """
 
     def run(self, spec: PopulationSpec, tasks: Iterable[Task]) -> Generator[Record]:
@@ -108,7 +111,7 @@ class Workers(Protocol):
         ...
 
 
-def run_tasks(workers: Workers, tasks: Iterable[Task], attempts: int) -> Generator[Record]:
+def run_tasks(workers: Workers, tasks: Iterable[Task]) -> Generator[Record]:
     """Yield a record per task, as `Executor.run` says; the caller ends the workers."""
     waiting = deque(tasks)
     missing = len(waiting)
@@ -131,10 +134,11 @@ def run_tasks(workers: Workers, tasks: Iterable[Task], attempts: int) -> Generat
                 raise PopulationError(f"a worker died while it started: {outcome.reason}")
         else:
             deaths[task.index] += 1
-            if deaths[task.index] < attempts:
+            if deaths[task.index] < _ATTEMPTS:
                 waiting.appendleft(task)
             else:
-                record = _crashed(task, attempts, outcome.reason)
+                message = f"its worker process died {_ATTEMPTS} times, at last: {outcome.reason}"
+                record = unlabelled(task.index, task.sample, "crashed", message)
         # Before the record is handed out: what its receiver does takes time.
         while waiting and idle:
             free = idle.pop()
@@ -145,20 +149,3 @@ def run_tasks(workers: Workers, tasks: Iterable[Task], attempts: int) -> Generat
         if record is not None:
             missing -= 1
             yield record
-
-
-def _crashed(task: Task, attempts: int, reason: str) -> Record:
-    costs = task.sample.costs
-    times = "once" if attempts == 1 else f"{attempts} times, at last"
-    return Record(
-        index=task.index,
-        architecture=task.sample.architecture,
-        params=costs.params,
-        macs=costs.macs,
-        status="crashed",
-        accuracy=0.0,
-        loss_sum=0.0,
-        curve=(),
-        seconds=0.0,
-        message=f"its worker process died {times}: {reason}",
-    )

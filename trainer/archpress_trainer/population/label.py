@@ -43,9 +43,9 @@ def label(
             result = train(network, data, spec.recipe, generator, compute, evaluate_every=1)
         except (RuntimeError, ValueError) as error:
             kind = "out_of_memory" if "memory" in str(error).lower() else "failed"
-            return _record(index, sample, kind, message=str(error).splitlines()[0][:200])
+            return unlabelled(index, sample, kind, str(error).splitlines()[0][:200])
         if result.status is not Status.FINISHED:
-            return _record(index, sample, result.status.value, message=result.message)
+            return unlabelled(index, sample, result.status.value, result.message)
         results.append(result)
     return Record(
         index=index,
@@ -62,7 +62,8 @@ def label(
     )
 
 
-def _record(index: int, sample: Sample, status: str, *, message: str) -> Record:
+def unlabelled(index: int, sample: Sample, status: str, message: str) -> Record:
+    """Return the record of a net that has no label; `message` says why."""
     costs = sample.costs
     return Record(
         index, sample.architecture, costs.params, costs.macs, status, 0.0, 0.0, (), 0.0, message

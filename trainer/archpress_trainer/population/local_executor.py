@@ -23,12 +23,11 @@ class LocalExecutor:
 
     sources: DataSources
     workers: int
-    attempts: int = 2
 
     def run(self, spec: PopulationSpec, tasks: Iterable[Task]) -> Generator[Record]:
         """Yield a record per task."""
         with closing(_LocalWorkers(self.workers, spec, self.sources)) as workers:
-            yield from run_tasks(workers, tasks, self.attempts)
+            yield from run_tasks(workers, tasks)
 
 
 class _LocalWorkers:

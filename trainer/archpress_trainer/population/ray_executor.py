@@ -29,23 +29,21 @@ from archpress_trainer.ray_cluster import (
 )
 
 _GPU_SHARE = 0.25
+"""GPUs of a worker where the cluster has any, since small nets leave one idle."""
+
+_START_SECONDS = 600.0
+"""How long to wait for the first worker: a cluster may be full, or may have to grow."""
 
 
 @dataclass(frozen=True)
 class RayExecutor:
-    """Worker processes (actors) on a Ray cluster, each with one thread and the data in memory."""
+    """Worker processes (actors) on a Ray cluster, each with one CPU and the data in memory."""
 
     sources: DataSources
     address: str | None = None
     """HOST:PORT of a cluster, or "auto" on one of its nodes; None starts one on this machine."""
     workers: int | None = None
     """None is as many as the cluster has room for at the start."""
-    cpus_per_worker: float = 1.0
-    gpus_per_worker: float | None = None
-    """None is a quarter where the cluster has GPUs, since small nets leave one idle, else none."""
-    attempts: int = 2
-    start_seconds: float = 600.0
-    """How long to wait for the first worker: a cluster may be full, or may have to grow."""
 
     def run(self, spec: PopulationSpec, tasks: Iterable[Task]) -> Generator[Record]:
         """Yield a record per task."""
@@ -55,35 +53,27 @@ class RayExecutor:
         data = _own_memory(
             self.sources.load(spec.dataset).split().subset(spec.fidelity.train_images)
         )
+        cpus = float(self.workers or os.cpu_count() or 1)
         with (
-            _connected(self.address, self._cpus(), _store_bytes(data)) as ray,
+            _connected(self.address, cpus, _store_bytes(data)) as ray,
             closing(self._workers(ray, spec, data)) as workers,
         ):
-            yield from run_tasks(workers, waiting, self.attempts)
-
-    def _cpus(self) -> float:
-        """Return what a cluster of our own must have, for as many workers as were asked for."""
-        return self.cpus_per_worker * self.workers if self.workers else float(os.cpu_count() or 1)
+            yield from run_tasks(workers, waiting)
 
     def _workers(self, ray: ModuleType, spec: PopulationSpec, data: TrainingData) -> _RayWorkers:
         resources = ray.cluster_resources()
         cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-        share = self.gpus_per_worker
-        if share is None:
-            share = _GPU_SHARE if gpus else 0.0
-        room = int(cpus / self.cpus_per_worker)
-        if share:
-            room = min(room, int(gpus / share))
+        share = _GPU_SHARE if gpus else 0.0
+        room = min(int(cpus), int(gpus / share)) if share else int(cpus)
         places = self.workers or room
         if places < 1:
             raise PopulationError(
                 f"the Ray cluster has {cpus:g} CPUs and {gpus:g} GPUs, "
-                f"and one worker needs {self.cpus_per_worker:g} and {share:g}"
+                f"and one worker needs 1 and {share:g}"
             )
-        actor = ray.remote(
-            num_cpus=self.cpus_per_worker, num_gpus=share, max_restarts=0, max_task_retries=0
-        )(RayWorker)
-        return _RayWorkers(ray, actor, places, (spec, ray.put(data), share > 0), self.start_seconds)
+        remote = ray.remote(num_cpus=1, num_gpus=share, max_restarts=0, max_task_retries=0)
+        arguments = (spec, ray.put(data), share > 0)
+        return _RayWorkers(ray, remote(RayWorker), places, arguments)
 
 
 class RayWorker:
@@ -110,18 +100,13 @@ class RayWorker:
 
 class _RayWorkers:
     def __init__(
-        self,
-        ray: ModuleType,
-        actor: Any,
-        places: int,
-        arguments: tuple[object, ...],
-        start_seconds: float,
+        self, ray: ModuleType, actor: Any, places: int, arguments: tuple[object, ...]
     ) -> None:
         self.places = places
         self._ray = ray
         self._actor = actor
         self._arguments = arguments
-        self._deadline: float | None = time.monotonic() + start_seconds
+        self._deadline: float | None = time.monotonic() + _START_SECONDS
         self._workers: dict[int, Any] = {}
         self._pending: dict[Any, int] = {}
         self._starting: set[int] = set()

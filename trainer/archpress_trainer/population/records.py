@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from archpress_trainer.embedding.record import Record
+from archpress_trainer.embedding.record import RECORDS_FILE, Record
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
+from archpress_trainer.whole_file import write_atomically
 
 SPEC_FILE = "population.json"
-RECORDS_FILE = "population.jsonl"
 REPEATS_FILE = "repeats.jsonl"
 _LOCK_FILE = ".lock"
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -129,16 +129,3 @@ class PopulationStore:
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) != len(content):
             write_atomically(self.records_path, whole)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either old or new, never half."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

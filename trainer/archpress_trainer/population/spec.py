@@ -170,7 +170,7 @@ def default_spec(
 ) -> PopulationSpec:
     """Return the population of a data set at a fidelity.
 
-    The paper bounds the cost of its nets without a number (section 9), so both samplers keep to
+    The paper bounds the cost of its nets without a number (section 9), so all samplers keep to
     `max_macs` and `max_activation_bytes`. Fewer epochs than the paper's recipe has are the start
     of its schedule, as in section 5.
 

@@ -12,8 +12,8 @@ from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.figures import FIGURES_FILE, FigureData, read_figures
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.embedding.manifest import Manifest
-from archpress_trainer.embedding.record import Record, fitted_on
-from archpress_trainer.population.records import RECORDS_FILE, PopulationStore
+from archpress_trainer.embedding.record import RECORDS_FILE, Record, fitted_on
+from archpress_trainer.population.records import PopulationStore
 from archpress_trainer.report.plane import Plane
 from archpress_trainer.report.scales import Floats
 

@@ -16,7 +16,6 @@ from archpress_trainer.report.scales import (
     percent,
     plural,
     short_count,
-    sigmoid,
 )
 
 
@@ -34,11 +33,8 @@ def population_section(facts: ReportFacts) -> Section:
         f"is less than a full training. No net is both smaller and better than one on the orange "
         f"front; the best has {percent(float(facts.accuracy[best]))} with "
         f"{short_count(float(facts.params[best]))} parameters."
+        f"{scale.at_edge(facts.accuracy)}"
     )
-    edge = scale.below(facts.accuracy)
-    if edge:
-        low = percent(float(sigmoid(np.array([scale.low]))[0]), 0)
-        see += f" {plural(edge, 'net')} below {low} stand at the lower edge."
     return Section(
         "population",
         title,

@@ -58,15 +58,12 @@ def predictions_section(facts: ReportFacts) -> Section:
     nets = _HeldOut.of(facts.figures.held_out)
     outside = int((nets.ratio > 1).sum())
     scale = AccuracyScale.around(nets.measured, nets.predicted)
-    edge = scale.below(np.minimum(nets.measured, nets.predicted))
     see = (
         f"Each of {plural(len(nets.measured), 'net')}, predicted by fits that had not seen it. "
         "On the diagonal prediction and measurement agree; the line through a net is its 90% "
         f"interval, and {percent(outside / len(nets.measured))} miss the diagonal (orange)."
+        f"{scale.at_edge(np.minimum(nets.measured, nets.predicted))}"
     )
-    if edge:
-        low = percent(float(sigmoid(np.array([scale.low]))[0]), 0)
-        see += f" {plural(edge, 'net')} below {low} stand at the edge."
     return Section(
         "predictions",
         title,
@@ -84,7 +81,7 @@ def calibration_section(facts: ReportFacts) -> Section:
         return Section("calibration", title, missing=facts.missing_part("intervals"))
     nets = _HeldOut.of(facts.figures.held_out)
     panels = [_levels(nets)]
-    by_size = _size_groups(facts)
+    by_size = _size_groups(facts, nets)
     see = (
         "How many intervals hold the measured accuracy, against how many should. Levels "
         "other than 90% scale the interval as a normal error would. Inside the band the "
@@ -181,8 +178,7 @@ class _Group:
     observed: float
 
 
-def _size_groups(facts: ReportFacts) -> list[_Group]:
-    nets = _HeldOut.of(facts.figures.held_out)
+def _size_groups(facts: ReportFacts, nets: _HeldOut) -> list[_Group]:
     size = {record.index: record.params for record in facts.records}
     known = [place for place, i in enumerate(facts.figures.held_out.index) if i in size]
     count = min(_GROUPS, len(known) // _FEWEST_IN_GROUP)

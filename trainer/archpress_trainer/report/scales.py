@@ -68,6 +68,13 @@ class AccuracyScale:
         """Return how many accuracies are placed at the lower edge."""
         return int((logit(accuracy) < self.low).sum())
 
+    def at_edge(self, accuracy: Floats) -> str:
+        """Return a sentence on those that are placed at the edge, to add to others, or nothing."""
+        count = self.below(accuracy)
+        if not count:
+            return ""
+        return f" {plural(count, 'net')} below {percent(_one(self.low), 0)} stand at the edge."
+
     def ticks(self) -> list[float]:
         """Return accuracies to label, from low to high."""
         kept: list[float] = []

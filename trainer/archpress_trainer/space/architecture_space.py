@@ -13,7 +13,7 @@ from archpress_trainer.space.costs import Costs, count
 from archpress_trainer.space.errors import Violation
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layer import Layer
-from archpress_trainer.space.vocab import JOINS, WINDOWED, LayerKind
+from archpress_trainer.space.vocab import JOINS, PAPER_KINDS, WINDOWED, LayerKind
 
 CHANNEL_RUNGS = (
     *range(8, 64, 8),
@@ -217,7 +217,7 @@ def paper_space(input_shape: tuple[int, int, int], classes: int) -> Architecture
     return ArchitectureSpace(
         input_shape,
         classes,
-        kinds=tuple(LayerKind(number) for number in range(1, 9)),
+        kinds=PAPER_KINDS,
         kernels=tuple(range(1, 11)),
         strides=tuple(range(1, 11)),
         paddings=tuple(range(11)),

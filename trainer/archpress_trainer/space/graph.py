@@ -41,7 +41,7 @@ class Architecture:
         if violations:
             raise ArchitectureError(violations)
         layers = tuple(_explicit_inputs(index, layer) for index, layer in enumerate(self.layers))
-        violations = layer_violations(layers, self.classes)
+        violations = layer_violations(layers)
         if violations:
             raise ArchitectureError(violations)
         shapes = self._infer(layers)

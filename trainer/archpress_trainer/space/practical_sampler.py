@@ -44,7 +44,7 @@ class PracticalSampler:
         """Draw one list of layers."""
         blocks = self._blocks(rng)
         hidden = rng.choice((64.0, 128.0, 256.0)) if rng.random() < 0.15 else None
-        self._scale(rng, blocks, hidden)
+        self._scale(rng, blocks)
         activation = rng.choices(
             (LayerKind.RELU, LayerKind.LEAKY_RELU, LayerKind.SILU, LayerKind.SIGMOID),
             (0.80, 0.08, 0.08, 0.04),
@@ -54,7 +54,7 @@ class PracticalSampler:
         for block in blocks:
             layers += self._block_layers(rng, block, activation, normalised)
         layers += self._head(rng, hidden, activation)
-        return layers[: self.space.max_layers] if len(layers) > self.space.max_layers else layers
+        return layers[: self.space.max_layers]
 
     def _blocks(self, rng: Random) -> list[_Block]:
         depth = rng.randint(2, 12)
@@ -91,7 +91,7 @@ class PracticalSampler:
         )
         return replace(block, pool=Layer(kind, kernel=kernel, stride=stride, padding=padding))
 
-    def _scale(self, rng: Random, blocks: list[_Block], hidden: float | None) -> None:
+    def _scale(self, rng: Random, blocks: list[_Block]) -> None:
         window = self._window
         target = exp(rng.uniform(log(window.min_params), log(window.max_params)))
         scale = 16.0

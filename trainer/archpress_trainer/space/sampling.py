@@ -1,4 +1,4 @@
-"""What both samplers share: drawing valid, distinct architectures and counting the rejects."""
+"""What all samplers share: drawing valid, distinct architectures and counting the rejects."""
 
 from __future__ import annotations
 

@@ -9,8 +9,6 @@ from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.vocab import WEIGHTED, LayerKind
 
-FIELDS = ("kind", "kernel", "out_channels", "stride", "padding")
-
 
 class NotAChainError(ValueError):
     """An architecture with joins or skips, which this sequence cannot express."""

@@ -34,7 +34,7 @@ def header_violations(
     return found
 
 
-def layer_violations(layers: Sequence[Layer], classes: int) -> list[Violation]:
+def layer_violations(layers: Sequence[Layer]) -> list[Violation]:
     """Return the faults of every layer's attributes and inputs."""
     found: list[Violation] = []
     read: set[int] = set()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,20 @@ from archpress_trainer.embedding.bundled import artifact_folder
 from archpress_trainer.embedding.codec import Codec
 from archpress_trainer.embedding.default import DefaultEmbedding, as_stored
 from archpress_trainer.embedding.features import feature_names
-from archpress_trainer.embedding.fit_autoencoder import FitStep, fit_autoencoder
+from archpress_trainer.embedding.fit_autoencoder import (
+    AutoencoderSettings,
+    FitStep,
+    fit_autoencoder,
+)
 from archpress_trainer.embedding.fit_default import FittedAutoencoder
 from archpress_trainer.embedding.fit_reader import fit_reader
 from archpress_trainer.embedding.manifest import ArtifactError
 from archpress_trainer.embedding.unlabelled import sample_encoded
-from archpress_trainer.population.records import write_atomically
 from archpress_trainer.population.spec import PopulationSpec
 from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.stages.settings import BuildObserver, BuildSettings
 from archpress_trainer.training.device import Compute
+from archpress_trainer.whole_file import write_atomically
 
 _AUTOENCODER_FILE = "autoencoder.safetensors"
 _AUTOENCODER_FACTS = "autoencoder.json"
@@ -45,36 +50,16 @@ def fitted_autoencoder(
     Raises:
         ArtifactError: the one in the work folder, or the one to start from, is damaged or foreign.
     """
-    codec = Codec(spec.space)
     chosen = settings.autoencoder
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.seed)
-        model = Autoencoder(
-            codec.sizes,
-            codec.length,
-            len(feature_names(spec.space)),
-            dimensions=chosen.dimensions,
-            blur=chosen.blur,
-        )
-    weights, facts_path = work / _AUTOENCODER_FILE, work / _AUTOENCODER_FACTS
     identity = {
         "settings": asdict(chosen),
         "space_digest": spec.space.digest,
         "features": list(feature_names(spec.space)),
     }
-    if weights.exists() and facts_path.exists():
-        facts = _facts(facts_path)
-        if {key: facts.get(key) for key in identity} == identity:
-            try:
-                model.load_state_dict(load_file(weights))
-            except (SafetensorError, RuntimeError) as error:
-                reason = str(error).splitlines()[0]
-                raise ArtifactError(
-                    f"{weights} cannot be read ({reason}); remove it to fit the autoencoder again"
-                ) from error
-            mean, std = (torch.tensor(facts[key]) for key in ("feature_mean", "feature_std"))
-            curve = tuple(FitStep(**step) for step in facts["curve"])
-            return FittedAutoencoder(as_stored(model), mean, std, curve)
+    model = _fresh_model(spec, chosen)
+    kept = _kept(model, identity, work)
+    if kept is not None:
+        return kept
     if chosen.start:
         model.load_state_dict(starting_weights(chosen.start, spec.space))
     data = sample_encoded(spec.space, chosen.nets, spec.seed, workers=settings.sampling_workers)
@@ -84,19 +69,57 @@ def fitted_autoencoder(
     curve = fit_autoencoder(
         model, data, chosen, generator, autocast=autocast, on_step=observer.on_autoencoder
     )
-    mean, std = data.features.mean(dim=0), data.features.std(dim=0).clamp_min(1e-3)
+    mean, std = data.feature_statistics()
     fit_reader(model, data, mean, std, chosen, generator, autocast=autocast)
-    facts = {
-        **identity,
-        "curve": [asdict(step) for step in curve],
-        "feature_mean": mean.tolist(),
-        "feature_std": std.tolist(),
-    }
-    # Facts of other weights must not outlive them.
-    facts_path.unlink(missing_ok=True)
-    write_atomically(weights, save(model.state_dict()))
-    write_atomically(facts_path, json.dumps(facts).encode())
+    fitted = FittedAutoencoder(model, mean, std, curve)
+    _keep(fitted, identity, work)
+    return replace(fitted, model=as_stored(model))
+
+
+def _fresh_model(spec: PopulationSpec, chosen: AutoencoderSettings) -> Autoencoder:
+    codec = Codec(spec.space)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)
+        return Autoencoder(
+            codec.sizes,
+            codec.length,
+            len(feature_names(spec.space)),
+            dimensions=chosen.dimensions,
+            blur=chosen.blur,
+        )
+
+
+def _kept(model: Autoencoder, identity: Mapping[str, Any], work: Path) -> FittedAutoencoder | None:
+    """Return the autoencoder of this identity in the work folder, if there is one, in `model`.
+
+    Raises:
+        ArtifactError: it is damaged.
+    """
+    weights, facts_path = work / _AUTOENCODER_FILE, work / _AUTOENCODER_FACTS
+    if not (weights.exists() and facts_path.exists()):
+        return None
+    facts = _facts(facts_path)
+    if {key: facts.get(key) for key in identity} != identity:
+        return None
+    try:
+        model.load_state_dict(load_file(weights))
+    except (SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArtifactError(
+            f"{weights} cannot be read ({reason}); remove it to fit the autoencoder again"
+        ) from error
+    mean, std = (torch.tensor(facts[key]) for key in ("feature_mean", "feature_std"))
+    curve = tuple(FitStep(**step) for step in facts["curve"])
     return FittedAutoencoder(as_stored(model), mean, std, curve)
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; what is none is as good as no file."""
+    try:
+        facts = json.loads(path.read_text())
+    except ValueError:
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def starting_weights(place: str, space: ArchitectureSpace) -> dict[str, torch.Tensor]:
@@ -114,10 +137,15 @@ def starting_weights(place: str, space: ArchitectureSpace) -> dict[str, torch.Te
     return other.autoencoder.state_dict()
 
 
-def _facts(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; what is none is as good as no file."""
-    try:
-        facts = json.loads(path.read_text())
-    except ValueError:
-        return {}
-    return facts if isinstance(facts, dict) else {}
+def _keep(fitted: FittedAutoencoder, identity: Mapping[str, Any], work: Path) -> None:
+    weights, facts_path = work / _AUTOENCODER_FILE, work / _AUTOENCODER_FACTS
+    facts = {
+        **identity,
+        "curve": [asdict(step) for step in fitted.curve],
+        "feature_mean": fitted.feature_mean.tolist(),
+        "feature_std": fitted.feature_std.tolist(),
+    }
+    # Facts of other weights must not outlive them.
+    facts_path.unlink(missing_ok=True)
+    write_atomically(weights, save(fitted.model.state_dict()))
+    write_atomically(facts_path, json.dumps(facts).encode())

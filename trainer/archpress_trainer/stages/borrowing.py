@@ -8,8 +8,9 @@ from pathlib import Path
 from archpress_trainer.embedding.artifact import BORROWED_FILE
 from archpress_trainer.embedding.bundled import artifact_folder
 from archpress_trainer.embedding.record import Record
-from archpress_trainer.population.records import PopulationStore, write_atomically
+from archpress_trainer.population.records import PopulationStore
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
+from archpress_trainer.whole_file import write_atomically
 
 
 def borrowed_records(places: Sequence[str], spec: PopulationSpec) -> list[Record]:

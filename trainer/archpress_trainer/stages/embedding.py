@@ -107,7 +107,7 @@ def fit_paper_embedding(
         ),
         architectures,
         torch.tensor([record.accuracy for record in labelled]),
-        feature_matrix(architectures, spec.space).astype(np.float32),
+        feature_matrix(architectures, spec.space),
         settings.paper,
         spec.space,
         seed=spec.seed,

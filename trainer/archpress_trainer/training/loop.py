@@ -66,6 +66,8 @@ Observer = Callable[[Step], bool]
 Checkpoint = Callable[[Callable[[], bytes]], None]
 """Called after each step with what takes a snapshot of the training, if there is to be one."""
 
+_STOPPED = Status.STOPPED, "the observer stopped the training"
+
 
 def train(
     network: nn.Module,
@@ -107,105 +109,123 @@ def train(
     with torch.random.fork_rng(devices=devices):
         # Dropout can draw from torch's global generator only.
         torch.manual_seed(seed)
-        return _train(
-            network,
-            data,
-            recipe,
-            seed,
-            compute,
-            teacher,
-            observer,
-            evaluate_every,
-            report_every,
-            resume,
-            checkpoint,
-        )
+        training = _Training(network, data, recipe, seed, compute, teacher, evaluate_every)
+        if resume is not None:
+            training.restore(resume)
+        status, message = training.run(observer, report_every, checkpoint)
+        return training.result(status, message)
 
 
-def _train(
-    network: nn.Module,
-    data: TrainingData,
-    recipe: Recipe,
-    seed: int,
-    compute: Compute,
-    teacher: Teacher | None,
-    observer: Observer | None,
-    evaluate_every: int,
-    report_every: int,
-    resume: bytes | None,
-    checkpoint: Checkpoint | None,
-) -> TrainResult:
-    network.to(compute.device).to(memory_format=torch.channels_last).train()
-    steps_per_epoch = max(1, len(data.train) // recipe.batch_size)
-    total_steps = steps_per_epoch * recipe.epochs
-    averaged = (
-        AveragedWeights(network, recipe.average_decay, total_steps)
-        if recipe.average_decay
-        else None
-    )
-    rates = Rates(network, recipe, compute.device)
-    taught = None if teacher is None else teacher.lesson(data, recipe)
-    advance = training_step(network, rates.optimizer, recipe, compute, averaged, taught)
-    normalise = data.normalisation.on(compute.device)
-    draws = torch.Generator(compute.device).manual_seed(seed)
-    key = {
-        "recipe": recipe.to_json(),
-        "seed": seed,
-        "images": len(data.train),
-        "evaluate_every": evaluate_every,
-        "taught": teacher is not None,
-        "compute": [compute.device.type, compute.bfloat16],
-    }
-    average = None if averaged is None else averaged.network
-    state = TrainingState(key, network, average, rates.optimizer, taught, draws)
-    here = Place(draws.get_state()) if resume is None else state.restore(resume)
-    curve = here.curve
-    status, message = Status.FINISHED, ""
+class _Training:
+    """One training, and where it stands."""
 
-    def take() -> bytes:
-        return state.save(here)
+    def __init__(
+        self,
+        network: nn.Module,
+        data: TrainingData,
+        recipe: Recipe,
+        seed: int,
+        compute: Compute,
+        teacher: Teacher | None,
+        evaluate_every: int,
+    ) -> None:
+        network.to(compute.device).to(memory_format=torch.channels_last).train()
+        self._network, self._data, self._recipe, self._compute = network, data, recipe, compute
+        self._evaluate_every = evaluate_every
+        self._steps_per_epoch = max(1, len(data.train) // recipe.batch_size)
+        self._total_steps = self._steps_per_epoch * recipe.epochs
+        decay = recipe.average_decay
+        self._averaged = AveragedWeights(network, decay, self._total_steps) if decay else None
+        self._rates = Rates(network, recipe, compute.device)
+        optimizer = self._rates.optimizer
+        taught = None if teacher is None else teacher.lesson(data, recipe)
+        self._advance = training_step(network, optimizer, recipe, compute, self._averaged, taught)
+        self._normalise = data.normalisation.on(compute.device)
+        self._draws = torch.Generator(compute.device).manual_seed(seed)
+        key = {
+            "recipe": recipe.to_json(),
+            "seed": seed,
+            "images": len(data.train),
+            "evaluate_every": evaluate_every,
+            "taught": teacher is not None,
+            "compute": [compute.device.type, compute.bfloat16],
+        }
+        average = None if self._averaged is None else self._averaged.network
+        self._state = TrainingState(key, network, average, optimizer, taught, self._draws)
+        self._here = Place(self._draws.get_state())
 
-    for epoch in range(here.epoch, recipe.epochs + 1):
+    def restore(self, snapshot: bytes) -> None:
+        self._here = self._state.restore(snapshot)
+
+    def run(
+        self, observer: Observer | None, report_every: int, checkpoint: Checkpoint | None
+    ) -> tuple[Status, str]:
+        """Take the epochs that are left; return how the training ended, and why."""
+        here, epochs = self._here, self._recipe.epochs
+        for epoch in range(here.epoch, epochs + 1):
+            goes_on = self._run_epoch(epoch, observer, report_every, checkpoint)
+            loss = torch.stack(here.losses).mean().item()
+            here.loss_sum += loss
+            if not goes_on:
+                return _STOPPED
+            if not math.isfinite(loss):
+                return Status.DIVERGED, f"the loss was {loss} in epoch {epoch}"
+            step = Step(here.step, self._total_steps, epoch, loss, self._measured(epoch))
+            if observer is not None and not observer(step) and epoch < epochs:
+                return _STOPPED
+            here.draws, here.epoch, here.losses = self._draws.get_state(), epoch + 1, []
+        return Status.FINISHED, ""
+
+    def _run_epoch(
+        self,
+        epoch: int,
+        observer: Observer | None,
+        report_every: int,
+        checkpoint: Checkpoint | None,
+    ) -> bool:
+        """Take the steps of an epoch that are left; return whether the observer goes on."""
+        here = self._here
+        drawn = batches(self._data.train, self._recipe, self._draws)
         # Those before the snapshot are drawn again, for the generator's sake.
-        for batch in itertools.islice(batches(data.train, recipe, draws), len(here.losses), None):
-            rates.set(here.step, total_steps, steps_per_epoch)
-            images = normalise(batch.images).contiguous(memory_format=torch.channels_last)
-            loss = advance(images, batch.labels, batch.places)
+        for batch in itertools.islice(drawn, len(here.losses), None):
+            self._rates.set(here.step, self._total_steps, self._steps_per_epoch)
+            images = self._normalise(batch.images).contiguous(memory_format=torch.channels_last)
+            loss = self._advance(images, batch.labels, batch.places)
             here.step += 1
             here.losses.append(loss)
             if checkpoint is not None:
-                checkpoint(take)
+                checkpoint(self._snapshot)
             if observer is not None and here.step % report_every == 0:
-                value = loss.item()
-                if not observer(Step(here.step, total_steps, epoch, value, None)):
-                    status, message = Status.STOPPED, "the observer stopped the training"
-                    break
-        epoch_loss = torch.stack(here.losses).mean().item()
-        here.loss_sum += epoch_loss
-        if status is Status.STOPPED:
-            break
-        if not math.isfinite(epoch_loss):
-            status, message = Status.DIVERGED, f"the loss was {epoch_loss} in epoch {epoch}"
-            break
-        due = epoch == recipe.epochs or (evaluate_every and epoch % evaluate_every == 0)
-        if due:
-            model = averaged.network if averaged is not None else network
-            curve.append(accuracy(model, data.validation, data.normalisation, compute))
-            network.train()
-        if observer is not None:
-            goes_on = observer(
-                Step(here.step, total_steps, epoch, epoch_loss, curve[-1] if due else None)
-            )
-            if not goes_on and epoch < recipe.epochs:
-                status, message = Status.STOPPED, "the observer stopped the training"
-                break
-        here.draws, here.epoch, here.losses = draws.get_state(), epoch + 1, []
-    if averaged is not None and status is Status.FINISHED:
-        network.load_state_dict(averaged.network.state_dict())
-    network.eval()
-    final = curve[-1] if curve and status is Status.FINISHED else 0.0
-    seconds = time.perf_counter() - here.started
-    return TrainResult(status, here.step, final, here.loss_sum, tuple(curve), seconds, message)
+                step = Step(here.step, self._total_steps, epoch, loss.item(), None)
+                if not observer(step):
+                    return False
+        return True
+
+    def _snapshot(self) -> bytes:
+        return self._state.save(self._here)
+
+    def _measured(self, epoch: int) -> float | None:
+        """Return the validation accuracy after an epoch, None where it is not due."""
+        every = self._evaluate_every
+        if epoch != self._recipe.epochs and not (every and epoch % every == 0):
+            return None
+        model = self._network if self._averaged is None else self._averaged.network
+        data = self._data
+        measured = accuracy(model, data.validation, data.normalisation, self._compute)
+        self._here.curve.append(measured)
+        self._network.train()
+        return measured
+
+    def result(self, status: Status, message: str) -> TrainResult:
+        """Leave the network as it is to be used, and say what the training gave."""
+        here, finished = self._here, status is Status.FINISHED
+        if self._averaged is not None and finished:
+            self._network.load_state_dict(self._averaged.network.state_dict())
+        self._network.eval()
+        final = here.curve[-1] if here.curve and finished else 0.0
+        seconds = time.perf_counter() - here.started
+        curve = tuple(here.curve)
+        return TrainResult(status, here.step, final, here.loss_sum, curve, seconds, message)
 
 
 @torch.no_grad()
