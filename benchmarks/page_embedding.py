@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from page_text import Section, missing, of_spread, read_json, table
 
@@ -70,6 +72,7 @@ def speed(folder: Path) -> Section:
     """Return the speed of labelling populations and of a server's answers."""
     populations = [_population(path) for path in sorted(folder.glob("population*.json"))]
     service, waiting = folder / "service.json", folder / "waiting.json"
+    planning = folder / "planning-threads.json"
     return Section(
         "Speed",
         "\n".join(
@@ -77,6 +80,7 @@ def speed(folder: Path) -> Section:
                 *(populations or [missing("population.json")]),
                 _service(service) if service.exists() else missing(service.name),
                 _waiting(waiting) if waiting.exists() else missing(waiting.name),
+                _planning(planning) if planning.exists() else missing(planning.name),
             )
         ),
     )
@@ -84,22 +88,30 @@ def speed(folder: Path) -> Section:
 
 def _waiting(path: Path) -> str:
     values = read_json(path)
-    rows = [
-        [
-            row["spins"],
-            row["place"],
-            str(row["n"]),
-            f"{1000 * row['mean_seconds']:.1f}",
-            f"{row['ratio_mean']:.2f} ± {row['ratio_stdev']:.2f}",
-        ]
-        for row in values["settings"]
-    ]
-    head = ("rounds", "where", "n", "mean, ms", "of the default's time")
     return (
         "A training step of a narrowed CONV-7 with as many threads as CPUs "
-        f"({values['cpus']}), by the rounds that a thread spins for the others; a worker's threads "
-        f"spin 100,000:\n\n{table(head, rows)}"
+        f"({values['cpus']}), by the rounds that a thread spins for the others; threads of a "
+        f"worker and of the trainer's command spin 100,000:\n\n{_settings(values, 'rounds')}"
     )
+
+
+def _planning(path: Path) -> str:
+    values = read_json(path)
+    return (
+        f"A plan for CONV-7, alone and beside a busy program for each of {values['cpus']} CPUs; a "
+        f"search has one thread:\n\n{_settings(values, 'threads of a plan')}"
+    )
+
+
+def _settings(values: Mapping[str, Any], name: str) -> str:
+    """Return a table of what `neighbours.compare` wrote."""
+    rows = []
+    for row in values["settings"]:
+        deviation = row["ratio_stdev"]
+        ratio = f"{row['ratio_mean']:.2f}" + ("" if deviation is None else f" ± {deviation:.2f}")
+        mean = f"{1000 * row['mean_seconds']:,.1f}"
+        rows.append([row["setting"], row["place"], str(row["n"]), mean, ratio])
+    return table((name, "where", "n", "mean, ms", "of the first's time"), rows)
 
 
 def _population(path: Path) -> str:

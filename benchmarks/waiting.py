@@ -17,17 +17,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from statistics import mean, stdev
 
 import torch
 from arguments import output_file, positive, positive_number
+from neighbours import Setting, compare, cpus
 from torch import nn
 from torch.nn import functional
 
@@ -37,10 +31,7 @@ from archpress_trainer.space.named import named
 from archpress_trainer.space.widths import SizeBudget, fit_widths
 from archpress_trainer.training.device import best_compute
 
-_DEFAULT = "default"
-_SPINS = (_DEFAULT, "100000", "10000", "1000")
-_SPIN_COUNT = "GOMP_SPINCOUNT"
-_BUSY = "while True: pass"
+_SPINS = ("100000", "10000", "1000")
 _PARAMS = 50_000
 _BATCH = 128
 _WARM_UP = 5
@@ -59,31 +50,17 @@ def main() -> None:
         return
     if options.output is None:
         parser.error("--output is needed")
-    measured: dict[str, dict[str, list[dict[str, float]]]] = {}
-    for _ in range(options.repetitions):
-        for place, neighbours in (("alone", 0), ("beside others", _cpus())):
-            with _busy(neighbours):
-                for spins in _SPINS:
-                    found = _measured(spins, options.seconds)
-                    measured.setdefault(place, {}).setdefault(spins, []).append(found)
-                    print(place, spins, found, flush=True)
-    result = {
-        "command": " ".join(("python", *sys.argv)),
-        "machine": platform.processor() or platform.machine(),
-        "cpus": _cpus(),
-        "torch": torch.__version__,
-        "settings": [
-            summary(place, spins, found, settings[_DEFAULT])
-            for place, settings in measured.items()
-            for spins, found in settings.items()
-        ],
-    }
-    options.output.write_text(json.dumps(result, indent=1) + "\n")
+    arguments = ("--step", "--seconds", str(options.seconds))
+    settings = [
+        Setting("default", arguments),
+        *(Setting(spins, arguments, spins) for spins in _SPINS),
+    ]
+    compare(settings, options.repetitions, options.output)
 
 
 def _step(seconds: float) -> dict[str, float]:
     """Return the seconds of a training step, on the clock and of the processor."""
-    torch.set_num_threads(_cpus())
+    torch.set_num_threads(cpus())
     keep_freed_memory()
     architecture = fit_widths(named("conv-7", (1, 28, 28), 10), SizeBudget(_PARAMS))
     if architecture is None:
@@ -116,51 +93,6 @@ def _take(
     optimizer.zero_grad(set_to_none=True)
     functional.cross_entropy(logits, labels).backward()
     optimizer.step()
-
-
-def _measured(spins: str, seconds: float) -> dict[str, float]:
-    environment = {name: value for name, value in os.environ.items() if name != _SPIN_COUNT}
-    environment["OMP_NUM_THREADS"] = str(_cpus())
-    if spins != _DEFAULT:
-        environment[_SPIN_COUNT] = spins
-    command = [sys.executable, __file__, "--step", "--seconds", str(seconds)]
-    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
-
-
-def summary(
-    place: str,
-    spins: str,
-    found: list[dict[str, float]],
-    default: list[dict[str, float]],
-) -> Mapping[str, object]:
-    """Return means and how a setting's times relate to the default's; no spread of one ratio."""
-    ratios = [one["seconds"] / two["seconds"] for one, two in zip(found, default, strict=True)]
-    return {
-        "place": place,
-        "spins": spins,
-        "n": len(found),
-        "mean_seconds": mean(one["seconds"] for one in found),
-        "mean_processor_seconds": mean(one["processor_seconds"] for one in found),
-        "ratio_mean": mean(ratios),
-        "ratio_stdev": stdev(ratios) if len(ratios) > 1 else None,
-    }
-
-
-@contextmanager
-def _busy(number: int) -> Iterator[None]:
-    programs = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(number)]
-    try:
-        yield
-    finally:
-        for program in programs:
-            program.kill()
-            program.wait()
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 if __name__ == "__main__":

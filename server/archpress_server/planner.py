@@ -37,11 +37,13 @@ class DatasetFacts:
 
 
 class Planner:
-    """One spawned process that plans, draws and looks at data sets, started when first needed."""
+    """One spawned process that plans, draws and looks at data sets, started when first needed.
 
-    def __init__(self, threads: int) -> None:
-        """Give the process so many CPU threads."""
-        self._threads = threads
+    It has one thread, since others would have to wait for CPUs that train (ADR 40).
+    """
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
         self._pool: ProcessPoolExecutor | None = None
         self._latency_models: dict[str, LatencyModel] = {}
         self._train_images: dict[str, int] = {}
@@ -108,18 +110,18 @@ class Planner:
 
     def _start(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            self._pool = worker_pool(1, _start_process, self._threads)
+            self._pool = worker_pool(1, _start_process)
         return self._pool
 
 
-def _start_process(threads: int) -> None:
+def _start_process() -> None:
     import signal
 
     import torch
 
     # A signal to the whole group is the server's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
 
 
 def _calibrate(space: ArchitectureSpace) -> LatencyModel:

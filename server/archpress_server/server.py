@@ -79,7 +79,7 @@ class Server:
         self._catalog = catalog
         self._warm = warm
         self._gate = Gate()
-        self._planner = Planner(config.threads_per_worker)
+        self._planner = Planner()
         self._watches = Watches(self.leases.store, self.metrics, config.poll_seconds)
         self._executor = make_executor(config, worker_command)
         self._traces = open_traces(config.traces_url, "archpress-server")

@@ -11,7 +11,6 @@ from archpress_server.jobs.database import Database
 from archpress_server.jobs.errors import StoreSetupError
 from archpress_server.jobs.files import Files
 from archpress_server.jobs.leases import Leases
-from archpress_server.jobs.migrate import upgrade
 from archpress_server.jobs.model import JobRecord
 from archpress_server.jobs.store import JobStore
 
@@ -49,6 +48,9 @@ def prepare_state(config: ServerConfig) -> None:
         StoreSetupError: the folder, the artifacts' or the database cannot be used; says which and
             why.
     """
+    # Here, since it takes a while, and every job's process loads this module.
+    from archpress_server.jobs.migrate import upgrade
+
     folder = config.state_dir
     try:
         folder.mkdir(parents=True, exist_ok=True)

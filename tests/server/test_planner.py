@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from archpress_server.compress.effort import effort_plan
 from archpress_server.compress.types import Budget, Effort, Method, Request, RequestError
@@ -23,7 +24,7 @@ REQUEST = Request(named("conv-7", SHAPE, 10), "fashion-mnist", Budget(max_params
 
 @pytest.fixture
 def planner() -> Iterator[Planner]:
-    planner = Planner(1)
+    planner = Planner()
     yield planner
     planner.close()
 
@@ -55,6 +56,11 @@ async def test_a_draft_is_planned_for_what_it_can_train(
     most = draft.affordable_macs(facts.train_images)
     assert most is not None
     assert await most_macs(planner, REQUEST) <= most < free
+
+
+async def test_it_has_one_thread(planner: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert await planner._run(torch.get_num_threads) == 1
 
 
 async def test_given_weights_may_reach_what_is_hopeless_without(planner: Planner) -> None:

@@ -14,7 +14,6 @@ from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from archpress_server.compress.latency import Timer
 from archpress_server.compress.latency_table import LayerWork, works
@@ -110,6 +109,9 @@ def _fit(
     networks: Sequence[Sequence[LayerWork]], seconds: Sequence[float], block: int
 ) -> FittedLatency:
     """Fit non-negative rates by least squares on relative errors, reweighted against outliers."""
+    # Here, since it takes a second, and every job's process loads this module.
+    from scipy.optimize import nnls
+
     classes = sorted({_class(work, block) for layers in networks for work in layers}, key=repr)
     rows = np.array([_features(layers, classes, block) for layers in networks])
     relative = rows / np.array(seconds)[:, None]

@@ -32,6 +32,7 @@ from archpress_server.compress.types import (
 )
 from archpress_trainer.data.dataset import ImageDataset
 from archpress_trainer.embedding.interface import Embedding
+from archpress_trainer.one_thread import one_thread
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Steps:
     conditions: Conditions
     threads: int
 
+    @one_thread()
     def planned(self, embedding: Embedding, inheriting: bool, given: bool = False) -> Ladder:
         """Return candidates that the effort can train for all its epochs, else what there is.
 

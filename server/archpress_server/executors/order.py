@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from archpress_server.config import ServerConfig
+from archpress_trainer.waiting import waiting
 
 _GPUS = "CUDA_VISIBLE_DEVICES"
-_WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
-_SPINS = "100000"
 
 
 @dataclass(frozen=True)
@@ -44,16 +43,7 @@ def worker_order(
         attempt=attempt,
         settings=config.model_dump_json(),
         command=tuple(command),
-        environment={"OMP_NUM_THREADS": str(config.threads_per_worker), **_waiting()},
+        environment={"OMP_NUM_THREADS": str(config.threads_per_worker), **waiting(os.environ)},
         memory_bytes=config.worker_memory_bytes,
         nice=config.worker_nice,
     )
-
-
-def _waiting() -> Mapping[str, str]:
-    """Return how long a worker's threads spin for one another, unless the operator says it.
-
-    By default they spin so long that beside other programs they take the time of those whom they
-    wait for; this costs nothing where a worker is alone (ADR 35).
-    """
-    return {} if any(name in os.environ for name in _WAITING) else {_WAITING[0]: _SPINS}

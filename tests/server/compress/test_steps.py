@@ -27,6 +27,7 @@ from archpress_server.compress.types import (
     Compression,
     CompressionError,
     Method,
+    Progress,
     Reason,
     Request,
     RequestError,
@@ -82,6 +83,28 @@ def test_an_input_network_trained_for_its_accuracy_teaches_too(compressed: Any) 
     compressed(Request(NET, "tiny", budget), recorder, effort)
     assert any(candidate.inherits for candidate in recorder.candidates)
     assert not any("weights are not used" in text for text in recorder.warnings)
+
+
+def test_a_search_takes_one_thread_and_gives_the_others_back(
+    tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute
+) -> None:
+    threads: list[int] = []
+
+    class Observer(Recorder):
+        def progress(self, progress: Progress) -> None:
+            threads.append(torch.get_num_threads())
+
+    dataset = tiny_sources.load("tiny")
+    conditions = Conditions(dataset.split(), SHORT, 0, cpu, Observer())
+    job = steps.Steps(Request(NET, "tiny", Budget(max_params=3_000)), dataset, conditions, 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        assert job.planned(load(tiny_embedding), inheriting=False).sizes
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+    assert set(threads) == {1}
 
 
 @pytest.mark.parametrize("ratio", [math.nan, math.inf])

@@ -167,6 +167,7 @@ async def test_a_worker_shows_no_settings_and_stands_back(
 ) -> None:
     for waiting in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(waiting, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", str(config.threads_per_worker + 1))
     job = jobs.lease("wait")
     run = await executor.start(job, 1)
     await jobs.begun(job)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm, rankdata
 
 from archpress_trainer.embedding.warp import Warp, normal_scores
 
@@ -24,6 +26,13 @@ def test_scores_are_ranks_on_a_normal_scale() -> None:
     scores = normal_scores(torch.tensor([0.9, 0.1, 0.5, 0.5]))
     assert scores[1] < scores[2] == scores[3] < scores[0]
     assert float(scores.sum()) == pytest.approx(0, abs=1e-2)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60))
+def test_equal_values_share_the_mean_of_their_ranks(values: list[int]) -> None:
+    shares = (rankdata(values) - 0.5) / len(values)
+    scores = normal_scores(torch.tensor(values) / 10)
+    np.testing.assert_allclose(scores.numpy(), norm.ppf(shares), rtol=1e-5, atol=1e-7)
 
 
 @given(accuracies, st.lists(st.floats(-6, 6), min_size=2, max_size=8))

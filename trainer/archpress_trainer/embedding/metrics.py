@@ -6,12 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
-from sklearn.ensemble import GradientBoostingRegressor
-from sklearn.linear_model import RidgeCV
-from sklearn.model_selection import KFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from archpress_trainer.embedding.features import WHOLE
 
@@ -22,6 +16,9 @@ _FOLDS = 5
 
 def kendall_tau(predicted: Floats, measured: Floats) -> float:
     """Return Kendall's tau-b, 0 where one side is constant."""
+    # Here, since it takes seconds, and every command of the trainer loads this module.
+    from scipy.stats import kendalltau
+
     tau = float(kendalltau(predicted, measured).statistic)
     return 0.0 if np.isnan(tau) else tau
 
@@ -54,6 +51,13 @@ def baseline_predictions(
         accuracy: measured accuracies `(nets,)`.
         seed: of the folds and of the boosted trees.
     """
+    # Here, since they take seconds, and every command of the trainer loads this module.
+    from sklearn.ensemble import GradientBoostingRegressor
+    from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import KFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     split = KFold(_FOLDS, shuffle=True, random_state=seed)
     whole = features[:, : len(WHOLE)]
     ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 4, 13)))

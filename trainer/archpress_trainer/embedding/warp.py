@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from scipy.stats import norm, rankdata
 from torch import nn
 
 _REACH = 2.2
@@ -13,8 +12,11 @@ _LEAST_SLOPE = 0.02
 
 def normal_scores(values: torch.Tensor) -> torch.Tensor:
     """Return each value's rank as a standard normal number (van der Waerden), shape kept."""
-    ranks = rankdata(values.double().numpy())
-    return torch.from_numpy(norm.ppf((ranks - 0.5) / len(ranks))).float()
+    _, place, count = values.unique(return_inverse=True, return_counts=True)
+    # Equal values share the mean of their ranks.
+    ranks = (count.cumsum(0) - (count - 1) / 2).double()[place]
+    scores: torch.Tensor = torch.special.ndtri((ranks - 0.5) / values.numel())
+    return scores.float()
 
 
 class Warp(nn.Module):
@@ -33,7 +35,7 @@ class Warp(nn.Module):
     def fit(self, scores: torch.Tensor, logits: torch.Tensor) -> None:
         """Lead normal scores of a population to its logits, both `(nets,)`."""
         order = scores.argsort()
-        shares = torch.from_numpy(norm.cdf(self.knots.double().numpy()))
+        shares = torch.special.ndtr(self.knots.double())
         heights = torch.quantile(logits[order].double(), shares)
         rises = heights.diff().clamp_min(_LEAST_SLOPE * float(self.knots[1] - self.knots[0]))
         # Lifted so that the median stays where it is, whatever the least slope added below it.

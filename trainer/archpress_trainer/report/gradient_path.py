@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
 
 from archpress_trainer.embedding.interface import Embedding
+from archpress_trainer.one_thread import one_thread
 from archpress_trainer.report.scales import Floats
 
 
@@ -51,7 +50,7 @@ def plain_gradient_paths(
     """
     points = torch.from_numpy(starts).float()
     places, accuracies, sizes = [], [], []
-    with _one_thread():
+    with one_thread():
         for step in range(settings.steps + 1):
             points.requires_grad_(True)
             predicted = embedding.at(points)
@@ -67,14 +66,3 @@ def plain_gradient_paths(
             points = points.detach() - length * direction
     along = [torch.stack(values, dim=1).double().numpy() for values in (places, accuracies, sizes)]
     return [GradientPath(*path) for path in zip(*along, strict=True)]
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep torch to one thread: for a few points several threads only wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
