@@ -26,8 +26,10 @@ from tests.client.driven import Connect, Kind, LoopThread
 
 pytest_plugins = ["tests.processes"]
 
-# Threads that wait for one another crawl on a machine that has other work.
+# Threads that wait for one another crawl on a machine that has other work; the variable is for
+# what tests start.
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # The same examples in every run, so that a failure can be repeated; `--hypothesis-profile explore`
 # draws many new ones, `make fuzz` very many for the API.

@@ -68,6 +68,7 @@ def run(block: Block, folder: Path, ports: dict[str, str]) -> None:
         **os.environ,
         "PATH": f"{path}:{os.environ['PATH']}",
         "ARCHPRESS_SERVER": f"localhost:{ports['50051']}",
+        "ARCHPRESS_THREADS_PER_WORKER": "1",
         "PYTHONPATH": f".:{os.environ.get('PYTHONPATH', '')}",
     }
     command = [sys.executable, "-c", text]

@@ -26,7 +26,8 @@ from tests.trainer.population.helpers import tiny_spec
 runner = CliRunner()
 
 SMALL_PAPER = {
-    "--nets": "24",
+    "--nets": "20",
+    "--repeats": "4",
     "--images": "64",
     "--epochs": "1",
     "--workers": "1",
@@ -177,11 +178,11 @@ def test_build_goes_on_where_it_was(tiny_dataset: Path, tmp_path: Path) -> None:
 
     options = {"--dataset": "tiny", "--data": str(tiny_dataset), "--output": str(output)}
     said = run_build({**options, **SMALL_PAPER})
-    assert "tiny: 24 nets x 64 images x 1 epochs x 1 seeds, 1 workers on " in said
+    assert "tiny: 20 nets x 64 images x 1 epochs x 1 seeds, 1 workers on " in said
     assert "The embedding is in" in said
     records = tmp_path / "embedding.work" / "population" / "population.jsonl"
     first, manifest = records.read_bytes(), read_manifest(output)
-    assert first.count(b"\n") == 24
+    assert first.count(b"\n") == 20
     run_build({**options, **SMALL_PAPER})
     # A label holds its seconds: were one measured again, its line would differ.
     assert records.read_bytes() == first
@@ -271,7 +272,7 @@ def test_a_refused_build_leaves_the_data_of_the_running_one(tmp_path: Path) -> N
 def test_built_again_from_its_own_settings(tiny_dataset: Path, tmp_path: Path) -> None:
     first = tmp_path / "first"
     data = {"--data": str(tiny_dataset)}
-    run_build({**data, **SMALL_PAPER, "--output": str(first), "--seed": "3", "--repeats": "4"})
+    run_build({**data, **SMALL_PAPER, "--output": str(first), "--seed": "3"})
     weights = (first / "weights.safetensors").read_bytes()
     for name, more in (("fitted", ["--reuse-labels"]), ("from-nothing", [])):
         again = tmp_path / name
@@ -321,5 +322,5 @@ def test_a_full_disk_is_one_line_and_costs_no_label(
     (full / "filler").unlink()
     run_build({**options, "--work": str(full)}, "--output", str(tmp_path / "freed"))
     after = PopulationStore(full / "population").records()
-    assert [record.index for record in after] == list(range(24))
+    assert [record.index for record in after] == list(range(20))
     assert [after[record.index] for record in kept] == kept

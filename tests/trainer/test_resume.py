@@ -16,10 +16,11 @@ from archpress_trainer.embedding.record import Record
 from archpress_trainer.population.records import PopulationStore
 from tests.trainer.population.helpers import is_alive, wait_until, worker_pids
 
-NETS = 24
-_COMMAND = (sys.executable, "-c", "from archpress_trainer.cli import app; app()", "build")
+NETS = 20
+_COMMAND = (sys.executable, "-m", "archpress_trainer", "build")
 _OPTIONS = {
     "--nets": str(NETS),
+    "--repeats": "4",
     "--images": "128",
     "--epochs": "1",
     "--workers": "2",

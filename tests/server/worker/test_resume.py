@@ -31,7 +31,7 @@ LAYERS = (
     *(global_average_pool(), linear(4)),
 )
 BUDGET = Budget(max_params=5_000)
-REQUEST = Request(Architecture((1, 12, 12), 4, LAYERS), "tiny", BUDGET, training_seeds=5)
+REQUEST = Request(Architecture((1, 12, 12), 4, LAYERS), "tiny", BUDGET, training_seeds=3)
 MIDDLE = 0.4
 """Share of the progress at which the candidates are trained in full."""
 
