@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,6 +82,12 @@ def test_the_path_goes_down_the_objective(facts: ReportFacts) -> None:
         lengths = np.linalg.norm(np.diff(path.points, axis=0), axis=1)
         assert lengths[0] == pytest.approx(0.02 * facts.plane.spread, rel=1e-3)
         assert (np.diff(lengths) <= 1e-6).all()
+
+
+def test_the_path_leaves_the_number_of_threads(facts: ReportFacts) -> None:
+    before = torch.get_num_threads()
+    plain_gradient_paths(facts.embedding, facts.points[:1], 1.0, PathSettings(steps=1))
+    assert torch.get_num_threads() == before
 
 
 def test_filter_banks_of_the_paper(facts: ReportFacts) -> None:
