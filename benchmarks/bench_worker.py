@@ -7,7 +7,7 @@ import torch
 from archpress_trainer.processes import keep_freed_memory
 
 
-def one_thread() -> None:
+def start_worker() -> None:
     """Let this process train in one thread, and keep the memory that it frees."""
     torch.set_num_threads(1)
     keep_freed_memory()

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from arguments import output_file, positive, usage_errors
-from bench_worker import one_thread
+from bench_worker import start_worker
 from json_lines import RESULTS, JsonLines, Record
 from recipes import SIZES, networks
 from torch import nn
@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=positive, default=3)
     parser.add_argument("--output", type=output_file, default=RESULTS / "branches.jsonl")
     options = parser.parse_args()
-    one_thread()
+    start_worker()
     with usage_errors(parser):
         lines = JsonLines(options.output)
         bench = _prepare(options)

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import torch
 from arguments import existing, output_file, positive, usage_errors
-from bench_worker import one_thread
+from bench_worker import start_worker
 from folder_checkpoints import FolderCheckpoints
 from input_network import input_network
 from json_lines import JsonLines, Record
@@ -218,7 +218,7 @@ def main() -> None:
         for target in options.targets or SIZES[options.dataset]
         if not lines.holds({"target_params": target, "seed": seed})
     ]
-    with worker_pool(options.workers, one_thread) as pool:
+    with worker_pool(options.workers, start_worker) as pool:
         for future in as_completed([pool.submit(_job, settings, *job) for job in jobs]):
             line = future.result()
             lines.add(line)

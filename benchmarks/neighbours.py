@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-_WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+from archpress_trainer.waiting import POLICY, SPINS
+
 _BUSY = "while True: pass"
 
 
@@ -77,9 +78,9 @@ def summary(
 
 
 def _measured(setting: Setting) -> dict[str, float]:
-    environment = {name: value for name, value in os.environ.items() if name not in _WAITING}
+    environment = {name: value for name, value in os.environ.items() if name not in (SPINS, POLICY)}
     if setting.spins is not None:
-        environment[_WAITING[0]] = setting.spins
+        environment[SPINS] = setting.spins
     command = [sys.executable, sys.argv[0], *setting.arguments]
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
     found: dict[str, float] = json.loads(done.stdout)

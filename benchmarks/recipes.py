@@ -32,7 +32,7 @@ from typing import Any
 
 import torch
 from arguments import existing, output_file, positive, positive_number, usage_errors
-from bench_worker import one_thread
+from bench_worker import start_worker
 from input_network import input_network
 from json_lines import JsonLines, Record
 
@@ -252,7 +252,7 @@ def main() -> None:
         for size, network in planned.items()
         if not lines.holds({"change": change, "size": size, "seed": seed})
     ]
-    with worker_pool(options.workers, one_thread) as pool:
+    with worker_pool(options.workers, start_worker) as pool:
         for future in as_completed([pool.submit(_run, settings, run) for run in runs]):
             lines.add(future.result())
             if options.seconds and time.monotonic() - started > options.seconds:

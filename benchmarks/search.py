@@ -52,7 +52,7 @@ from typing import Any
 
 import torch
 from arguments import existing, output_file, positive, usage_errors
-from bench_worker import one_thread
+from bench_worker import start_worker
 from json_lines import RESULTS, JsonLines, Record
 from rivals import ABLATIONS, OURS, OURS_NOW, RIVALS, WAYS, Problem
 from scipy.stats import wilcoxon
@@ -302,7 +302,7 @@ def main() -> None:
             settings.load_dataset()
     if cells:
         paper_embedding(paper, options.dataset, options.paper_iterations)
-        with worker_pool(options.workers, one_thread) as pool:
+        with worker_pool(options.workers, start_worker) as pool:
             for future in as_completed([pool.submit(_run, settings, cell) for cell in cells]):
                 line = future.result()
                 lines.add(line)

@@ -88,8 +88,8 @@ class Server:
         )
         self._info = InfoServicer(config, catalog)
         checks = {
-            COMPRESSION: self._database_fault,
-            ARTIFACTS: self._database_fault,
+            COMPRESSION: self._jobs_fault,
+            ARTIFACTS: self._jobs_fault,
             WORKERS: self._workers_fault,
         }
         self._health = Health(checks, self.metrics)
@@ -223,11 +223,14 @@ class Server:
     def _ready(self) -> str:
         return self._health.faults(COMPRESSION)
 
-    def _database_fault(self) -> str:
+    def _jobs_fault(self) -> str:
         silent_seconds = time.monotonic() - self._supervisor.last_success
-        if silent_seconds > _READY_SECONDS:
-            return f"the database has not answered for {silent_seconds:.0f} s"
-        return ""
+        if silent_seconds <= _READY_SECONDS:
+            return ""
+        if self._supervisor.unexpected:
+            cause = self._supervisor.unexpected
+            return f"nobody has looked after jobs for {silent_seconds:.0f} s: {cause}"
+        return f"the database has not answered for {silent_seconds:.0f} s"
 
     def _workers_fault(self) -> str:
         if not self._executor.slots:

@@ -72,6 +72,8 @@ class Supervisor:
         """When the database last answered, on the monotonic clock."""
         self.last_turn = self.last_success
         """When the loop last came round, on the monotonic clock."""
+        self.unexpected = ""
+        """What went wrong in the last turn other than the database; empty if nothing did."""
         self.fault = ""
         """Why no worker can be started at the moment; empty if one can."""
         self._pause_seconds = 0.0
@@ -116,10 +118,11 @@ class Supervisor:
                     await self._sweep()
                     next_sweep = now + _SWEEP_SECONDS
                 await self._lease()
-                self.last_success = time.monotonic()
+                self.last_success, self.unexpected = time.monotonic(), ""
                 if self.last_success >= self._start_again:
                     self.fault = ""
             except StoreError as error:
+                self.unexpected = ""
                 self._metrics.observe_store_failure(error)
                 self._log.error("the job store fails", error=str(error))
                 await asyncio.sleep(1.0)
@@ -129,7 +132,7 @@ class Supervisor:
                 await asyncio.sleep(1.0)
             except Exception as error:
                 # Whatever it is: without this loop nobody looks after the workers.
-                self.fault = str(error) or type(error).__name__
+                self.fault = self.unexpected = str(error) or type(error).__name__
                 log_unexpected("the supervisor fails", error)
                 await asyncio.sleep(1.0)
             with contextlib.suppress(TimeoutError):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_NAMES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
-_SPINS = "100000"
+SPINS, POLICY = "GOMP_SPINCOUNT", "OMP_WAIT_POLICY"
+"""Variables that OpenMP reads."""
+_ROUNDS = "100000"
 
 
 def waiting(environment: Mapping[str, str]) -> dict[str, str]:
@@ -15,5 +16,5 @@ def waiting(environment: Mapping[str, str]) -> dict[str, str]:
     wait for; ours cost nothing where a process is alone (ADR 35). OpenMP reads them when it is
     loaded, and torch loads it.
     """
-    theirs = {name: environment[name] for name in _NAMES if name in environment}
-    return theirs or {_NAMES[0]: _SPINS}
+    theirs = {name: environment[name] for name in (SPINS, POLICY) if name in environment}
+    return theirs or {SPINS: _ROUNDS}

@@ -13,6 +13,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 from structlog.testing import capture_logs
 
 from archpress_server.config import ServerConfig
+from archpress_server.jobs.leases import Leases
+from archpress_server.jobs.model import JobRecord
 from archpress_server.metrics import Metrics
 from archpress_server.server import Server
 from archpress_server.service.health import (
@@ -91,6 +93,26 @@ async def test_without_a_database_only_process_and_information_serve(
     monkeypatch.undo()
     await until(channel, ALL)
     assert (await asyncio.to_thread(get, config, "/readyz"))[0] == 200
+
+
+async def test_an_unexpected_error_is_not_blamed_on_the_database(
+    channel: grpc.aio.Channel,
+    server: Server,
+    config: ServerConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(leases: Leases) -> list[JobRecord]:
+        raise TypeError("odd")
+
+    monkeypatch.setattr("archpress_server.server._READY_SECONDS", 0.2)
+    monkeypatch.setattr(Leases, "expire", fail)
+    await until(channel, {**ALL, COMPRESSION: False, ARTIFACTS: False, WORKERS: False})
+    code, text = await asyncio.to_thread(get, config, "/readyz")
+    assert code == 503
+    assert text.startswith("nobody has looked after jobs for")
+    assert "odd" in text
+    monkeypatch.undo()
+    await until(channel, ALL)
 
 
 async def test_workers_that_cannot_start_are_told(
