@@ -32,10 +32,10 @@ import torch
 from arguments import output_file, positive, usage_errors
 from json_lines import JsonLines, Record
 
-from archpress_server.compress.checks import smallest_networks
-from archpress_server.compress.latency_checks import fastest_networks
-from archpress_server.compress.latency_table import LatencyTable, LayerLatency, network_seconds
+from archpress_server.compress.latency_table import LatencyTable, LayerLatency
+from archpress_server.compress.layer_work import network_seconds
 from archpress_server.compress.planning import plan
+from archpress_server.compress.small_networks import fastest_networks, smallest_networks
 from archpress_server.compress.types import Budget, Request, RequestError
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.bundled import artifact_folder

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from archpress_server.compress.latency_table import LatencyModel
+from archpress_server.compress.layer_work import LatencyModel
 from archpress_server.compress.types import Plan, Request
 from archpress_server.jobs.model import Event, JobRecord
 from archpress_trainer.data.dataset import DatasetError

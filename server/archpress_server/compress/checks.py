@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from decimal import ROUND_UP, Context, Decimal
 from fractions import Fraction
-from functools import lru_cache
 
 from archpress_server.compress.latency_checks import MAX_LATENCY_SECONDS, latency_violations
-from archpress_server.compress.small_networks import small_networks
+from archpress_server.compress.small_networks import smallest_networks
 from archpress_server.compress.types import Budget, FieldViolation, Reason, Request, RequestError
 from archpress_trainer.embedding.manifest import Manifest
 from archpress_trainer.space.architecture_space import ArchitectureSpace
@@ -64,19 +63,6 @@ def size_budget(budget: Budget, before: Costs) -> SizeBudget:
     if budget.max_macs_ratio is not None:
         macs = _share(before.macs, budget.max_macs_ratio)
     return SizeBudget(params, macs)
-
-
-@lru_cache(maxsize=16)
-def smallest_networks(space: ArchitectureSpace) -> tuple[Architecture, ...]:
-    """Return the networks of the space with the fewest parameters and the fewest MACs.
-
-    Of equally small ones they are those with the largest images before the convolution.
-    """
-    costs = {network: count(network) for network in small_networks(space)}
-    return (
-        min(costs, key=lambda network: costs[network].params),
-        min(costs, key=lambda network: costs[network].macs),
-    )
 
 
 def check_request(request: Request, manifest: Manifest) -> None:

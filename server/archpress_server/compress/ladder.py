@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from archpress_server.compress.checkpoints import CheckpointStore
-from archpress_server.compress.latency_table import LatencyModel
+from archpress_server.compress.layer_work import LatencyModel
 from archpress_server.compress.planning import plan
 from archpress_server.compress.types import (
     Budget,

@@ -6,17 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from archpress_server.compress.checks import smallest_networks
 from archpress_server.compress.latency import Timer
-from archpress_server.compress.latency_checks import fastest_networks, infeasible_latency
+from archpress_server.compress.latency_checks import infeasible_latency
 from archpress_server.compress.latency_model import calibrate
-from archpress_server.compress.latency_table import (
-    LatencyModel,
-    LatencyTable,
-    WidthLatency,
-    network_seconds,
-    works,
-)
+from archpress_server.compress.latency_table import LatencyTable
+from archpress_server.compress.layer_work import LatencyModel, WidthLatency, network_seconds, works
+from archpress_server.compress.small_networks import fastest_networks, smallest_networks
 from archpress_server.compress.types import FieldViolation, Reason, Request, RequestError
 from archpress_trainer.embedding.interface import Exemplar
 from archpress_trainer.space.architecture_space import ArchitectureSpace

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from archpress_server.compress.latency_table import (
-    LatencyModel,
-    LatencyTable,
-    LayerLatency,
-    network_seconds,
-    whole_nanoseconds,
-)
-from archpress_server.compress.small_networks import small_networks
+from archpress_server.compress.latency_table import LatencyTable, LayerLatency
+from archpress_server.compress.layer_work import network_seconds, whole_nanoseconds
+from archpress_server.compress.small_networks import fastest_networks
 from archpress_server.compress.types import FieldViolation, Reason, Request
 from archpress_trainer.space.architecture_space import ArchitectureSpace
-from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.vocab import WINDOWED, LayerKind, Limits
 
 MAX_TABLE_ROWS = 512
@@ -72,11 +66,6 @@ def table_violations(
         if first != place:
             found.append(_bad(path, f"is for the same layers as layers[{first}]"))
     return found
-
-
-def fastest_networks(space: ArchitectureSpace, model: LatencyModel) -> list[Architecture]:
-    """Return small networks of the space, the fastest by a model first."""
-    return sorted(small_networks(space), key=lambda net: (network_seconds(model, net), net.digest))
 
 
 def infeasible_latency(most: float, nearest: float) -> tuple[FieldViolation, dict[str, str]]:

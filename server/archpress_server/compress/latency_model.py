@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archpress_server.compress.latency import Timer
-from archpress_server.compress.latency_table import LayerWork, works
+from archpress_server.compress.layer_work import LayerWork, works
 from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.practical_sampler import Window

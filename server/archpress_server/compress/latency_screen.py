@@ -8,8 +8,8 @@ from statistics import median
 from archpress_server.compress.decode import Scored
 from archpress_server.compress.latency import untrained_seconds
 from archpress_server.compress.latency_budget import LatencyLimit
-from archpress_server.compress.latency_checks import fastest_networks
 from archpress_server.compress.search import Search
+from archpress_server.compress.small_networks import fastest_networks
 from archpress_trainer.space.architecture_space import ArchitectureSpace
 
 _MEASURED_PER_WANTED = 3

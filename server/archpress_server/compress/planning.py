@@ -13,7 +13,7 @@ from archpress_server.compress.latency_budget import (
     latency_limit,
 )
 from archpress_server.compress.latency_screen import propose_within
-from archpress_server.compress.latency_table import LatencyModel
+from archpress_server.compress.layer_work import LatencyModel
 from archpress_server.compress.reach import floor_warnings
 from archpress_server.compress.search import PlanSettings, Search
 from archpress_server.compress.types import Candidate, Method, Plan, Progress, Request

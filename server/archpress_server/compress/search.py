@@ -10,7 +10,7 @@ from random import Random
 import torch
 
 from archpress_server.compress.batch import best_together
-from archpress_server.compress.checks import size_budget, smallest_networks
+from archpress_server.compress.checks import size_budget
 from archpress_server.compress.decode import (
     LabelledRange,
     Pool,
@@ -21,8 +21,8 @@ from archpress_server.compress.decode import (
 )
 from archpress_server.compress.descent import DescentSettings, descend
 from archpress_server.compress.latency_budget import LatencyLimit
-from archpress_server.compress.latency_checks import fastest_networks
 from archpress_server.compress.outlying import nearest, outlying
+from archpress_server.compress.small_networks import fastest_networks, smallest_networks
 from archpress_server.compress.types import Method, Phase, Progress, Request
 from archpress_server.compress.unbounded import smallest_good
 from archpress_trainer.embedding.codec import OutsideSpaceError

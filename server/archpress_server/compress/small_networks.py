@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import product
 
+from archpress_server.compress.layer_work import LatencyModel, network_seconds
 from archpress_trainer.space.architecture_space import DEPTHWISE, ArchitectureSpace
+from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.layers import average_pool, conv, global_average_pool, linear, max_pool
@@ -40,6 +42,24 @@ def small_networks(space: ArchitectureSpace) -> tuple[Architecture, ...]:
         for convolution, average in product(_convolutions(space, sides), averages)
     ]
     return tuple(network for network in found if space.contains(network))
+
+
+@lru_cache(maxsize=16)
+def smallest_networks(space: ArchitectureSpace) -> tuple[Architecture, ...]:
+    """Return the networks of the space with the fewest parameters and the fewest MACs.
+
+    Of equally small ones they are those with the largest images before the convolution.
+    """
+    costs = {network: count(network) for network in small_networks(space)}
+    return (
+        min(costs, key=lambda network: costs[network].params),
+        min(costs, key=lambda network: costs[network].macs),
+    )
+
+
+def fastest_networks(space: ArchitectureSpace, model: LatencyModel) -> list[Architecture]:
+    """Return small networks of the space, the fastest by a model first."""
+    return sorted(small_networks(space), key=lambda net: (network_seconds(model, net), net.digest))
 
 
 def _convolutions(space: ArchitectureSpace, sides: tuple[int, ...]) -> Iterator[Layer]:

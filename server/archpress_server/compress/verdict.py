@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from archpress_server.compress.latency_table import network_seconds, whole_nanoseconds
+from archpress_server.compress.layer_work import network_seconds, whole_nanoseconds
 from archpress_server.compress.types import (
     Budget,
     Compression,

@@ -8,12 +8,8 @@ from pathlib import Path
 import pytest
 
 from archpress_proto.v1.info_service_pb2 import Limits
-from archpress_server.compress.checks import (
-    budget_violations,
-    check_request,
-    size_budget,
-    smallest_networks,
-)
+from archpress_server.compress.checks import budget_violations, check_request, size_budget
+from archpress_server.compress.small_networks import smallest_networks
 from archpress_server.compress.types import Budget, Reason, Request, RequestError
 from archpress_trainer.embedding.manifest import Manifest, read_manifest
 from archpress_trainer.space.costs import Costs, count

@@ -15,12 +15,13 @@ from archpress_server.compress.decode import SearchSettings
 from archpress_server.compress.descent import DescentSettings
 from archpress_server.compress.heir import find_heir
 from archpress_server.compress.latency_budget import LatencyLimit, latency_limit
-from archpress_server.compress.latency_checks import fastest_networks
 from archpress_server.compress.latency_model import FittedLatency
 from archpress_server.compress.latency_screen import propose_within
-from archpress_server.compress.latency_table import LatencyTable, LayerLatency, network_seconds
+from archpress_server.compress.latency_table import LatencyTable, LayerLatency
+from archpress_server.compress.layer_work import network_seconds
 from archpress_server.compress.planning import plan
 from archpress_server.compress.search import PlanSettings, Search
+from archpress_server.compress.small_networks import fastest_networks
 from archpress_server.compress.types import Budget, Reason, Request, RequestError
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.interface import Embedding

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from archpress_server.compress.latency_model import calibrate, fit_latency, measured_sample
-from archpress_server.compress.latency_table import LayerWork, network_seconds
+from archpress_server.compress.layer_work import LayerWork, network_seconds
 from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.practical_sampler import PracticalSampler
 from archpress_trainer.space.sampling import draw

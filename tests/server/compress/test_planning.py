@@ -11,11 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archpress_server.compress.checks import smallest_networks
 from archpress_server.compress.decode import LabelledRange, Pool, SearchSettings
 from archpress_server.compress.descent import DescentSettings, descend
 from archpress_server.compress.planning import plan
 from archpress_server.compress.search import PlanSettings, Search
+from archpress_server.compress.small_networks import smallest_networks
 from archpress_server.compress.types import (
     Budget,
     Phase,

@@ -8,10 +8,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from archpress_server.compress.checks import smallest_networks
-from archpress_server.compress.latency_checks import fastest_networks
-from archpress_server.compress.latency_table import LatencyTable, LayerLatency, network_seconds
-from archpress_server.compress.small_networks import small_networks
+from archpress_server.compress.latency_table import LatencyTable, LayerLatency
+from archpress_server.compress.layer_work import network_seconds
+from archpress_server.compress.small_networks import (
+    fastest_networks,
+    small_networks,
+    smallest_networks,
+)
 from archpress_trainer.space.architecture_space import (
     ArchitectureSpace,
     paper_space,
