@@ -7,10 +7,14 @@ from dataclasses import dataclass, replace
 from archpress_server.compress.types import Budget, Effort, Method
 from archpress_trainer.embedding.manifest import Manifest
 from archpress_trainer.training.recipe import Recipe, paper_recipe, population_recipe
+from archpress_trainer.training.teaching import comes_back, views
 
 _SHORT_EDGE = 32
 _DRAFT_WORK_MACS = 9e12
 _FEWEST_EPOCHS = 6
+_MOST_TEACHING = 2
+_PASSES_OF_A_STEP = 3
+"""Forward passes that cost as much as a step of a training: one there, two back."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,26 @@ class EffortPlan:
         if self.final_work_macs is None:
             return None
         return int(self.final_work_macs / (images * self.final_recipe.epochs))
+
+    def full_work(self, macs: int, images: int, teacher_macs: int = 0) -> float:
+        """Return the work of one full training of a network of these MACs, in the bound's measure.
+
+        A teacher whose answers are remembered is left out, since all trainings share them.
+        """
+        if comes_back(self.final_recipe):
+            teacher_macs = 0
+        passes = images * self.recipe_for(macs, images).epochs
+        return passes * (macs + teacher_macs / _PASSES_OF_A_STEP)
+
+    def affords_teacher(self, macs: int, images: int) -> bool:
+        """Return whether asking a teacher of these MACs takes at most twice what bounds a training.
+
+        Without a bound it is affordable.
+        """
+        recipe = self.final_recipe
+        times = views(recipe) if comes_back(recipe) else recipe.epochs
+        work = macs * images * times / _PASSES_OF_A_STEP
+        return self.final_work_macs is None or work <= _MOST_TEACHING * self.final_work_macs
 
     def trains_input(self, budget: Budget) -> bool:
         """Return whether the input network is trained first where its weights are not given."""

@@ -17,15 +17,21 @@ from archpress_trainer.space.graph import Architecture
 
 
 def training_shares(
-    ladder: Ladder, conditions: Conditions, input_network: Architecture | None = None
+    ladder: Ladder,
+    conditions: Conditions,
+    input_network: Architecture | None = None,
+    teacher_macs: int = 0,
 ) -> Shares:
-    """Return the shares of the input network's training, if it is trained, and of each size's."""
+    """Return the shares of the input network's training, if it is trained, and of each size's.
+
+    Full trainings ask a teacher of `teacher_macs`.
+    """
     effort, data = conditions.effort, conditions.data
     works = [0.0 if input_network is None else input_work(input_network, effort, data)]
     for candidates in ladder.sizes:
         searched = [candidate for candidate in candidates if not candidate.inherits]
         heirs = [candidate for candidate in candidates if candidate.inherits]
-        works.append(work_from(0, searched, heirs, effort, data))
+        works.append(work_from(0, searched, heirs, effort, data, teacher_macs))
     return Shares(conditions.observer, works)
 
 

@@ -31,6 +31,7 @@ from archpress_trainer.training.device import Compute
 from archpress_trainer.training.loop import Status, Step, accuracy
 
 _STATISTICS_IMAGES = 128
+_POOLS = (LayerKind.MAX_POOL, LayerKind.AVERAGE_POOL, LayerKind.GLOBAL_AVERAGE_POOL)
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,9 @@ class TrainedInput:
     def bequeathed(self, data: TrainingData) -> Network:
         """Return the network as one that starts a training on data of another normalisation.
 
-        It is `with_batch_norms`. The first layers' weights take over how images are scaled. By how
-        much they are shifted, which differs at padded borders, the training has to learn.
+        It is `with_batch_norms`. The weights of convolutions and linear layers that see images,
+        pooled or not, take over how these are scaled. By how much they are shifted, which differs
+        at padded borders, the training has to learn.
         """
         images = data.train.subset(_STATISTICS_IMAGES).images.cpu()
         network = batch_normed(self.network, self.normalisation(images))
@@ -62,11 +64,20 @@ class TrainedInput:
             return network
         network = deepcopy(network)
         renormalised = _Renormalised(network, data.normalisation, self.normalisation)
+        scale = renormalised.scale.flatten()
+        images_at = {INPUT}
         for index, layer in enumerate(network.architecture.layers):
-            if layer.inputs == (INPUT,) and layer.kind is LayerKind.CONVOLUTION:
-                weight = network.layers[index].get_parameter("weight")
-                scale = renormalised.scale.view(1, -1, 1, 1)
-                weight.data *= scale if layer.groups == 1 else scale.view(-1, 1, 1, 1)
+            if not images_at.issuperset(layer.inputs):
+                continue
+            if layer.kind in _POOLS:
+                images_at.add(index)
+            elif layer.kind is LayerKind.LINEAR:
+                weight, *_ = network.layers[index].parameters()
+                weight.data *= scale.repeat_interleave(weight.shape[1] // len(scale))
+            elif layer.kind is LayerKind.CONVOLUTION:
+                weight, *_ = network.layers[index].parameters()
+                by_group = weight.data.unflatten(0, (layer.groups, -1))
+                by_group *= scale.view(layer.groups, 1, -1, 1, 1)
         return network
 
 

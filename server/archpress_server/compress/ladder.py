@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -92,7 +92,7 @@ def plan_sizes(
         inheriting=inheriting,
         given=given,
     )
-    sizes = [(*first.candidates, *_narrowed(first, first.candidates, inheriting))]
+    sizes = [_with_heir(first, first.candidates, (), inheriting)]
     warnings = list(first.warnings)
     budget = replace(request.budget, min_accuracy=None)
     while len(sizes) < number and sizes[-1]:
@@ -102,21 +102,21 @@ def plan_sizes(
             found = plan(
                 replace(request, budget=budget),
                 embedding,
-                max_candidates + len(known),
+                max_candidates,
                 on_progress=_PlanProgress(on_progress, len(sizes), number),
                 latency_model=latency_model,
                 train_images=train_images,
                 inheriting=inheriting,
                 given=given,
+                known=frozenset(candidate.architecture.digest for candidate in known),
             )
         except RequestError as error:
             # No network of the space is so small, or none that is fast enough.
             warnings.append(f"there are {len(sizes)} sizes, not {number}: {error}")
             break
         warnings += [warning for warning in found.warnings if warning not in warnings]
-        fresh = _without(found.candidates, known)[:max_candidates]
-        narrowed = _narrowed(found, [*known, *fresh], inheriting) if fresh else ()
-        sizes.append((*fresh, *narrowed))
+        fresh = tuple(replace(c, rank=len(known) + c.rank) for c in found.candidates)
+        sizes.append(_with_heir(found, fresh, known, inheriting) if fresh else ())
     return Ladder(first.costs_before, tuple(filter(None, sizes)), tuple(warnings))
 
 
@@ -147,10 +147,25 @@ def size_name(index: int, number: int) -> str:
     return f"size {index + 1} of {number}" if number > 1 else ""
 
 
-def _narrowed(found: Plan, known: Sequence[Candidate], inheriting: bool) -> tuple[Candidate, ...]:
-    if found.heir is None:
-        return ()
-    return _without([replace(found.heir, inherits=inheriting)], known)
+def _with_heir(
+    found: Plan, candidates: Sequence[Candidate], known: Sequence[Candidate], inheriting: bool
+) -> tuple[Candidate, ...]:
+    """Return a size's candidates with its heir, unless that is among those of other sizes.
+
+    Where the search found the heir's network itself, that inherits in its place.
+    """
+    heir = found.heir
+    if heir is None:
+        return tuple(candidates)
+    digest, taken = heir.architecture.digest, [*known, *candidates]
+    if all(candidate.architecture.digest != digest for candidate in taken):
+        return (*candidates, replace(heir, rank=len(taken) + 1, inherits=inheriting))
+    return tuple(
+        replace(candidate, inherits=inheriting)
+        if candidate.architecture.digest == digest
+        else candidate
+        for candidate in candidates
+    )
 
 
 def _next_budget(budget: Budget, candidates: Sequence[Candidate]) -> Budget:
@@ -172,13 +187,6 @@ def _params(costs: Costs) -> int:
 
 def _macs(costs: Costs) -> int:
     return costs.macs
-
-
-def _without(candidates: Iterable[Candidate], known: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """Return the candidates that are not among the known, with ranks behind theirs."""
-    digests = {candidate.architecture.digest for candidate in known}
-    fresh = [c for c in candidates if c.architecture.digest not in digests]
-    return tuple(replace(c, rank=len(known) + place) for place, c in enumerate(fresh, start=1))
 
 
 class _PlanProgress:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from archpress_server.compress.latency import Timer
+from archpress_server.compress.latency import untrained_seconds
 from archpress_server.compress.latency_checks import infeasible_latency
 from archpress_server.compress.latency_model import calibrate
 from archpress_server.compress.latency_table import LatencyTable
@@ -159,7 +159,7 @@ def latency_limit(
     assert measured is not None
     limit = LatencyLimit(most, measured, exact=False)
     fastest = min(
-        Timer.untrained(network).median_seconds()
+        untrained_seconds(network, most)
         for network in fastest_networks(space, limit.model)[:_FASTEST_MEASURED]
     )
     if fastest > most:

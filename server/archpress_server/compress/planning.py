@@ -31,10 +31,12 @@ def plan(
     train_images: int | None = None,
     inheriting: bool = True,
     given: bool = False,
+    known: frozenset[str] = frozenset(),
 ) -> Plan:
     """Return candidates for a request, in the order to try them, valid and within the hard budgets.
 
-    There is at least one, but for the paper's method, whose decode may be neither.
+    There is at least one, but for the paper's method, whose decode may be neither, and where some
+    are `known`.
 
     Args:
         request: what to look for.
@@ -47,6 +49,7 @@ def plan(
         train_images: of the final training, where they are known.
         inheriting: the heir may start from trained weights, of which predictions know nothing.
         given: such weights are there already, and teach every network but the paper's.
+        known: digests of networks that are candidates elsewhere, and not wanted again.
 
     Raises:
         RequestError: the request is invalid or infeasible.
@@ -56,11 +59,11 @@ def plan(
     check_request(request, manifest)
     measured = latency_model or calibrated(request, manifest.space)
     limit = latency_limit(request, manifest.space, measured)
-    search = Search(request, embedding, settings, on_progress, limit, train_images)
+    search = Search(request, embedding, settings, on_progress, limit, train_images, known)
     search.run()
     found = propose_within(search, max_candidates, limit, manifest.space)
     sizes = size_budget(request.budget, search.costs_before)
-    if not found and limit is not None and search.settings.smallest:
+    if not (found or known) and limit is not None and search.settings.smallest:
         raise infeasible_together(limit, sizes, manifest.space)
     heir = find_heir(request, embedding, sizes, limit, len(found) + 1)
     predicted = [(scored.prediction, scored.costs.macs) for scored in found]

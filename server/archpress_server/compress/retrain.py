@@ -56,12 +56,12 @@ def retrain(
 ) -> Trained:
     """Return the best of the candidates, trained by the effort's final recipe.
 
-    The `legacy` teaches in full trainings, and leaves its weights to the heir among the candidates,
-    which without it starts from nothing like the others. Short trainings tell nothing of an heir
-    beside those that start from nothing, so it is trained in full beside their winner, and the
-    better one is returned. Decisions use validation images only. The observer hears of every
-    candidate that was trained, in an earlier attempt too, but not of what is returned: whether it
-    is chosen is for others to say.
+    The `legacy` may teach in full trainings, and leaves its weights to the heir among the
+    candidates, which without it starts from nothing like the others. Short trainings tell nothing
+    of an heir beside those that start from nothing, so it is trained in full beside their winner,
+    and the better one is returned. Decisions use validation images only. The observer hears of
+    every candidate that was trained, in an earlier attempt too, but not of what is returned:
+    whether it is chosen is for others to say.
 
     Raises:
         StoppedError: the observer asked to stop.
@@ -178,6 +178,7 @@ class _Session:
         """Ranks of those that were trained in full, whether they diverged or not."""
         self._conditions = conditions
         self._legacy = legacy
+        self._teacher_macs = legacy.teacher_macs if legacy else 0
         self._done = 0.0
         self._total = 1.0
         self._share = 0.0
@@ -187,7 +188,8 @@ class _Session:
         self, candidates: Sequence[Candidate], index: int, later: Sequence[Candidate]
     ) -> None:
         """Estimate all work from a round on; those for `later` are trained in full."""
-        self._total = self._done + work_from(index, candidates, later, self.effort, self.data)
+        work = work_from(index, candidates, later, self.effort, self.data, self._teacher_macs)
+        self._total = self._done + work
 
     def run(
         self,
@@ -203,7 +205,12 @@ class _Session:
         Only what is trained in full has the legacy, and is sure to come back trained.
         """
         seed = self._conditions.seed * 31 + candidate.rank + _REPEAT * repeat
-        work = candidate.costs.macs * len(data.train) * recipe.epochs
+        macs, images = candidate.costs.macs, len(data.train)
+        work = (
+            self.effort.full_work(macs, images, self._teacher_macs)
+            if in_full
+            else float(macs * images * recipe.epochs)
+        )
         label = f"candidate {candidate.rank}, {recipe.epochs} epochs ({recipe.name})"
         if repeat:
             label += f", seed {repeat + 1}"

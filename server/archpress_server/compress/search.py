@@ -87,10 +87,12 @@ class Search:
         on_progress: Callable[[Progress], None] | None = None,
         latency: LatencyLimit | None = None,
         train_images: int | None = None,
+        proposed: frozenset[str] = frozenset(),
     ) -> None:
         """Prepare; the request has been checked, `latency` is its limit on that.
 
-        `train_images` are those of the final training, where they are known.
+        `train_images` are those of the final training, where they are known, `proposed` the digests
+        of networks that others have proposed.
         """
         by_method = PAPER_SETTINGS if request.method is Method.PAPER else PlanSettings()
         self.settings = settings or by_method
@@ -112,7 +114,7 @@ class Search:
             fit_widths=self.settings.search.fit_widths,
             latency=latency,
         )
-        self._proposed: set[str] = set()
+        self._proposed = set(proposed)
 
     def run(self) -> None:
         """Fill the pool, in which a feasible budget then has an answer, unless not `smallest`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import count
+from itertools import count as places_from
 
 from archpress_server.compress.affordable import planned_affordably
 from archpress_server.compress.checks import check_request
@@ -22,6 +22,7 @@ from archpress_server.compress.types import (
     Candidate,
     CompressionError,
     FrontModel,
+    Method,
     Observer,
     Phase,
     Progress,
@@ -33,6 +34,7 @@ from archpress_server.compress.types import (
 from archpress_trainer.data.dataset import ImageDataset
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.one_thread import one_thread
+from archpress_trainer.space.costs import count
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,10 @@ class Steps:
         """Return the shares that the trainings of the job have in its progress."""
         trains = given is None and self.trains_input
         return training_shares(
-            ladder, self.conditions, self.request.architecture if trains else None
+            ladder,
+            self.conditions,
+            self.request.architecture if trains else None,
+            self._teacher_macs if trains or given is not None else 0,
         )
 
     def trained_input(self, given: TrainedInput | None, shares: Shares) -> TrainedInput | None:
@@ -129,10 +134,23 @@ class Steps:
             return None
 
     def legacy(self, source: TrainedInput, ladder: Ladder) -> Legacy | None:
-        """Return what the input network leaves to the trainings, if it is good enough."""
-        if not _is_good(source, ladder.sizes[0][0], self.conditions):
+        """Return what the input network leaves to the trainings, if it is good enough.
+
+        The paper's method takes nothing from it.
+        """
+        conditions, request = self.conditions, self.request
+        if request.method is Method.PAPER:
             return None
-        return Legacy(source, self.conditions.data, self.conditions.compute)
+        if not _is_good(source, ladder.sizes[0][0], conditions):
+            return None
+        teaches = self._teacher_macs > 0
+        if not teaches:
+            conditions.observer.warning(
+                "the input network's weights are a start, but do not teach: to ask a network of "
+                f"{count(request.architecture).macs} multiply-accumulates takes longer than effort "
+                f"{request.effort.value} may"
+            )
+        return Legacy(source, conditions.data, conditions.compute, teaches=teaches)
 
     def trained_sizes(
         self, ladder: Ladder, legacy: Legacy | None, shares: Shares
@@ -173,7 +191,7 @@ class Steps:
             and one.accuracy < result.accuracy
             and size(one.candidate.costs) < size(first.costs)
         ]
-        places, failed = count(1), 0
+        places, failed = places_from(1), 0
 
         def sound(one: Trained) -> bool:
             nonlocal failed
@@ -219,6 +237,13 @@ class Steps:
         """The conditions with one copy of the data: a teacher knows images by their place."""
         conditions = self.conditions
         return replace(conditions, data=conditions.data.to(conditions.compute.device))
+
+    @property
+    def _teacher_macs(self) -> int:
+        """Multiply-accumulates of the input network as a teacher, 0 where it may not be one."""
+        macs, images = count(self.request.architecture).macs, len(self.conditions.data.train)
+        asked = self.request.method is not Method.PAPER
+        return macs if asked and self.conditions.effort.affords_teacher(macs, images) else 0
 
     @property
     def _judges_drop(self) -> bool:

@@ -18,16 +18,17 @@ def work_from(
     in_full: Sequence[Candidate],
     effort: EffortPlan,
     data: TrainingData,
+    teacher_macs: int = 0,
 ) -> float:
     """Return the work of the rounds from one on, of their winner, and of others `in_full`.
 
-    Who gets on is not known yet: the candidates count with the mean.
+    Who gets on is not known yet: the candidates count with the mean. Full trainings ask a teacher
+    of `teacher_macs`.
     """
     images = len(data.train)
 
     def full(macs: int) -> float:
-        epochs = effort.recipe_for(macs, images).epochs
-        return float(macs * effort.training_seeds * epochs * images)
+        return effort.training_seeds * effort.full_work(macs, images, teacher_macs)
 
     work = sum(full(candidate.costs.macs) for candidate in in_full)
     if not candidates:

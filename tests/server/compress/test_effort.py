@@ -51,3 +51,26 @@ def test_the_recipe_of_the_labels_counts(manifest: Manifest) -> None:
     assert planned(Effort.DRAFT).first_round_is_as_labels(told, IMAGES)
     papers = replace(manifest, label_recipe=replace(paper_recipe("fashion-mnist"), epochs=3))
     assert not planned(Effort.DRAFT).first_round_is_as_labels(papers, IMAGES)
+
+
+def test_a_draft_asks_no_teacher_that_takes_far_longer_than_the_training() -> None:
+    small, large = (1, 28, 28), (3, 32, 32)
+    draft = effort_plan(Effort.DRAFT, Method.DEFAULT, "fashion-mnist", small)
+    # Remembered answers: two for each image, whatever the number of epochs.
+    assert draft.affords_teacher(57_000_000, IMAGES)
+    assert not draft.affords_teacher(1_160_000_000, IMAGES)
+    # Cropped images never come back, so that they are asked for in every epoch.
+    cropped = effort_plan(Effort.DRAFT, Method.DEFAULT, "cifar10", large)
+    assert cropped.affords_teacher(41_000_000, 45_000)
+    assert not cropped.affords_teacher(313_000_000, 45_000)
+    unbounded = effort_plan(Effort.STANDARD, Method.DEFAULT, "cifar10", large)
+    assert unbounded.affords_teacher(10**12, 45_000)
+
+
+def test_work_counts_a_teacher_that_is_asked_every_time() -> None:
+    cropped = effort_plan(Effort.STANDARD, Method.DEFAULT, "cifar10", (3, 32, 32))
+    alone = 60 * 45_000 * 1_000_000
+    assert cropped.full_work(1_000_000, 45_000) == alone
+    assert cropped.full_work(1_000_000, 45_000, teacher_macs=6_000_000) == 3 * alone
+    remembered = effort_plan(Effort.STANDARD, Method.DEFAULT, "fashion-mnist", (1, 28, 28))
+    assert remembered.full_work(10**6, IMAGES, 10**9) == remembered.full_work(10**6, IMAGES)

@@ -61,6 +61,43 @@ def test_each_size_ends_with_the_narrowed_input(embedding: Embedding, inheriting
         assert last.rank == searched[-1].rank + 1
 
 
+def test_sizes_share_no_network_and_each_is_asked_for_as_many(
+    embedding: Embedding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, frozenset[str]]] = []
+
+    def watched(request: Request, embedding: Embedding, most: int, **options: Any) -> Plan:
+        asked.append((most, options.get("known", frozenset())))
+        return plan(request, embedding, most, **options)
+
+    monkeypatch.setattr(ladder, "plan", watched)
+    sizes = planned(embedding, BUDGET, 3)
+    digests = [candidate.architecture.digest for size in sizes for candidate in size]
+    assert len(set(digests)) == len(digests)
+    ranks = [candidate.rank for size in sizes for candidate in size]
+    assert ranks == list(range(1, len(ranks) + 1))
+    earlier = len(sizes[0]) + len(sizes[1])
+    assert asked[2] == (3, frozenset(digests[:earlier]))
+    assert [most for most, _ in asked] == [3, 3, 3]
+
+
+@pytest.mark.parametrize("inheriting", [True, False])
+def test_an_heir_that_the_search_found_too_inherits_all_the_same(
+    embedding: Embedding, monkeypatch: pytest.MonkeyPatch, inheriting: bool
+) -> None:
+    def finding(*arguments: Any, **options: Any) -> Plan:
+        found = plan(*arguments, **options)
+        assert found.heir is not None
+        return replace(found, heir=replace(found.candidates[1], inherits=True))
+
+    monkeypatch.setattr(ladder, "plan", finding)
+    request = Request(NET, "tiny", BUDGET)
+    found = plan_sizes(request, embedding, 3, inheriting=inheriting, on_progress=lambda _: None)
+    (size,) = found.sizes
+    assert [candidate.rank for candidate in size] == [1, 2, 3]
+    assert [candidate.inherits for candidate in size] == [False, inheriting, False]
+
+
 def test_other_limits_hold_for_every_size(embedding: Embedding) -> None:
     for candidates in planned(embedding, Budget(max_params=6_000, max_macs=150_000), 2):
         assert all(c.costs.macs <= 150_000 for c in candidates)

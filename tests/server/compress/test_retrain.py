@@ -17,13 +17,16 @@ from archpress_server.compress.training_run import TrainingRun
 from archpress_server.compress.types import Candidate, CompressionError, Reason
 from archpress_server.onnx_import.network import imported_network
 from archpress_server.onnx_import.read import read_onnx
-from archpress_trainer.data.dataset import Normalisation, TrainingData
+from archpress_trainer.data.dataset import LabelledImages, Normalisation, TrainingData
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.prediction import Prediction
+from archpress_trainer.space.batch_norms import with_batch_norms
 from archpress_trainer.space.build import Network, build
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.layers import (
+    average_pool,
     batch_norm,
     conv,
     global_average_pool,
@@ -219,13 +222,31 @@ def test_all_full_trainings_share_what_the_input_says_of_an_image(
     assert len(data.train) < sum(asked) <= 2 * len(data.train)
 
 
-def test_weights_are_bequeathed_for_images_of_another_scale(data: TrainingData) -> None:
-    network = build(net(8), torch.Generator().manual_seed(0)).eval()
-    own = Normalisation((0.2,), (0.5,))
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (conv(6, 3), batch_norm(), relu(), max_pool(), linear(4)),
+        (max_pool(), average_pool(), conv(6, 3), batch_norm(), relu(), linear(4)),
+        (conv(4, 3, groups=2), batch_norm(), relu(), linear(4)),
+        (linear(8), relu(), linear(4)),
+        (global_average_pool(), linear(4)),
+    ],
+    ids=["convolution", "pools", "groups", "linear", "average"],
+)
+def test_weights_are_bequeathed_for_images_of_another_scale(
+    data: TrainingData, layers: tuple[Layer, ...]
+) -> None:
+    network = build(Architecture((2, 12, 12), 4, layers), torch.Generator().manual_seed(0)).eval()
+    coloured = LabelledImages(data.train.images.expand(-1, 2, -1, -1), data.train.labels)
+    own = Normalisation((0.2, 0.3), (0.5, 0.4))
+    of_own = replace(data, train=coloured, normalisation=own)
     source = TrainedInput(network, own, 0.9)
-    assert source.bequeathed(replace(data, normalisation=own)) is network
+    assert source.bequeathed(of_own).architecture == with_batch_norms(network.architecture)
     # Of the same mean, so that nothing is shifted.
-    wanted = Normalisation((0.2,), (0.1,))
-    images = torch.rand(3, 1, 12, 12)
-    heir = source.bequeathed(replace(data, normalisation=wanted))
-    torch.testing.assert_close(heir((images - 0.2) / 0.1), network((images - 0.2) / 0.5))
+    wanted = Normalisation((0.2, 0.3), (0.1, 0.25))
+    images = torch.rand(3, 2, 12, 12)
+    alike, heir = (
+        source.bequeathed(replace(of_own, normalisation=normalisation)).eval()
+        for normalisation in (own, wanted)
+    )
+    torch.testing.assert_close(heir(wanted(images)), alike(own(images)))

@@ -16,6 +16,7 @@ from archpress_server.compress import delivery, front, latency_budget, steps
 from archpress_server.compress.certify import certify
 from archpress_server.compress.conditions import Conditions
 from archpress_server.compress.effort import EffortPlan
+from archpress_server.compress.input_net import TrainedInput
 from archpress_server.compress.latency_model import FittedLatency
 from archpress_server.compress.legacy import Legacy
 from archpress_server.compress.pipeline import compress
@@ -81,8 +82,37 @@ def test_an_input_network_trained_for_its_accuracy_teaches_too(compressed: Any) 
     effort = replace(SHORT, final_recipe=replace(SHORT.final_recipe, epochs=12))
     budget = Budget(max_params=3_000, max_accuracy_drop=0.9)
     compressed(Request(NET, "tiny", budget), recorder, effort)
-    assert any(candidate.inherits for candidate in recorder.candidates)
+    trained = [c for c in recorder.candidates if c.validation_accuracy is not None]
+    assert any(candidate.inherits for candidate in trained)
     assert not any("weights are not used" in text for text in recorder.warnings)
+
+
+@pytest.mark.parametrize(
+    ("method", "most_work"),
+    [(Method.DEFAULT, None), (Method.DEFAULT, 1.0), (Method.PAPER, None)],
+    ids=["taught", "too-dear", "paper"],
+)
+def test_who_learns_from_the_input_network(
+    tiny_embedding: Path,
+    tiny_sources: DataSources,
+    cpu: Compute,
+    method: Method,
+    most_work: float | None,
+) -> None:
+    dataset, recorder = tiny_sources.load("tiny"), Recorder()
+    data, embedding = dataset.split(), load(tiny_embedding)
+    effort = replace(SHORT, final_work_macs=most_work)
+    request = Request(small_net(64, second=64), "tiny", Budget(max_params=3_000))
+    job = steps.Steps(request, dataset, Conditions(data, effort, 0, cpu, recorder), 1)
+    ladder = job.planned(embedding, inheriting=True, given=True)
+    source = TrainedInput(
+        build(request.architecture, torch.Generator()).eval(), data.normalisation, 1.0
+    )
+    legacy = replace(job, request=replace(request, method=method)).legacy(source, ladder)
+    assert (legacy is None) == (method is Method.PAPER)
+    assert bool(legacy and legacy.teacher) == (method is not Method.PAPER and most_work is None)
+    warned = any("do not teach" in text for text in recorder.warnings)
+    assert warned == (most_work is not None)
 
 
 def test_a_search_takes_one_thread_and_gives_the_others_back(

@@ -46,6 +46,11 @@ def views(recipe: Recipe) -> int:
     return len(_moves(recipe)) * (2 if recipe.flip else 1)
 
 
+def comes_back(recipe: Recipe) -> bool:
+    """Return whether a recipe shows the same images again, whose answers can be remembered."""
+    return not (recipe.crop_padding or recipe.erase)
+
+
 def _moves(recipe: Recipe) -> tuple[tuple[int, int], ...]:
     side = recipe.distil_shift
     return ((0, 0), (-side, 0), (side, 0), (0, -side), (0, side)) if side else ((0, 0),)
@@ -63,7 +68,7 @@ class Teacher:
     def lesson(self, data: TrainingData, recipe: Recipe) -> Lesson:
         """Return what a training by a recipe learns from; `data` is on the device."""
         asked = _Asked(self._network, self._compute)
-        if recipe.crop_padding or recipe.erase:
+        if not comes_back(recipe):
             return asked
         if self._remembered is None or not self._remembered.is_of(data, recipe):
             self._remembered = _Remembered(asked, data, recipe)
