@@ -149,7 +149,11 @@ class Client:
         max_candidates: int = 8,
         **options: Unpack[PlanOptions],
     ) -> Plan:
-        """Return what a job would consider, without training; its options are `compress`'s."""
+        """Return what a job would consider, without training; its options are `compress`'s.
+
+        Of a torch module the layers are sent, not the weights: what these would bring along is not
+        in the plan, and a `min_accuracy` that is hopeless without them is refused.
+        """
         return run(self._operations.plan(network, dataset, options, max_candidates))
 
     def job(self, name: str) -> JobHandle:
@@ -165,7 +169,8 @@ class Client:
     ) -> Generator[Job, None, None]:
         """Yield the caller's jobs, newest first.
 
-        Networks that were sent or found are empty in them; `client.job(name).status()` has them.
+        Networks that were sent or found are empty in them, and of a job's progress there are phase
+        and steps alone; `client.job(name).status()` has all.
         """
         return iterate(self._operations.jobs(states, labels, page_size))
 

@@ -20,8 +20,8 @@ class Timeouts:
     plan_seconds: float = 120.0
     """For the candidates of a plan, and for a report."""
 
-    upload_seconds: float = 300.0
-    """For the whole of an upload."""
+    upload_seconds: float = 1200.0
+    """For the whole of an upload; a server takes 64 MiB for some 1,050 seconds at most."""
 
     heartbeat_seconds: float = 15.0
     """Silence after which a watched server gives a sign of life, 5 to 60."""

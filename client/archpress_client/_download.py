@@ -17,7 +17,7 @@ from archpress_client._errors import (
     InvalidRequestError,
     UnavailableError,
 )
-from archpress_client._rpc_errors import may_resume
+from archpress_client._rpc_errors import may_repeat
 from archpress_proto.v1.artifact_service_pb2 import (
     DownloadArtifactRequest,
     DownloadArtifactResponse,
@@ -92,7 +92,7 @@ class Download:
             error = UnavailableError(f"{self._name}: the stream ended too early")
         elif isinstance(error, InvalidRequestError) and self.received_bytes:
             raise DownloadError(f"{self._name} changed on the server") from error
-        elif not may_resume(error):
+        elif not may_repeat(error):
             raise error
         self._failures += 1
         if self._failures >= self._retry.stream_attempts:

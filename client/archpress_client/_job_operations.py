@@ -47,7 +47,7 @@ class JobOperations:
         name: str,
         create: CreateJobRequest | None = None,
     ) -> None:
-        """Keep the job's name and, right after its creation, the request."""
+        """Keep the job's name and, until the server names the job again, its request."""
         self.name = name
         self._transport = transport
         self._source = source
@@ -56,20 +56,25 @@ class JobOperations:
     async def status(self) -> Job:
         """Return the job as it is now."""
         message = await self._transport.call(GET_JOB, GetJobRequest(name=self.name))
+        self._create = None
         return job_from_proto(message, self._source)
 
     async def report(self) -> str:
         """Return the job's report as HTML."""
         request, seconds = GetReportRequest(name=self.name), self._transport.timeouts.plan_seconds
-        return (await self._transport.call(GET_REPORT, request, seconds)).html.decode()
+        message = await self._transport.call(GET_REPORT, request, seconds)
+        self._create = None
+        return message.html.decode()
 
     async def cancel(self) -> Job:
         """Ask the job to stop, and return it."""
         message = await self._transport.call(CANCEL_JOB, CancelJobRequest(name=self.name))
+        self._create = None
         return job_from_proto(message, self._source)
 
     async def delete(self) -> None:
         """Remove the job, its log and its artifacts."""
+        self._create = None
         await self._transport.delete(DELETE_JOB, DeleteJobRequest(name=self.name))
 
     async def events(

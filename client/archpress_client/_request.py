@@ -13,7 +13,8 @@ from archpress_client._convert_job import state_to_proto
 from archpress_client._convert_spec import spec_to_proto
 from archpress_client._durations import duration_to_proto
 from archpress_client._errors import FieldViolation, InvalidRequestError
-from archpress_client._network import Network
+from archpress_client._latency_table import LatencyTable
+from archpress_client._network import Layer, Network
 from archpress_client._types import Budget, JobSpec, JobState
 from archpress_proto.v1.compression_service_pb2 import (
     CreateJobRequest,
@@ -61,11 +62,14 @@ def list_jobs(
         for state in wanted
         if state is JobState.UNKNOWN
     ]
-    violations += [
-        FieldViolation("labels", f"{key!r}: {value!r} is no pair of texts")
-        for key, value in (labels or {}).items()
-        if not (_is_text(key) and _is_text(value))
-    ]
+    if not isinstance(labels, Mapping | None):
+        violations.append(FieldViolation("labels", f"is {labels!r}, must map texts to texts"))
+    else:
+        violations += [
+            FieldViolation("labels", f"{key!r}: {value!r} is no pair of texts")
+            for key, value in (labels or {}).items()
+            if not (_is_text(key) and _is_text(value))
+        ]
     _refuse(violations)
     return ListJobsRequest(
         page_size=page_size,
@@ -135,17 +139,22 @@ def _spec_violations(spec: JobSpec) -> Iterator[FieldViolation]:
     if not (_is_text(spec.dataset) and spec.dataset):
         yield FieldViolation("spec.dataset", f"is {spec.dataset!r}, must be a name")
     yield from _budget_violations(spec.budget)
-    if spec.latency_table is not None:
-        yield from spec.latency_table.violations()
+    table = spec.latency_table
+    if table is not None and not isinstance(table, LatencyTable):
+        yield FieldViolation("spec.latency_table", f"is {table!r}, must be a LatencyTable")
+    elif table is not None:
+        yield from table.violations()
     yield from _range("spec.seed", spec.seed, 0, _UINT64)
     yield from _range("spec.priority", spec.priority, -100, 100)
     yield from _range("spec.pareto_models", spec.pareto_models, 0, 8)
     yield from _range("spec.training_seeds", spec.training_seeds, 0, 8)
     if not isinstance(spec.int8, bool):
         yield FieldViolation("spec.int8", f"is {spec.int8!r}, must be True or False")
-    for name in ("max_run_time_seconds", "max_queue_time_seconds"):
-        field = f"spec.{name.removesuffix('_seconds')}"
-        yield from _span(field, getattr(spec, name), 1.0)
+    yield from _span("spec.max_run_time", spec.max_run_time_seconds, 1.0)
+    yield from _span("spec.max_queue_time", spec.max_queue_time_seconds, 0.0)
+    if not isinstance(spec.labels, Mapping):
+        yield FieldViolation("spec.labels", f"is {spec.labels!r}, must map texts to texts")
+        return
     if len(spec.labels) > 32:
         yield FieldViolation("spec.labels", f"there are {len(spec.labels)}, at most 32 are kept")
     for key, value in spec.labels.items():
@@ -183,10 +192,21 @@ def _network_violations(network: Network) -> Iterator[FieldViolation]:
     path = "spec.architecture"
     if not 1 <= len(network.layers) <= 512:
         yield FieldViolation(f"{path}.layers", f"there are {len(network.layers)}, must be 1 to 512")
+    shape: object = network.input_shape
+    if not (isinstance(shape, tuple | list) and len(shape) == 3):
+        text = f"is {shape!r}, must be (channels, height, width)"
+        yield FieldViolation(f"{path}.input_shape", text)
+        return
     for name, value in zip(("channels", "height", "width"), network.input_shape, strict=True):
         yield from _range(f"{path}.input_shape.{name}", value, 1, _INT32)
     yield from _range(f"{path}.classes", network.classes, 2, _INT32)
     for index, layer in enumerate(network.layers):
+        if not isinstance(layer, Layer):
+            yield FieldViolation(f"{path}.layers[{index}]", f"is {layer!r}, must be a Layer")
+            continue
+        if not _is_number(layer.rate):
+            text = f"is {layer.rate!r}, must be a number"
+            yield FieldViolation(f"{path}.layers[{index}].rate", text)
         for name in ("kernel", "out_channels", "stride", "padding", "groups"):
             field = f"{path}.layers[{index}].{name}"
             yield from _range(field, getattr(layer, name), 0, _INT32)
@@ -209,7 +229,8 @@ def _span(field: str, seconds: float | None, low: float) -> list[FieldViolation]
         return [FieldViolation(field, f"is {seconds!r}, must be a number of seconds")]
     if low <= seconds <= _LONGEST_SECONDS:
         return []
-    return [FieldViolation(field, f"is {seconds} seconds, must be at least {low:g}")]
+    limits = f"{low:g} to {_LONGEST_SECONDS}"
+    return [FieldViolation(field, f"is {seconds} seconds, must be {limits}")]
 
 
 def _is_number(value: object) -> bool:

@@ -47,19 +47,16 @@ _BY_CODE: Mapping[grpc.StatusCode, type[ArchpressError]] = {
 }
 
 
-def is_transport_fault(error: ArchpressError) -> bool:
-    """Return whether the same call may go better: the fault lies between client and handler.
+def may_repeat(error: ArchpressError) -> bool:
+    """Return whether the same call may go better: after a fault on the way, or a wait.
 
     Proxies and dying servers answer INTERNAL or UNKNOWN without any details, as gRPC does itself
     where a connection breaks while a message is written; an archpress server always gives a reason.
+    To who calls too often it says when to come again.
     """
+    if isinstance(error, QuotaExceededError):
+        return error.reason == "RATE_LIMITED" and error.retry_after_seconds is not None
     return isinstance(error, UnavailableError) or (type(error) is ServerError and not error.reason)
-
-
-def may_resume(error: ArchpressError) -> bool:
-    """Return whether a stream may go on where it broke: also where the server says when."""
-    limited = isinstance(error, QuotaExceededError) and error.reason == "RATE_LIMITED"
-    return is_transport_fault(error) or (limited and error.retry_after_seconds is not None)
 
 
 def is_unknown(error: ArchpressError | None) -> bool:

@@ -16,7 +16,7 @@ from archpress_client._errors import (
     UnavailableError,
 )
 from archpress_client._methods import Method, Q, R
-from archpress_client._rpc_errors import is_transport_fault, is_unknown, mapped_errors
+from archpress_client._rpc_errors import is_unknown, mapped_errors, may_repeat
 from archpress_client._wire import Metadata, Patience, Wire
 
 T = TypeVar("T")
@@ -107,7 +107,7 @@ class Transport:
                 with mapped_errors():
                     return await call(max(deadline - time.monotonic(), 0.001))
             except ArchpressError as error:
-                if not is_transport_fault(error):
+                if not may_repeat(error):
                     raise
                 self.wire.check_open()
                 failures += 1

@@ -20,7 +20,7 @@ from archpress_client._events import (
     UnknownEvent,
 )
 from archpress_client._job_errors import JobCancelledError, JobFailedError
-from archpress_client._rpc_errors import is_unknown, may_resume
+from archpress_client._rpc_errors import is_unknown, may_repeat
 from archpress_client._types import Job, JobState, Result
 
 
@@ -89,7 +89,7 @@ class Watch:
             return None
         if error is None:
             error = UnavailableError("the stream ended before the job was final")
-        elif not may_resume(error):
+        elif not may_repeat(error):
             raise error
         self._failures += 1
         if self._failures >= self._retry.stream_attempts:

@@ -16,6 +16,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { credentials, loadPackageDefinition, Metadata, status } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
+import protobuf from "protobufjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -38,6 +39,13 @@ const channel = options.ca
   : credentials.createInsecure();
 const compression = new v1.CompressionService(options.server, channel);
 const artifacts = new v1.ArtifactService(options.server, channel);
+
+const rpc = protobuf.loadSync(
+  ["status", "error_details"].map((file) => here(`protos/google/rpc/${file}.proto`)),
+);
+const [Status, ErrorInfo, RetryInfo] = ["Status", "ErrorInfo", "RetryInfo"].map((name) =>
+  rpc.lookupType(`google.rpc.${name}`),
+);
 
 const ATTEMPTS = 20;
 const HEARTBEAT_SECONDS = 15;
@@ -157,17 +165,34 @@ async function again(request) {
   }
 }
 
-/** Wait after a fault on the way, longer each time; throw what the server itself says. */
+/** Wait after a fault on the way, longer each time, or as the server says; throw all others. */
 async function wait(error, failures) {
-  if (failures >= ATTEMPTS || !isOnTheWay(error)) throw error;
-  await new Promise((resolve) => setTimeout(resolve, 200 * failures));
+  const { reason, least } = detailsOf(error);
+  if (failures >= ATTEMPTS || !(reason === "RATE_LIMITED" || isOnTheWay(error, reason))) {
+    throw error;
+  }
+  await new Promise((resolve) => setTimeout(resolve, Math.max(200 * failures, least)));
 }
 
-/** Whether a call may go better: proxies and dying servers give no details, archpress does. */
-function isOnTheWay({ code, metadata }) {
+/** Whether a call may go better: proxies and dying servers give no reason, archpress does. */
+function isOnTheWay({ code }, reason) {
   if (code === status.UNAVAILABLE || code === status.CANCELLED) return true;
-  const details = metadata?.get("grpc-status-details-bin") ?? [];
-  return details.length === 0 && (code === status.INTERNAL || code === status.UNKNOWN);
+  return !reason && (code === status.INTERNAL || code === status.UNKNOWN);
+}
+
+/** The reason of an error, and the milliseconds that are the least to wait. */
+function detailsOf({ metadata }) {
+  const found = { reason: "", least: 0 };
+  for (const trailer of metadata?.get("grpc-status-details-bin") ?? []) {
+    for (const { type_url: type, value } of Status.decode(trailer).details) {
+      if (type.endsWith("/google.rpc.ErrorInfo")) found.reason = ErrorInfo.decode(value).reason;
+      if (type.endsWith("/google.rpc.RetryInfo")) {
+        const { seconds, nanos } = RetryInfo.decode(value).retryDelay;
+        found.least = 1000 * Number(seconds) + nanos / 1e6;
+      }
+    }
+  }
+  return found;
 }
 
 function headers() {

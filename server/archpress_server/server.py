@@ -43,6 +43,8 @@ from archpress_server.web import OperatorPort
 
 _READY_SECONDS = 15.0
 _RENEW_SECONDS = 1.0
+_LOOK_SECONDS = 30.0
+"""Between looks at data sets that are not on this machine."""
 _FLUSH_SECONDS = 2.0
 
 
@@ -250,13 +252,21 @@ class Server:
             await asyncio.sleep(_RENEW_SECONDS)
 
     async def _look_at_datasets(self) -> None:
-        for name in self._catalog.datasets:
-            try:
-                facts = await self._planner.dataset_facts(self._catalog.sources, name)
-            except Exception as error:
-                log_unexpected("a data set could not be looked at", error, dataset=name)
-                continue
-            if facts is None:
-                self._log.warning("a data set is not on this machine yet", dataset=name)
-            else:
-                self._info.add_facts(name, facts)
+        """Look at all data sets, and again at those that are missing: a job may bring them."""
+        missing = [name for name in self._catalog.datasets if not await self._looked_at(name)]
+        for name in missing:
+            self._log.warning("a data set is not on this machine yet", dataset=name)
+        while missing:
+            await asyncio.sleep(_LOOK_SECONDS)
+            missing = [name for name in missing if not await self._looked_at(name)]
+
+    async def _looked_at(self, name: str) -> bool:
+        """Return whether there is nothing more to find out about a data set."""
+        try:
+            facts = await self._planner.dataset_facts(self._catalog.sources, name)
+        except Exception as error:
+            log_unexpected("a data set could not be looked at", error, dataset=name)
+            return True
+        if facts is not None:
+            self._info.add_facts(name, facts)
+        return facts is not None

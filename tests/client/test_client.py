@@ -142,6 +142,18 @@ def test_a_lost_job_is_created_again(client: Client, server: ScriptedServer) -> 
     assert first == second
 
 
+@pytest.mark.parametrize("look", ["status", "cancel", "report", "delete"])
+def test_a_job_that_was_seen_is_not_created_again(
+    client: Client, server: ScriptedServer, look: str
+) -> None:
+    job = client.compress("conv-7", dataset="fashion-mnist")
+    getattr(job, look)()
+    server.jobs.clear()
+    with pytest.raises(NotFoundError):
+        job.result()
+    assert len(server.asked("CreateJob")) == 1
+
+
 def test_a_job_of_that_name_does_not_exist(client: Client) -> None:
     with pytest.raises(NotFoundError) as caught:
         client.job("nowhere").result()
@@ -280,6 +292,16 @@ def test_a_draining_server_is_asked_again_with_the_same_id(
     client.compress("conv-7", dataset="fashion-mnist")
     assert time.monotonic() - begin >= 0.4
     assert len({request.request_id for request in server.asked("CreateJob")}) == 1
+
+
+def test_who_calls_too_often_waits_and_goes_on(client: Client, server: ScriptedServer) -> None:
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    wait = Duration(nanos=200_000_000)
+    server.script.refusals = [(code, error_status(code, "often", "RATE_LIMITED", {}, (), wait))]
+    begin = time.monotonic()
+    assert list(client.jobs()) == []
+    assert time.monotonic() - begin >= 0.2
+    assert len(server.asked("ListJobs")) == 2
 
 
 def test_faults_of_the_server_are_not_repeated(client: Client, server: ScriptedServer) -> None:

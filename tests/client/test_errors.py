@@ -22,7 +22,7 @@ from archpress_client import (
     UnavailableError,
     UnsupportedError,
 )
-from archpress_client._rpc_errors import error_from_rpc, is_transport_fault, mapped_errors
+from archpress_client._rpc_errors import error_from_rpc, mapped_errors, may_repeat
 from tests.client.scripted import error_status
 
 
@@ -113,12 +113,21 @@ def test_builtin_bases() -> None:
         (grpc.StatusCode.INTERNAL, "INTERNAL", False),
         (grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND", False),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "", False),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED", False),
         (grpc.StatusCode.DEADLINE_EXCEEDED, "", False),
     ],
 )
-def test_what_is_worth_another_stream(code: grpc.StatusCode, reason: str, fault: bool) -> None:
+def test_what_is_worth_another_try(code: grpc.StatusCode, reason: str, fault: bool) -> None:
     trailer = error_status(code, "x", reason).SerializeToString() if reason else b""
-    assert is_transport_fault(error_from_rpc(FakeRpcError(code, "x", trailer))) is fault
+    assert may_repeat(error_from_rpc(FakeRpcError(code, "x", trailer))) is fault
+
+
+def test_who_calls_too_often_is_told_when_to_come_again() -> None:
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    for reason, worth in (("RATE_LIMITED", True), ("", False)):
+        status = error_status(code, "too often", reason, retry_after=Duration(seconds=1))
+        error = error_from_rpc(FakeRpcError(code, "too often", status.SerializeToString()))
+        assert may_repeat(error) is worth
 
 
 def test_the_cause_is_kept() -> None:

@@ -43,6 +43,9 @@ FULL = JobSpec(
 )
 
 
+RELU, DROPOUT = Layer.relu(), Layer.dropout("half")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("spec", [SPEC, FULL, replace(SPEC, network="artifacts/7")])
 def test_spec_round_trip(spec: JobSpec) -> None:
     request = build.create_job(spec, None)
@@ -83,6 +86,13 @@ def test_zero_is_a_value_and_none_is_not() -> None:
         ({"dataset": "\udce9"}, "spec.dataset"),
         ({"max_run_time_seconds": "60"}, "spec.max_run_time"),
         ({"max_run_time_seconds": 10**400}, "spec.max_run_time"),
+        ({"max_queue_time_seconds": -1}, "spec.max_queue_time"),
+        ({"labels": "team"}, "spec.labels"),
+        ({"latency_table": {}}, "spec.latency_table"),
+        ({"network": Network((28, 28), 10, [RELU])}, "spec.architecture.input_shape"),  # type: ignore[arg-type]
+        ({"network": Network(7, 10, [RELU])}, "spec.architecture.input_shape"),  # type: ignore[arg-type]
+        ({"network": Network((1, 28, 28), 10, ["relu"])}, "spec.architecture.layers[0]"),  # type: ignore[list-item]
+        ({"network": Network((1, 28, 28), 10, [DROPOUT])}, "spec.architecture.layers[0].rate"),
         ({"budget": Budget(max_params_ratio=TEXT)}, "spec.budget.max_params_ratio"),
         ({"budget": Budget(min_accuracy=TEXT)}, "spec.budget.min_accuracy"),
         ({"budget": Budget(max_latency_seconds=TEXT)}, "spec.budget.max_latency"),
@@ -116,6 +126,12 @@ def test_violations_are_named_by_the_field_of_the_api(change: dict[str, Any], fi
     assert field in [fault.field for fault in caught.value.violations]
 
 
+def test_spans_say_both_limits() -> None:
+    build.create_job(replace(SPEC, max_queue_time_seconds=0.0), None)
+    with pytest.raises(InvalidRequestError, match="must be 1 to 315576000000"):
+        build.create_job(replace(SPEC, max_run_time_seconds=1e12), None)
+
+
 def test_all_violations_come_at_once() -> None:
     with pytest.raises(InvalidRequestError) as caught:
         build.create_job(replace(SPEC, dataset="", budget=Budget(max_params=0)), "not-a-uuid")
@@ -142,6 +158,8 @@ def test_list_and_plan() -> None:
         build.list_jobs([JobState.UNKNOWN], None, 10)
     with pytest.raises(InvalidRequestError, match="labels: 'a': 1 is no pair of texts"):
         build.list_jobs(None, {"a": 1}, 10)  # type: ignore[dict-item]
+    with pytest.raises(InvalidRequestError, match="labels: is 'a', must map texts to texts"):
+        build.list_jobs(None, "a", 10)  # type: ignore[arg-type]
     with pytest.raises(InvalidRequestError, match="max_candidates"):
         build.plan(SPEC, 65)
 

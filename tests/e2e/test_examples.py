@@ -19,6 +19,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from archpress_client import Client
 from tests.client.scripted import MODEL, Cut, ScriptedServer, error_status
@@ -181,9 +182,14 @@ def test_the_node_service_goes_on_behind_the_last_number(node_folder: Path) -> N
     server.script.heartbeats = True
     server.script.cuts = [Cut(4), Cut(2, grpc.StatusCode.UNKNOWN)]
     server.script.download_cuts = [Cut(1)]
-    refused = grpc.StatusCode.UNAVAILABLE
-    server.script.refusals = [(refused, error_status(refused, "going away", "DRAINING"))]
+    refused, limited = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED
+    second = Duration(seconds=1)
+    server.script.refusals = [
+        (refused, error_status(refused, "going away", "DRAINING")),
+        (limited, error_status(limited, "too often", "RATE_LIMITED", retry_after=second)),
+    ]
     server.start()
+    began = time.monotonic()
     command = ["node", "service.mjs", "--server", server.target, "--port", "0"]
     command += ["--protos", str(ROOT / "proto")]
     try:
@@ -200,8 +206,9 @@ def test_the_node_service_goes_on_behind_the_last_number(node_folder: Path) -> N
     assert model == MODEL
     # Two cuts: behind two events and their heartbeats, then behind one more.
     assert [request.after_seq for request in server.asked("WatchJob")] == [0, 2, 3]
-    first, second = (request.request_id for request in server.asked("CreateJob"))
-    assert first == second
+    assert time.monotonic() - began > 1.0
+    assert len(server.asked("CreateJob")) == 3
+    assert len({request.request_id for request in server.asked("CreateJob")}) == 1
     assert {entry["authorization"] for entry in server.metadata} == {"Bearer ap_one"}
 
 

@@ -24,7 +24,7 @@ from archpress_server.catalog import load_catalog
 from archpress_server.config import ServerConfig
 from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.orphans import put_loose
-from archpress_server.planner import Planner
+from archpress_server.planner import DatasetFacts, Planner
 from archpress_server.server import Server
 from archpress_server.state import prepare_state
 from archpress_trainer.data.registry import DataSources
@@ -170,6 +170,33 @@ async def test_a_data_set_that_cannot_be_looked_at_hides_no_other(
     await asyncio.sleep(0)
     await server.stop()
     assert asked == list(catalog.datasets)
+
+
+async def test_data_that_come_later_are_looked_at_again(
+    config: ServerConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def later(planner: Planner, sources: DataSources, name: str) -> DatasetFacts | None:
+        asked.append(name)
+        return DatasetFacts((1, 28, 28), 10, 5, 6, 7, "abc") if asked.count(name) > 1 else None
+
+    monkeypatch.setattr(Planner, "dataset_facts", later)
+    monkeypatch.setattr("archpress_server.server._LOOK_SECONDS", 0.01)
+    prepare_state(config)
+    catalog = load_catalog(config)
+    server = Server(config, catalog)
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub: Any = InfoServiceStub(channel)
+        async with asyncio.timeout(10):
+            while len(asked) < 2 * len(catalog.datasets):
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        info = await stub.GetServerInfo(info_pb.GetServerInfoRequest())
+    await server.stop()
+    assert sorted(asked) == sorted(2 * list(catalog.datasets))
+    assert {data.fingerprint for data in info.datasets} == {"abc"}
 
 
 HANGS = """

@@ -271,7 +271,7 @@ def _follow(job: JobHandle, out: Path | None, as_json: bool) -> None:
     """Wait for a job's end, showing how it gets on, and deliver what it made."""
     again = f"archpress watch {job.name}"
     try:
-        with Live(quiet=as_json) as live:
+        with Live() as live:
             result = job.result(on_event=live.show)
     except KeyboardInterrupt:
         typer.echo(f"detached; the job goes on. Watch it again: {again}", err=True)

@@ -16,18 +16,18 @@ from archpress_client.cli import _format
 
 
 class Live:
-    """Shows events: a bar on a terminal, a line per change elsewhere, nothing if `quiet`."""
+    """Shows events: a bar on a terminal, a line per change elsewhere."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self) -> None:
         """Prepare; entering the context starts the bar."""
-        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+        self._console = Console(stderr=True, highlight=False)
         self._bar = Progress(
             TextColumn("{task.description:<10}"),
             BarColumn(bar_width=28),
             TextColumn("{task.fields[steps]}"),
             TextColumn("{task.fields[facts]}"),
             console=self._console,
-            disable=quiet or not self._console.is_terminal,
+            disable=not self._console.is_terminal,
             transient=True,
         )
         self._task = self._bar.add_task("queued", total=None, steps="", facts="")

@@ -166,7 +166,7 @@ class Layer(_message.Message):
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Where the input comes from: indices of earlier layers in Architecture.layers, -1 for the
         network's input. Empty is the previous layer (the network's input for the first). ADD and
-        CONCAT take two or more, every other kind at most one.
+        CONCAT take 2 to 512, every other kind at most one.
         """
 
     def __init__(

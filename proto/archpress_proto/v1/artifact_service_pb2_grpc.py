@@ -74,7 +74,8 @@ class ArtifactServiceServicer(object):
         Uploading the same bytes again returns the artifact that is there, which then expires later.
 
         Errors: INVALID_FIELD (size or hash differ from the header, no header), INVALID_ARCHITECTURE
-        (not a network of the space) [node, op, known], LIMIT_EXCEEDED, STORAGE_UNAVAILABLE, DRAINING, and
+        (not a network of the space) [node, op, known], LIMIT_EXCEEDED, UPLOAD_STALLED (30 seconds without a
+        byte, or on the whole under 64 KiB a second), STORAGE_UNAVAILABLE, DRAINING, and
         RESOURCE_EXHAUSTED with a QuotaFailure where the caller's models would take too much room or,
         with RetryInfo, too many uploads run.
         """

@@ -315,7 +315,7 @@ class ListJobsResponse(_message.Message):
     """Opaque; empty on the last page."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_jobs_pb2.Job]:
-        """Jobs, without progress messages and with architectures left out of spec and result."""
+        """Jobs, with only phase and steps of their progress, and architectures left out of spec and result."""
 
     def __init__(
         self,

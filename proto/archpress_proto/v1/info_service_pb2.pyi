@@ -199,7 +199,7 @@ class DatasetInfo(_message.Message):
     """Number of its classes."""
     train_images: _builtins.int
     """Images that networks are trained on. These numbers and the fingerprint are unset until the
-    server has looked at the data, a while after its start.
+    server has looked at the data, a while after its start, or after they came onto its machine.
     """
     validation_images: _builtins.int
     """Images held out of the training split for decisions."""

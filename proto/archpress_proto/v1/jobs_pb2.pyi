@@ -223,8 +223,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: a budget field is out of range [field]."""
     ERROR_REASON_BUDGET_INFEASIBLE: _ErrorReason.ValueType  # 5
     """INVALID_ARGUMENT: no network in the space can meet the budget; of a job: neither the latency as
-    measured on the worker's machine [the nearest feasible value under each violated field's name;
-    a latency as in JSON, "0.000051s"].
+    measured on the worker's machine, or a hopeless min_accuracy [the nearest feasible value under
+    each violated field's name; a latency as in JSON, "0.000051s"].
     """
     ERROR_REASON_SHAPE_MISMATCH: _ErrorReason.ValueType  # 6
     """INVALID_ARGUMENT: input shape or classes differ from the data set's [expected, actual]."""
@@ -258,7 +258,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_BUDGET_UNREACHABLE: _ErrorReason.ValueType  # 16
     """Job, FAILED_PRECONDITION: no trained candidate reached the accuracy or latency asked for;
     Job.result is the best one, with Result.nearest_budget [what the result reaches under each
-    missed field's name].
+    missed field's name]. With METHOD_PAPER it may be that no network within the budget was found:
+    then there is none of these.
     """
     ERROR_REASON_WORKER_LOST: _ErrorReason.ValueType  # 17
     """Job, ABORTED: the worker was lost in each of the allowed attempts [attempts]."""
@@ -280,6 +281,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_STORAGE_UNAVAILABLE: _ErrorReason.ValueType  # 24
     """UNAVAILABLE with RetryInfo: the store of the artifacts cannot be reached [error_id]."""
+    ERROR_REASON_UPLOAD_STALLED: _ErrorReason.ValueType  # 25
+    """UNAVAILABLE with RetryInfo: an upload's bytes did not come in time; send it again."""
     ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 40
     """UNAUTHENTICATED: the server asks for a token, and the call has none."""
     ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 41
@@ -321,8 +324,8 @@ ERROR_REASON_INVALID_BUDGET: ErrorReason.ValueType  # 4
 """INVALID_ARGUMENT: a budget field is out of range [field]."""
 ERROR_REASON_BUDGET_INFEASIBLE: ErrorReason.ValueType  # 5
 """INVALID_ARGUMENT: no network in the space can meet the budget; of a job: neither the latency as
-measured on the worker's machine [the nearest feasible value under each violated field's name;
-a latency as in JSON, "0.000051s"].
+measured on the worker's machine, or a hopeless min_accuracy [the nearest feasible value under
+each violated field's name; a latency as in JSON, "0.000051s"].
 """
 ERROR_REASON_SHAPE_MISMATCH: ErrorReason.ValueType  # 6
 """INVALID_ARGUMENT: input shape or classes differ from the data set's [expected, actual]."""
@@ -356,7 +359,8 @@ newer server, which is being rolled out [name].
 ERROR_REASON_BUDGET_UNREACHABLE: ErrorReason.ValueType  # 16
 """Job, FAILED_PRECONDITION: no trained candidate reached the accuracy or latency asked for;
 Job.result is the best one, with Result.nearest_budget [what the result reaches under each
-missed field's name].
+missed field's name]. With METHOD_PAPER it may be that no network within the budget was found:
+then there is none of these.
 """
 ERROR_REASON_WORKER_LOST: ErrorReason.ValueType  # 17
 """Job, ABORTED: the worker was lost in each of the allowed attempts [attempts]."""
@@ -378,6 +382,8 @@ error of a job: the uploaded model is; upload it again [name].
 """
 ERROR_REASON_STORAGE_UNAVAILABLE: ErrorReason.ValueType  # 24
 """UNAVAILABLE with RetryInfo: the store of the artifacts cannot be reached [error_id]."""
+ERROR_REASON_UPLOAD_STALLED: ErrorReason.ValueType  # 25
+"""UNAVAILABLE with RetryInfo: an upload's bytes did not come in time; send it again."""
 ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 40
 """UNAUTHENTICATED: the server asks for a token, and the call has none."""
 ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 41
@@ -488,8 +494,9 @@ class JobSpec(_message.Message):
     @_builtins.property
     def budget(self) -> Global___Budget:
         """What the result must keep to. Without a limit on size or latency the method looks for the
-        smallest network that will nearly surely reach min_accuracy, or whose predicted accuracy falls
-        by no more than max_accuracy_drop, or does not fall where neither is set.
+        smallest networks that will nearly surely reach min_accuracy, or whose predicted accuracy falls
+        by no more than max_accuracy_drop, or does not fall where neither is set. Of those that are
+        trained the most accurate is delivered.
         """
 
     @_builtins.property
@@ -506,8 +513,8 @@ class JobSpec(_message.Message):
 
     @_builtins.property
     def max_queue_time(self) -> _duration_pb2.Duration:
-        """Longest time in QUEUED before the first attempt. Unset waits without end. A job that passes it
-        ends FAILED with TIMED_OUT.
+        """Longest time in QUEUED before the first attempt, not negative. Unset waits without end. A job that
+        passes it ends FAILED with TIMED_OUT.
         """
 
     @_builtins.property
@@ -1356,7 +1363,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def result(self) -> Global___Result:
-        """Set in SUCCEEDED, and in FAILED with BUDGET_UNREACHABLE."""
+        """Set in SUCCEEDED, and in FAILED with BUDGET_UNREACHABLE, unless no network was trained."""
 
     @_builtins.property
     def error(self) -> _status_pb2.Status:

@@ -14,7 +14,7 @@ from archpress_server.service.times import duration, timestamp
 
 
 def job_to_proto(job: JobRecord, *, brief: bool = False) -> pb.Job:
-    """Return the message of a job; a brief one leaves out architectures and progress."""
+    """Return the message of a job; a brief one has no architectures, and of progress the place."""
     message = pb.Job(
         name=f"jobs/{job.id}" if job.id else "",
         state=state_to_proto(job.state),
@@ -28,8 +28,11 @@ def job_to_proto(job: JobRecord, *, brief: bool = False) -> pb.Job:
         end_time=None if job.end_time is None else timestamp(job.end_time),
         expire_time=None if job.expire_time is None else timestamp(job.expire_time),
     )
-    if job.progress is not None and not brief:
-        message.progress.CopyFrom(progress_to_proto(job.progress))
+    if job.progress is not None:
+        progress = job.progress
+        if brief:
+            progress = Progress(progress.phase, progress.step, progress.total_steps)
+        message.progress.CopyFrom(progress_to_proto(progress))
     if job.result is not None:
         message.result.CopyFrom(result_to_proto(job.result, job.run_seconds, brief=brief))
     if job.error is not None:

@@ -65,6 +65,10 @@ class BusyError(Exception):
     """Too many calls of one kind wait at the moment; the message names them."""
 
 
+class UploadStalledError(Exception):
+    """The bytes of an upload did not come in time; the message says how many, and how long."""
+
+
 @dataclass(frozen=True)
 class Refusal:
     """A failed call: its code, and the reason that stands in ErrorInfo, empty for plain codes."""
@@ -154,6 +158,13 @@ def refusal_of(error: Exception) -> Refusal:
                 grpc.StatusCode.UNAVAILABLE,
                 CallReason.DRAINING,
                 "the server is shutting down",
+                retry_seconds=1.0,
+            )
+        case UploadStalledError():
+            return Refusal(
+                grpc.StatusCode.UNAVAILABLE,
+                CallReason.UPLOAD_STALLED,
+                str(error),
                 retry_seconds=1.0,
             )
         case DatabaseUnavailableError():

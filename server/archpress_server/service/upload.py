@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 
 from archpress_proto.v1 import artifact_service_pb2 as pb
-from archpress_server.service.errors import field_error
+from archpress_server.service.errors import UploadStalledError, field_error
 from archpress_server.service.faults import Faults
 
 CHUNK_BYTES = 256 * 1024
@@ -33,6 +33,7 @@ async def receive(
 
     Raises:
         RequestError: the header is missing or wrong, or the bytes are not those that it says.
+        UploadStalledError: nothing came for too long, or all of it too slowly.
     """
     first = await _next(messages, idle_seconds)
     if first is None or first.WhichOneof("part") != "header":
@@ -44,8 +45,8 @@ async def receive(
         async with asyncio.timeout(longest):
             content = await _content(messages, header, count, idle_seconds)
     except TimeoutError:
-        text = f"{header.size_bytes} bytes may take {longest:.0f} seconds, and have not come"
-        raise field_error("data", text) from None
+        text = f"an upload of {header.size_bytes} bytes may take {longest:.0f} seconds"
+        raise UploadStalledError(f"{text}, and they have not come") from None
     if len(content) != header.size_bytes:
         what = "more than" if len(content) > header.size_bytes else f"{len(content)} of"
         raise field_error("header.size_bytes", f"{what} {header.size_bytes} bytes came")
@@ -84,7 +85,8 @@ async def _next(
     except StopAsyncIteration:
         return None
     except TimeoutError:
-        raise field_error("data", f"no bytes came for {idle_seconds:g} seconds") from None
+        text = f"no bytes of an upload came for {idle_seconds:g} seconds"
+        raise UploadStalledError(text) from None
 
 
 def _check_header(header: pb.UploadModelHeader, max_bytes: int) -> None:

@@ -71,7 +71,10 @@ def test_a_brief_job_has_no_architectures(failed_job: JobRecord) -> None:
     message = job_to_proto(failed_job, brief=True)
     assert not message.spec.HasField("architecture")
     assert not message.result.HasField("architecture")
-    assert not message.HasField("progress")
+    whole = job_to_proto(failed_job).progress
+    assert message.progress == pb.Progress(
+        phase=whole.phase, step=whole.step, total_steps=whole.total_steps
+    )
 
 
 def test_a_named_network_is_echoed_by_name(submission: Submission) -> None:

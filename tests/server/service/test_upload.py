@@ -23,6 +23,7 @@ from archpress_server.config import ServerConfig
 from archpress_server.jobs.model import Submission
 from archpress_server.server import Server
 from archpress_server.service import upload as upload_module
+from archpress_server.service.errors import UploadStalledError
 from archpress_server.service.upload import CHUNK_BYTES, receive
 from tests.server.onnx_import.files import numbers, plain, written
 
@@ -202,7 +203,7 @@ async def test_an_upload_that_stalls_ends() -> None:
         yield header()
         await asyncio.sleep(60)
 
-    with pytest.raises(ValueError, match=r"data: no bytes came for 0\.05 seconds"):
+    with pytest.raises(UploadStalledError, match=r"no bytes of an upload came for 0\.05 seconds"):
         await receive(stalling(), LIMIT, lambda size: None, idle_seconds=0.05)
 
 
@@ -214,8 +215,22 @@ async def test_an_upload_that_trickles_ends(monkeypatch: pytest.MonkeyPatch) -> 
             await asyncio.sleep(0.01)
 
     monkeypatch.setattr(upload_module, "LEAST_BYTES_PER_SECOND", 10 * LIMIT)
-    with pytest.raises(ValueError, match=rf"data: {LIMIT} bytes may take 0 seconds, and have not"):
+    text = rf"{LIMIT} bytes may take 0 seconds, and they have not come"
+    with pytest.raises(UploadStalledError, match=text):
         await receive(trickling(), LIMIT, lambda size: None, idle_seconds=0.1)
+
+
+async def test_who_stalls_is_to_send_again(artifacts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receive, "__kwdefaults__", {"idle_seconds": 0.05})
+    release = asyncio.Event()
+
+    async def stalling() -> AsyncIterator[pb.UploadModelRequest]:
+        yield header()
+        await release.wait()
+
+    code, reason, _, _ = await refusal(artifacts.UploadModel(stalling()))
+    assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "UPLOAD_STALLED")
+    release.set()
 
 
 async def test_room_is_limited(artifacts: Any) -> None:
