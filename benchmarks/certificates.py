@@ -19,6 +19,7 @@ goes on, within a job too, as the server does.
 from __future__ import annotations
 
 import argparse
+import hashlib
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -32,6 +33,7 @@ from input_network import input_network
 from json_lines import JsonLines, Record
 from quiet import Quiet
 from recipes import CHANGES, NETWORKS, SIZES, changed
+from rivals import OURS_NOW
 
 from archpress_server.compress.effort import effort_plan
 from archpress_server.compress.input_net import TrainedInput
@@ -118,6 +120,10 @@ class Bench:
             "change": self._settings.change,
             "epochs": self._plan.final_recipe.epochs,
             "taught": self._taught,
+            "recipe": self._plan.final_recipe.to_json(),
+            "embedding": self._embedding.manifest.name,
+            "ours": OURS_NOW,
+            "input": self._settings.input and _sha256(self._settings.input),
         }
 
     def job(self, target: int, seed: int) -> Record:
@@ -180,6 +186,10 @@ class Bench:
             self._compute,
         )
         return trained.given(data.normalisation)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @lru_cache(maxsize=1)

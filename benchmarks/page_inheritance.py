@@ -8,7 +8,7 @@ from statistics import mean
 
 import numpy as np
 from json_lines import Record
-from page_text import Section, section_of_lines, spread, table
+from page_text import Section, recipe_before, section_of_lines, spread, table
 
 from archpress_trainer.embedding.metrics import kendall_tau
 
@@ -31,7 +31,9 @@ def _made(lines: list[Record]) -> Section:
         f"from the weights that stay and is trained for {first['epochs']} epochs on "
         f"{first['images']:,} images, taught by the input network. A ranker's order by one seed is "
         "held against how the forms end with the other seeds, on validation images; the last line "
-        "says what noise leaves to a perfect one.\n"
+        "says what noise leaves to a perfect one.\n\n"
+        f"{recipe_before([first['recipe']])}".rstrip("\n")
+        + "\n"
     )
     tables = [_table(network, target, found) for (network, target), found in groups.items()]
     return Section(_TITLE, text + "".join(tables))

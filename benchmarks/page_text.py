@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from json_lines import Record, read_lines
+
+from archpress_trainer.training.recipe import Recipe
 
 Table = Sequence[Sequence[str]]
 
@@ -77,6 +79,14 @@ def of_spread(values: dict[str, Any] | None, digits: int = 3) -> str:
         return "-"
     deviation = f" ± {values['deviation']:,.{digits}f}" if values["n"] > 1 else ""
     return f"{values['mean']:,.{digits}f}{deviation}"
+
+
+def recipe_before(recipes: Iterable[Mapping[str, Any]]) -> str:
+    """Say of results what their recipes do not know yet that today's do."""
+    unknown = {field.name for field in fields(Recipe)}.difference(*recipes)
+    if not unknown:
+        return ""
+    return f"By the recipe of an earlier program, without `{'`, `'.join(sorted(unknown))}`.\n\n"
 
 
 def work(macs: float) -> str:

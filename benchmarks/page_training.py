@@ -8,7 +8,16 @@ from statistics import mean
 
 from branches import BRANCHED, LONGER, PLAIN
 from json_lines import Record
-from page_text import Section, missing, percent_of, read_json, section_of_lines, spread, table
+from page_text import (
+    Section,
+    missing,
+    percent_of,
+    read_json,
+    recipe_before,
+    section_of_lines,
+    spread,
+    table,
+)
 
 _RECIPES = "recipes-fashion-mnist.json"
 
@@ -96,6 +105,7 @@ def _folding(title: str, lines: list[Record]) -> Section:
         f"CONV-7 narrowed to at most {first['target']:,} parameters and trained on for "
         f"{first['epochs']} epochs on {first['images']:,} images, taught by itself "
         f"({100 * first['input']:.2f}%); validation accuracy in percent, in brackets the seeds, by "
-        "the recipe of each effort.\n\n" + table(("the input network", *efforts), rows)
+        f"the recipe of each effort.\n\n{recipe_before(first['recipes'].values())}"
+        + table(("the input network", *efforts), rows)
     )
     return Section(title, text)

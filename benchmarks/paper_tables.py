@@ -149,6 +149,8 @@ class _Row:
             "effort": options.effort.value,
             "images": self._dataset.training_count,
             "epochs": plan.final_recipe.epochs,
+            "recipe": plan.final_recipe.to_json(),
+            "embedding": self._embedding.manifest.name,
             "reduced": options.images is not None or options.epochs is not None,
         }
 
@@ -196,7 +198,6 @@ class _Row:
             "accuracy": certificate.accuracy,
             "validation": result.validation_accuracy,
             "predicted": result.prediction and result.prediction.accuracy,
-            "embedding": result.embedding,
             "seconds": None if goes_on else round(result.seconds, 1),
         }
 

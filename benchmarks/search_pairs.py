@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import mean
 
 from json_lines import Record
+from scipy.stats import wilcoxon
 
 
 @dataclass(frozen=True)
@@ -39,3 +40,9 @@ def paired(lines: Iterable[Record], first: str, second: str) -> dict[str, Pair]:
         for target, ways in results.items()
         if first in ways and second in ways
     }
+
+
+def ahead(differences: Iterable[float]) -> float:
+    """Return the p-value of a paired one-sided test over targets (Wilcoxon): the first is ahead."""
+    found = wilcoxon(list(differences), alternative="greater", zero_method="zsplit")
+    return float(found.pvalue)

@@ -25,7 +25,11 @@ class _Stream:
 
 def configure_logs(level: str, form: str = "json") -> None:
     """Set up this process's logs; to be called once, by its main function."""
-    render: list[Processor] = [structlog.dev.ConsoleRenderer(colors=False)]
+    # Other formatters show local variables, and with them the database's password.
+    plain = structlog.dev.plain_traceback
+    render: list[Processor] = [
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=plain)
+    ]
     if form == "json":
         render = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(

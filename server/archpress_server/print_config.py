@@ -39,7 +39,10 @@ def describe(config: ServerConfig, origins: Mapping[str, str]) -> str:
     shown = dict(origins)
     if config.database_url_file:
         shown["database_url"] = f"file {config.database_url_file}"
-    values["database_url"] = sa.make_url(config.url).render_as_string(hide_password=True)
+    url = sa.make_url(config.url)
+    if "password" in url.query:
+        url = url.update_query_dict({"password": "***"})
+    values["database_url"] = url.render_as_string(hide_password=True)
     return "".join(f"{name} = {_toml(value)}  # {shown[name]}\n" for name, value in values.items())
 
 

@@ -11,6 +11,8 @@ from page_compression import certificates, paper_tables, peers
 from page_search import search
 from results_page import DOCS, main, render
 
+from archpress_trainer.training.recipe import Recipe
+
 
 def test_the_page_is_up_to_date() -> None:
     page = render(RESULTS)
@@ -33,7 +35,8 @@ def test_a_job_that_failed_is_named_and_counts_in_no_mean(tmp_path: Path) -> Non
         + _certificate(seed=1, failed="every training diverged")
     )
     [section] = certificates(tmp_path)
-    row = "70,000 | 10.1 | 5.0M | 1 | 94.00 | 93.6 reached | 94.0 reached | 0.25 | 0.50 | 60 (cpu)"
+    marks = "93.6 above so far (1 of 1) | 94.0 above so far (1 of 1)"
+    row = f"70,000 | 10.1 | 5.0M | 1 | 94.00 | {marks} | 0.25 | 0.50 | 60 (cpu)"
     assert f"| {row} |" in section.text
     assert "- at most 93,000, seed 1, failed: every training diverged" in section.text
     assert "94.25 (1) @ 709K | 94.00 (1) @ 70K" in paper_tables(tmp_path).text
@@ -58,7 +61,10 @@ def test_a_recipe_that_was_changed_is_named_or_of_before(tmp_path: Path) -> None
 
 
 def test_methods_that_made_the_same_network_are_named(tmp_path: Path) -> None:
+    recipe = Recipe("final", 0).to_json()
+    del recipe["erase"]
     settings = {"network": "conv-7", "dataset": "fashion-mnist", "images": 12_000, "work": 1e12}
+    settings |= {"recipe": recipe}
     made = {"params": 19_000, "macs": 1_000_000, "validation": 0.9, "test": 0.89}
     spent = {"work": 1e12, "search_work": 0.0, "teacher_work": 0.0, "once_work": 0.0}
     line = {"settings": settings, "target": 20_000, "seed": 0, **made, **spent}
@@ -81,6 +87,38 @@ def test_methods_that_made_the_same_network_are_named(tmp_path: Path) -> None:
     )
     assert section.text.count("one method here") == 1
     assert "| 80.00 (1) | 11 | 90% |" in section.text
+    assert "N2N: layer removal by policy gradient took 90% of the work" in section.text
+    assert "By the recipe of an earlier program, without `erase`." in section.text
+
+
+def test_a_mark_is_reached_by_five_seeds(tmp_path: Path) -> None:
+    costs = {"params": 70_000, "macs": 5_000_000, "accuracy_before": None}
+    found = [0.93, 0.94, 0.94, 0.94, 0.94]
+    lines = [_certificate(seed=s, accuracy=one, **costs) for s, one in enumerate(found)]
+    (tmp_path / "certificates.jsonl").write_text("".join(lines))
+    [section] = certificates(tmp_path)
+    assert "| 93.6 reached (4 of 5) | 94.0 missed (4 of 5) |" in section.text
+
+
+def test_leads_are_told_by_seed(tmp_path: Path) -> None:
+    lines = [
+        {
+            "method": method,
+            "seed": seed,
+            "device": "cpu",
+            "ours": {"starts": 24, "steps": 25},
+            "trained": [{}],
+            "target": {"name": name},
+            "final": {"params": params, "test": [0.9 + lead * seed / 100]},
+        }
+        for method, lead in (("latent descent", 1), ("screening", 0))
+        for seed in (0, 1)
+        for name, params in (("6K", 5_900), ("9K", 8_900))
+    ]
+    (tmp_path / "search.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = search(tmp_path).text
+    assert "Ours had 24 starts and 25 steps of descent" in text
+    assert "| screening | +0.00 | +1.00 | 0.25 | 1 |" in text
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -160,8 +160,9 @@ def _with_heir(
     digest, taken = heir.architecture.digest, [*known, *candidates]
     if all(candidate.architecture.digest != digest for candidate in taken):
         return (*candidates, replace(heir, rank=len(taken) + 1, inherits=inheriting))
+    # The heir's own, whose layers are listed as the input's are.
     return tuple(
-        replace(candidate, inherits=inheriting)
+        replace(heir, rank=candidate.rank, inherits=inheriting)
         if candidate.architecture.digest == digest
         else candidate
         for candidate in candidates

@@ -186,10 +186,12 @@ class Leases:
             row = held_job(connection, job, attempt)
             if row is None:
                 return None
-            if not began and not row["run_seconds"]:
-                row = {**row, "start_time": None}
-                unset = jobs.update().where(jobs.c.id == job).values(start_time=None)
-                connection.execute(unset)
+            if not began:
+                # Without a worker it did not run either.
+                unset = {"run_counted_until": None}
+                unset |= {} if row["run_seconds"] else {"start_time": None}
+                row = {**row, **unset}
+                connection.execute(jobs.update().where(jobs.c.id == job).values(**unset))
             return self._give_back(connection, row, cause, lost=0)
 
     def lose(self, job: str, attempt: int, cause: str) -> JobRecord | None:

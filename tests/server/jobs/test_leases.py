@@ -355,8 +355,10 @@ def test_a_job_that_no_machine_starts_waits_no_longer_than_it_may(
     job = timed.store.create(replace(submission, spec=spec)).id
     for attempt in (1, 2, 3):
         timed.lease_next("w")
+        clock.now += 1
         timed.requeue(job, attempt, "no worker could be started", began=False)
-        assert timed.store.get(job).start_time is None
+        found = timed.store.get(job)
+        assert (found.start_time, found.run_seconds) == (None, 0.0)
     clock.now += 101
     (ended,) = timed.time_out()
     assert ended.error is not None
