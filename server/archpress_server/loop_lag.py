@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 
 from prometheus_client import CollectorRegistry, Histogram
 
@@ -24,6 +25,8 @@ class LoopLag:
             registry=registry,
         )
         self._task: asyncio.Task[None] | None = None
+        self.last_turn = time.monotonic()
+        """When the loop last came round, on the monotonic clock."""
 
     def start(self) -> None:
         """Begin to measure the running loop."""
@@ -41,4 +44,5 @@ class LoopLag:
         while True:
             due = loop.time() + _PERIOD_SECONDS
             await asyncio.sleep(_PERIOD_SECONDS)
+            self.last_turn = time.monotonic()
             self._lag.observe(max(0.0, loop.time() - due))

@@ -217,7 +217,7 @@ class Server:
 
     def _alive(self) -> str:
         """Tell if the event loop is stuck; a failing database alone is no reason to restart."""
-        silent_seconds = time.monotonic() - self._supervisor.last_turn
+        silent_seconds = time.monotonic() - self._loop_lag.last_turn
         return (
             f"nothing moved for {silent_seconds:.0f} s" if silent_seconds > _READY_SECONDS else ""
         )

@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import structlog
@@ -70,8 +71,6 @@ class Supervisor:
         self._log = structlog.get_logger()
         self.last_success = time.monotonic()
         """When the database last answered, on the monotonic clock."""
-        self.last_turn = self.last_success
-        """When the loop last came round, on the monotonic clock."""
         self.unexpected = ""
         """What went wrong in the last turn other than the database; empty if nothing did."""
         self.fault = ""
@@ -96,24 +95,34 @@ class Supervisor:
         if self._purging is not None:
             self._purging.cancel()
             await asyncio.wait([self._purging])
+        end = time.monotonic() + grace_seconds
+        told = self._stop_workers(())
         if self._task is not None:
-            # To its end, not cancelled: a lease that was just taken must be given back.
-            await asyncio.wait([self._task])
+            # To its end, not cancelled: a lease that was just taken must be given back. But a
+            # database that hangs gives nothing back.
+            await asyncio.wait([self._task], timeout=grace_seconds)
+        self._stop_workers(told)
         watches = [worker.watch for worker in self._workers.values() if worker.watch]
-        for worker in self._workers.values():
-            worker.run.stop()
         if watches:
-            _, late = await asyncio.wait(watches, timeout=grace_seconds)
+            left = max(0.0, end - time.monotonic())
+            _, late = await asyncio.wait(watches, timeout=left)
             for worker in list(self._workers.values()):
                 worker.run.kill()
             if late:
                 await asyncio.wait(late, timeout=5.0)
 
+    def _stop_workers(self, told: Collection[tuple[str, int]]) -> list[tuple[str, int]]:
+        """Ask all workers but those told to give their jobs back, and return all."""
+        for key, worker in self._workers.items():
+            if key not in told:
+                worker.run.stop()
+        return list(self._workers)
+
     async def _run(self) -> None:
         next_sweep = 0.0
         while not self._draining:
             try:
-                now = self.last_turn = time.monotonic()
+                now = time.monotonic()
                 if now >= next_sweep:
                     await self._sweep()
                     next_sweep = now + _SWEEP_SECONDS
@@ -229,7 +238,11 @@ class Supervisor:
     def _trace_loss(self, worker: _Worker, cause: str) -> None:
         """Make a span of an attempt whose worker cannot tell of it any more."""
         facts: Attributes = {"archpress.job": worker.job, "archpress.attempt": worker.attempt}
-        parent = self._leases.store.traceparent(worker.job)
+        try:
+            parent = self._leases.store.traceparent(worker.job)
+        except StoreError as error:
+            self._log.warning("a lost attempt has no span", job=worker.job, error=str(error))
+            return
         seconds = time.monotonic() - worker.began
         self._traces.record("attempt", parent, seconds, cause, facts)
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from json_lines import RESULTS
+from json_lines import RESULTS, Record
 from page_compression import certificates, paper_tables, peers
 from page_search import search
 from results_page import DOCS, main, render
@@ -101,7 +101,7 @@ def test_a_mark_is_reached_by_five_seeds(tmp_path: Path) -> None:
 
 
 def test_leads_are_told_by_seed(tmp_path: Path) -> None:
-    lines = [
+    lines: list[Record] = [
         {
             "method": method,
             "seed": seed,

@@ -32,7 +32,7 @@ def save_checkpoint(store: JobStore, job: str, attempt: int, part: str, content:
         # In the order of their names, as all do, so that no two wait for one another.
         if earlier is not None and earlier < sha256:
             let_go(connection, [earlier])
-        keep(connection, store.files, [content])
+        keep(connection, store.files, [content], store.clock())
         if earlier is not None and earlier > sha256:
             let_go(connection, [earlier])
         connection.execute(

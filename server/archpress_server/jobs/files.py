@@ -70,7 +70,8 @@ class Files:
         try:
             with _translated():
                 if isinstance(self._system, LocalFileSystem):
-                    self._prepare_folder(Path(self._root))
+                    Path(self._root).mkdir(parents=True, exist_ok=True)
+                self.clear()
                 mark = self._mark()
                 content = b"archpress\n" * 1000
                 self._write(mark, content)
@@ -80,6 +81,17 @@ class Files:
             raise StoreSetupError(
                 f"artifacts_url {self._url} cannot be written: {_reason(error)}"
             ) from error
+
+    def clear(self) -> None:
+        """Remove what interrupted writes left in a local folder an hour ago or before."""
+        if not isinstance(self._system, LocalFileSystem):
+            return
+        with _translated():
+            for path in Path(self._root).glob(f"*/{_TEMPORARY}*"):
+                # Another server may have just finished it.
+                with suppress(FileNotFoundError):
+                    if time.time() - path.stat().st_mtime > _TEMPORARY_SECONDS:
+                        path.unlink()
 
     def put(self, content: bytes) -> str:
         """Store bytes durably and return their name."""
@@ -139,14 +151,6 @@ class Files:
         else:
             # One request, after which the whole object is there or none of it.
             self._system.pipe_file(path, content)
-
-    def _prepare_folder(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.glob(f"*/{_TEMPORARY}*"):
-            # Another server may have just finished it.
-            with suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > _TEMPORARY_SECONDS:
-                    path.unlink()
 
     def _mark(self) -> str:
         return f"{self._root}/{_MARK}"

@@ -252,6 +252,7 @@ class Leases:
         now = self.store.clock()
         if self._has_jumped(now):
             return 0
+        self.store.files.clear()
         found = 0
         for step in (partial(self._purge_jobs, now, deleted_before_seconds), self._purge_uploads):
             while not should_stop() and (removed := step()):
@@ -298,7 +299,7 @@ class Leases:
             if error is not None:
                 values["error"] = dumps(error_to_json(error))
             if compression is not None:
-                keep(connection, self.store.files, models)
+                keep(connection, self.store.files, models, self.store.clock())
                 result = self._name_files(connection, job, compression)
                 result = replace(result, nearest_budget=nearest_budget)
                 values["result"] = dumps(result_to_json(result))

@@ -2,7 +2,8 @@
 
 A file is written before the transaction that names it. Between the two it is loose: its row in
 `loose_files` says when it may be removed if nobody names it by then. So no store is ever listed,
-and what another database keeps in it is left alone.
+and what another database keeps in it is left alone. Who removes a file claims it first: meanwhile
+nobody stores or names it, and no transaction waits for the store.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ _GRACE_SECONDS = 3600.0
 
 _AT_ONCE = 0.0
 
+_CLAIM_SECONDS = 600.0
+"""After which whoever claimed a file is taken to be gone; no store is asked for so long."""
+
 _MOST = 1000
 """Files that are removed at one time."""
 
@@ -31,28 +35,29 @@ def put_loose(database: Database, files: Files, contents: Iterable[bytes], now: 
     """Store bytes that a transaction is about to name.
 
     Raises:
-        FilesUnavailableError: they cannot be stored.
+        FilesUnavailableError: they cannot be stored, or one is just being removed.
     """
     by_name = {file_name(content): content for content in contents}
     if not by_name:
         return
     with database.write() as connection:
-        # Waits for whoever is removing the same files.
         lock(connection, Lock.FILES, shared=True)
+        _check_claims(connection, by_name, now)
         _note(connection, by_name, now + _GRACE_SECONDS)
     for content in by_name.values():
         files.put(content)
 
 
-def keep(connection: sa.Connection, files: Files, contents: Iterable[bytes]) -> None:
+def keep(connection: sa.Connection, files: Files, contents: Iterable[bytes], now: float) -> None:
     """Keep files that this transaction names.
 
     Raises:
-        FilesUnavailableError: one was removed since it was stored; store it again.
+        FilesUnavailableError: one was removed since it was stored, or is being; store it again.
     """
     sizes = {file_name(content): len(content) for content in contents}
-    # Nobody removes a file while this is held, so what is there now stays.
+    # Nobody claims a file while this is held, so what is there now stays.
     lock(connection, Lock.FILES, shared=True)
+    _check_claims(connection, sizes, now)
     for sha256 in sorted(sizes):
         # The note may be that of another, who has yet to store the same file.
         if not files.check(sha256, sizes[sha256]):
@@ -77,7 +82,7 @@ def remove_orphans(
     Raises:
         FilesUnavailableError: one could not be removed; it stays noted.
     """
-    due = sa.select(loose_files.c.sha256).where(loose_files.c.due_time < now).limit(_MOST)
+    due = sa.select(loose_files.c.sha256).where(_is_due(now)).limit(_MOST)
     with database.read() as connection:
         names = connection.scalars(due).all()
     wanted = takewhile(lambda _: not should_stop(), names)
@@ -85,16 +90,46 @@ def remove_orphans(
 
 
 def _remove(database: Database, files: Files, sha256: str, now: float) -> bool:
-    noted = sa.and_(loose_files.c.sha256 == sha256, loose_files.c.due_time < now)
-    with database.write() as connection:
-        # Held until the file is gone, so that nobody names or stores it again in between.
-        lock(connection, Lock.FILES)
-        if connection.execute(loose_files.delete().where(noted)).rowcount == 0:
-            return False
-        if _is_named(connection, sha256):
-            return False
+    if not _claim(database, sha256, now):
+        return False
+    claimed = sa.and_(loose_files.c.sha256 == sha256, loose_files.c.claim_time == now)
+    try:
         files.delete(sha256)
+    except FilesUnavailableError:
+        with database.write() as connection:
+            connection.execute(loose_files.update().where(claimed).values(claim_time=None))
+        raise
+    with database.write() as connection:
+        connection.execute(loose_files.delete().where(claimed))
     return True
+
+
+def _claim(database: Database, sha256: str, now: float) -> bool:
+    """Return whether a file is due and nobody names it; from then on nobody can."""
+    noted = sa.and_(loose_files.c.sha256 == sha256, _is_due(now))
+    with database.write() as connection:
+        lock(connection, Lock.FILES)
+        if _is_named(connection, sha256):
+            connection.execute(loose_files.delete().where(noted))
+            return False
+        claim = loose_files.update().where(noted).values(claim_time=now)
+        return connection.execute(claim).rowcount == 1
+
+
+def _is_due(now: float) -> sa.ColumnElement[bool]:
+    return sa.and_(loose_files.c.due_time < now, sa.not_(_is_claimed(now)))
+
+
+def _is_claimed(now: float) -> sa.ColumnElement[bool]:
+    claim = loose_files.c.claim_time
+    return sa.and_(claim.is_not(None), claim > now - _CLAIM_SECONDS)
+
+
+def _check_claims(connection: sa.Connection, names: Iterable[str], now: float) -> None:
+    wanted = loose_files.c.sha256.in_(list(names))
+    query = sa.select(loose_files.c.sha256).where(wanted, _is_claimed(now)).limit(1)
+    if connection.execute(query).first() is not None:
+        raise FilesUnavailableError("a file is just being removed")
 
 
 def _is_named(connection: sa.Connection, sha256: str) -> bool:

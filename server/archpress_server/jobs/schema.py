@@ -111,6 +111,8 @@ loose_files = sa.Table(
     metadata,
     sa.Column("sha256", sa.String, primary_key=True),
     sa.Column("due_time", sa.Float(53), nullable=False, index=True),
+    # When somebody began to remove it.
+    sa.Column("claim_time", sa.Float(53)),
 )
 
 checkpoints = sa.Table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import MISSING, Field, asdict, fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -53,10 +53,15 @@ def dumps(record: Mapping[str, Any]) -> str:
 def submission_digest(submission: Submission) -> str:
     """Return a SHA-256 (hex) over all that a repeated request must have in common.
 
-    The embedding is the server's choice and may change between two tries.
+    The embedding is the server's choice and may change between two tries. What a request has by
+    default is left out, so that a server that knows of more fields finds the same.
     """
+    spec, request = submission.spec, submission.spec.request
+    chosen = _chosen(request, request_to_json(request))
+    budget = _chosen(request.budget, asdict(request.budget))
     record = {
-        "spec": spec_to_json(replace(submission.spec, embedding="")),
+        "spec": _chosen(replace(spec, embedding=""), spec_to_json(spec))
+        | {"embedding": "", "request": chosen | {"budget": budget}},
         "on_disconnect": submission.on_disconnect,
         "abandon_grace_seconds": submission.abandon_grace_seconds,
     }
@@ -259,6 +264,19 @@ def payload_from_json(kind: EventKind, record: Json, job: str, spec: JobSpec) ->
                 "error": record["error"] and error_from_json(record["error"]),
             }
             return JobRecord(**{**record, **parts, "id": job, "spec": spec})
+
+
+def _chosen(value: Any, record: Json) -> Json:
+    """Return what an object's record has other than by default."""
+    return {
+        item.name: record[item.name]
+        for item in fields(value)
+        if getattr(value, item.name) != _default(item)
+    }
+
+
+def _default(item: Field[Any]) -> Any:
+    return item.default if item.default_factory is MISSING else item.default_factory()
 
 
 def _shallow(value: Any) -> Json:

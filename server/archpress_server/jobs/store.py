@@ -36,7 +36,12 @@ from archpress_server.jobs.model import (
     Submission,
     new_id,
 )
-from archpress_server.jobs.result_cache import copy_result, find_result, take_result
+from archpress_server.jobs.result_cache import (
+    EarlierResult,
+    copy_result,
+    find_result,
+    take_result,
+)
 from archpress_server.jobs.rows import (
     Row,
     change,
@@ -60,6 +65,12 @@ from archpress_server.jobs.serialise import (
 
 _BATCH = 500
 """Events that one read of a log returns at most."""
+
+_RENEWED_SECONDS = 60.0
+"""For how long a watcher at another server may have put off a job's abandonment at the most."""
+
+_ARRIVAL_SECONDS = 5.0
+"""In which whoever creates a job begins to watch it."""
 
 _MAX_TOKEN = 200
 """Characters of a page token; one that nests deeper than JSON's reader can go is longer."""
@@ -94,10 +105,14 @@ class JobStore:
     observe_cache: Callable[[JobRecord], None] = lambda job: None
     """Told of each new job that looked for an earlier result."""
 
-    def create(self, submission: Submission) -> JobRecord:
+    def earlier_result(self, submission: Submission) -> EarlierResult | None:
+        """Return the result that a job can take over, if its files are there, as the store says."""
+        return find_result(self.database, self.files, submission, self.clock())
+
+    def create(self, submission: Submission, cached: EarlierResult | None = None) -> JobRecord:
         """Store a job, or return the one that the same request made before.
 
-        A job whose result is there already ends with it at once.
+        A job whose `cached` result is there already ends with it at once.
 
         Raises:
             RequestIdReusedError: the request_id belongs to another request.
@@ -106,7 +121,6 @@ class JobStore:
             ArtifactNotFoundError: the uploaded model is gone.
         """
         spec = submission.spec
-        cached = find_result(self.database, self.files, submission, self.clock())
         with self.database.write() as connection:
             # Two that create at one time would each find no job of the request, and room.
             lock(connection, Lock.CREATE)
@@ -265,12 +279,15 @@ class JobStore:
 
     def watched(self, job: str, *, renew_seconds: float) -> None:
         """Put off a job's abandonment: somebody watches, and says so every `renew_seconds`."""
-        until = self.clock() + renew_seconds
+        wanted = jobs.c.abandon_grace_seconds + self.clock() + renew_seconds
+        # Somebody may watch at another server, who said so a moment ago.
+        before = jobs.c.abandon_time
+        later = sa.case((before.between(wanted, wanted + _RENEWED_SECONDS), before), else_=wanted)
         with self.database.write() as connection:
             connection.execute(
                 jobs.update()
                 .where(jobs.c.id == job, jobs.c.abandon_grace_seconds.is_not(None))
-                .values(abandon_time=jobs.c.abandon_grace_seconds + until)
+                .values(abandon_time=later)
             )
 
     def is_abandonable(self, job: str) -> bool:
@@ -364,7 +381,7 @@ def _insert(connection: sa.Connection, submission: Submission, now: float) -> st
             max_run_seconds=spec.max_run_time_seconds,
             queue_deadline=None if wait is None else now + wait,
             abandon_grace_seconds=grace,
-            abandon_time=None if grace is None else now + grace,
+            abandon_time=None if grace is None else now + grace + _ARRIVAL_SECONDS,
             result_key=submission.result_key or None,
             upload=spec.artifact or None,
             traceparent=submission.traceparent or None,

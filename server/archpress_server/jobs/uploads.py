@@ -43,8 +43,8 @@ class Uploads:
         with self.store.database.write() as connection:
             # Two that upload at one time would each find room, and no file of the same content.
             lock(connection, Lock.UPLOAD)
-            keep(connection, self.store.files, [content])
             now = self.store.clock()
+            keep(connection, self.store.files, [content], now)
             expire = now + self.store.retention_seconds
             known = self._of_content(connection, principal, sha256)
             if known is not None:

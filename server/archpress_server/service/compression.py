@@ -18,6 +18,7 @@ from archpress_proto.v1.compression_service_pb2_grpc import CompressionServiceSe
 from archpress_server.auth.callers import current_caller
 from archpress_server.jobs.errors import JobUnreadableError
 from archpress_server.jobs.model import ArtifactRecord, Event, JobRecord, State, Submission
+from archpress_server.jobs.result_cache import EarlierResult
 from archpress_server.jobs.store import JobStore
 from archpress_server.metrics import Metrics
 from archpress_server.planner import Planner
@@ -33,9 +34,11 @@ from archpress_server.service.own_artifact import own_artifact
 from archpress_server.service.parse import MAX_CANDIDATES, RequestParser, check_labels
 from archpress_server.service.times import seconds, timestamp
 from archpress_server.service.watch import Watches
+from archpress_server.threads import Threads
 from archpress_server.traces import current_traceparent
 
 _WAITING_PLANS = 16
+_CHECK_SECONDS = 5.0
 _DRAWN_EVENTS = 20_000
 
 _PAGE_BYTES = 2 * 2**20
@@ -65,6 +68,7 @@ class CompressionServicer(CompressionServiceServicer):
         self._gate = gate
         self._wake = wake
         self._plans = 0
+        self._checks = Threads("earlier results")
 
     async def Compress(
         self, request: service_pb.CompressRequest, context: Context
@@ -239,9 +243,18 @@ class CompressionServicer(CompressionServiceServicer):
         )
         if request.validate_only:
             return _as_it_would_be(submission)
-        record = await asyncio.to_thread(self._store.create, submission)
+        earlier = await self._earlier_result(submission)
+        record = await asyncio.to_thread(self._store.create, submission, earlier)
         self._wake()
         return record
+
+    async def _earlier_result(self, submission: Submission) -> EarlierResult | None:
+        """Return a result to take over; none where the artifacts do not answer soon."""
+        try:
+            async with asyncio.timeout(_CHECK_SECONDS):
+                return await self._checks.run(self._store.earlier_result, submission)
+        except TimeoutError:
+            return None
 
 
 def _as_it_would_be(submission: Submission) -> JobRecord:

@@ -159,8 +159,12 @@ def test_what_a_crash_left_half_written_is_cleared_away(tmp_path: Path) -> None:
     old.write_bytes(b"half")
     fresh.write_bytes(b"half")
     os.utime(old, (time.time() - 7200,) * 2)
-    Files(f"file://{tmp_path}").prepare()
+    files = Files(f"file://{tmp_path}")
+    files.prepare()
     assert (old.exists(), fresh.exists()) == (False, True)
+    os.utime(fresh, (time.time() - 7200,) * 2)
+    files.clear()
+    assert not fresh.exists()
 
 
 def test_a_missing_bucket_is_told_and_never_created(object_store: ObjectStore) -> None:

@@ -13,7 +13,7 @@ from archpress_server.compress.types import Compression
 from archpress_server.jobs import orphans
 from archpress_server.jobs.checkpoints import load_checkpoint, save_checkpoint
 from archpress_server.jobs.errors import FilesUnavailableError
-from archpress_server.jobs.files import file_name
+from archpress_server.jobs.files import Files, file_name
 from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.model import State, Submission
 from archpress_server.jobs.orphans import keep, put_loose, remove_orphans
@@ -79,7 +79,7 @@ def test_a_file_that_was_removed_in_between_is_stored_again(
             pytest.raises(FilesUnavailableError, match="before a row named it"),
             leases.store.database.write() as connection,
         ):
-            keep(connection, leases.store.files, [compression.model])
+            keep(connection, leases.store.files, [compression.model], 1.0)
     record = leases.succeed(job, 1, compression)
     assert record is not None
     assert record.state is State.SUCCEEDED
@@ -139,8 +139,74 @@ def test_what_is_named_is_there_however_eager_the_removal(
 class Away:
     """Files that cannot be removed at the moment."""
 
+    def clear(self) -> None:
+        pass
+
     def delete(self, sha256: str) -> None:
         raise FilesUnavailableError("away")
+
+
+class Slow:
+    """Files whose removal takes until it is let go."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self.asked, self.go_on = threading.Event(), threading.Event()
+
+    def delete(self, sha256: str) -> None:
+        self.asked.set()
+        assert self.go_on.wait(30)
+        self._files.delete(sha256)
+
+
+def test_a_store_that_is_slow_to_remove_holds_up_no_transaction(
+    leases: Leases, submission: Submission
+) -> None:
+    database, files = leases.store.database, leases.store.files
+    slow = Slow(files)
+    put_loose(database, files, [CONTENT], now=0.0)
+    with ThreadPoolExecutor() as pool:
+        removing = pool.submit(remove_orphans, database, slow, 1e6)  # type: ignore[arg-type]
+        try:
+            assert slow.asked.wait(30)
+            assert leases.store.create(submission).state is State.QUEUED
+            # Meanwhile nobody stores it again, names it or removes it too.
+            with pytest.raises(FilesUnavailableError, match="being removed"):
+                put_loose(database, files, [CONTENT], now=1e6)
+            with (
+                pytest.raises(FilesUnavailableError, match="being removed"),
+                database.write() as connection,
+            ):
+                keep(connection, files, [CONTENT], 1e6)
+            assert remove(leases, 1e6 + 1) == 0
+            assert files.check(SHA256, len(CONTENT))
+        finally:
+            slow.go_on.set()
+        assert removing.result() == 1
+    assert loose(leases) == []
+    put_loose(database, files, [CONTENT], now=1e6)
+    assert files.check(SHA256, len(CONTENT))
+
+
+class _Killed(BaseException):
+    pass
+
+
+class Dying(Away):
+    """Files of a server that ends while it removes one."""
+
+    def delete(self, sha256: str) -> None:
+        raise _Killed
+
+
+def test_what_a_server_that_is_gone_had_claimed_is_removed(leases: Leases) -> None:
+    database, files = leases.store.database, leases.store.files
+    put_loose(database, files, [CONTENT], now=0.0)
+    with pytest.raises(_Killed):
+        remove_orphans(database, Dying(), 1e6)  # type: ignore[arg-type]
+    assert remove(leases, 1e6 + 599) == 0
+    assert remove(leases, 1e6 + 601) == 1
+    assert not files.check(SHA256, len(CONTENT))
 
 
 def test_what_cannot_be_removed_now_is_removed_later(

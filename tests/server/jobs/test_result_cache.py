@@ -12,7 +12,8 @@ from archpress_server.compress.types import Compression
 from archpress_server.jobs.clock import Steadiness
 from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.model import EventKind, JobError, JobRecord, State, Submission
-from archpress_server.jobs.result_cache import find_result, take_result
+from archpress_server.jobs.result_cache import take_result
+from archpress_server.jobs.store import JobStore
 
 pytestmark = pytest.mark.both_databases
 
@@ -22,8 +23,12 @@ def submission(submission: Submission) -> Submission:
     return replace(submission, principal="a", result_key="k")
 
 
+def create(store: JobStore, submission: Submission) -> JobRecord:
+    return store.create(submission, store.earlier_result(submission))
+
+
 def succeed(leases: Leases, submission: Submission, compression: Compression) -> JobRecord:
-    job = leases.store.create(submission).id
+    job = create(leases.store, submission).id
     assert leases.lease_next("w") is not None
     record = leases.succeed(job, 1, compression)
     assert record is not None
@@ -43,7 +48,7 @@ def test_an_equal_job_ends_at_once_with_artifacts_of_its_own(
     leases: Leases, submission: Submission, with_all: Compression
 ) -> None:
     first = succeed(leases, submission, with_all)
-    second = leases.store.create(submission)
+    second = create(leases.store, submission)
     assert (second.state, second.cached_result, second.attempt) == (State.SUCCEEDED, True, 0)
     assert not first.cached_result
     assert first.result is not None
@@ -67,14 +72,14 @@ def test_purging_one_of_two_leaves_the_files_to_the_other(
     leases = replace(leases, store=timed, steadiness=Steadiness(timed.clock))
     first = succeed(leases, submission, with_all)
     now = 1050.0
-    second = leases.store.create(submission)
+    second = create(leases.store, submission)
     assert (first.expire_time, second.expire_time) == (1100, 1150)
     now = 1120.0
     assert leases.purge() == 1
     whole = models(leases, second)
     assert whole[0] == with_all.model
     # The second one serves a third.
-    third = leases.store.create(submission)
+    third = create(leases.store, submission)
     now = 1160.0
     assert leases.purge() == 1
     assert models(leases, third) == whole
@@ -91,8 +96,8 @@ def test_a_result_takes_no_room_in_the_queue(
 ) -> None:
     store = replace(leases.store, max_queued_jobs=1, max_queued_jobs_per_principal=1)
     succeed(leases, submission, compression)
-    store.create(replace(submission, result_key=""))
-    assert store.create(submission).state is State.SUCCEEDED
+    create(store, replace(submission, result_key=""))
+    assert create(store, submission).state is State.SUCCEEDED
 
 
 def _delete(leases: Leases, job: JobRecord) -> None:
@@ -112,7 +117,7 @@ def test_a_result_that_is_not_whole_is_computed_again(
     spoil: Callable[[Leases, JobRecord], None],
 ) -> None:
     spoil(leases, succeed(leases, submission, with_all))
-    assert leases.store.create(submission).state is State.QUEUED
+    assert create(leases.store, submission).state is State.QUEUED
 
 
 @pytest.mark.parametrize(
@@ -123,16 +128,16 @@ def test_other_jobs_and_other_principals_get_nothing(
 ) -> None:
     succeed(leases, replace(submission, result_key=""), compression)
     succeed(leases, submission, compression)
-    assert leases.store.create(replace(submission, **other)).state is State.QUEUED
+    assert create(leases.store, replace(submission, **other)).state is State.QUEUED
 
 
 def test_only_success_is_taken_over(
     leases: Leases, submission: Submission, compression: Compression
 ) -> None:
-    job = leases.store.create(submission).id
+    job = create(leases.store, submission).id
     leases.lease_next("w")
     leases.fail(job, 1, JobError("BUDGET_UNREACHABLE", "0.91 at most"), best=compression)
-    assert leases.store.create(submission).state is State.QUEUED
+    assert create(leases.store, submission).state is State.QUEUED
 
 
 def test_a_result_that_is_purged_in_between_is_not_taken(
@@ -140,7 +145,7 @@ def test_a_result_that_is_purged_in_between_is_not_taken(
 ) -> None:
     store = leases.store
     job = succeed(leases, submission, compression)
-    found = find_result(store.database, store.files, submission, store.clock())
+    found = store.earlier_result(submission)
     assert found is not None
     with store.database.write() as connection:
         assert take_result(connection, found)
@@ -156,11 +161,11 @@ def test_each_look_for_a_result_is_told_once(
     told: list[bool] = []
     store = replace(leases.store, observe_cache=lambda job: told.append(job.cached_result))
     named = replace(submission, request_id="0c1f2f30-64a5-4d3a-9d57-0d7f4a1d9a11")
-    store.create(named)
-    store.create(named)
-    store.create(replace(submission, result_key=""))
+    create(store, named)
+    create(store, named)
+    create(store, replace(submission, result_key=""))
     assert told == [False]
     leases.lease_next("w")
-    leases.succeed(store.create(named).id, 1, compression)
-    store.create(submission)
+    leases.succeed(create(store, named).id, 1, compression)
+    create(store, submission)
     assert told == [False, True]

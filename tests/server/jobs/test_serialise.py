@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from archpress_server.compress.types import (
+    Budget,
     Candidate,
     Phase,
     Progress,
@@ -27,6 +28,7 @@ from archpress_server.jobs.serialise import (
     payload_to_json,
     spec_from_json,
     spec_to_json,
+    submission_digest,
 )
 from archpress_server.service.convert_job import job_to_proto
 from archpress_trainer.embedding.prediction import Prediction
@@ -106,3 +108,14 @@ def test_results_of_before_fronts_can_be_read(full_job: JobRecord) -> None:
     assert back.result is not None
     assert (back.result.front, back.result.compression.int8) == ((), None)
     assert back.result.compression.seed_accuracies == ()
+
+
+def test_a_request_has_one_digest_whatever_the_release(submission: Submission) -> None:
+    digest = submission_digest(submission)
+    assert digest == "28910115a8ba7af80b2e8c54abdd69db77e9eace9c7b5ebb23141bd190e0d246"
+    spec = submission.spec
+    assert submission_digest(replace(submission, spec=replace(spec, embedding="other"))) == digest
+    for change in ({"seed": 1}, {"int8": True}, {"budget": Budget(max_params=1)}):
+        other = replace(spec, request=replace(spec.request, **change))
+        assert submission_digest(replace(submission, spec=other)) != digest
+    assert submission_digest(replace(submission, spec=replace(spec, priority=1))) != digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import grpc
@@ -12,6 +13,7 @@ from archpress_proto.v1 import compression_service_pb2 as service_pb
 from archpress_proto.v1 import jobs_pb2 as pb
 from archpress_proto.v1.artifact_service_pb2_grpc import ArtifactServiceStub
 from archpress_server.config import ServerConfig
+from archpress_server.jobs.store import JobStore
 from archpress_server.server import Server
 
 if TYPE_CHECKING:
@@ -56,3 +58,20 @@ async def test_an_equal_request_is_answered_at_once_and_counted(
     other = (await run(stub, seed=1))[-1].completed
     assert not other.cached_result
     assert (count("hit"), count("miss")) == (1, 2)
+
+
+async def test_a_store_that_does_not_answer_keeps_no_job_from_being_created(
+    stub: CompressionServiceAsyncStub, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(JobStore, "earlier_result", lambda *_: over.wait(60) and None)
+    monkeypatch.setattr("archpress_server.service.compression._CHECK_SECONDS", 0.05)
+    request = service_pb.CreateJobRequest(
+        spec=pb.JobSpec(network="conv-7", dataset="fashion-mnist")
+    )
+    try:
+        for _ in range(6):
+            job = await stub.CreateJob(request, timeout=10)
+            assert (await stub.GetJob(service_pb.GetJobRequest(name=job.name))).name == job.name
+    finally:
+        over.set()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -113,6 +115,30 @@ async def test_an_unexpected_error_is_not_blamed_on_the_database(
     assert "odd" in text
     monkeypatch.undo()
     await until(channel, ALL)
+
+
+async def test_a_database_that_hangs_is_no_reason_to_restart(
+    channel: grpc.aio.Channel,
+    config: ServerConfig,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    over = threading.Event()
+
+    def hang(leases: Leases) -> list[JobRecord]:
+        over.wait(60)
+        return []
+
+    monkeypatch.setattr("archpress_server.server._READY_SECONDS", 0.5)
+    monkeypatch.setattr(Leases, "expire", hang)
+    try:
+        await until(channel, {**ALL, COMPRESSION: False, ARTIFACTS: False})
+        assert await asyncio.to_thread(get, config, "/livez") == (200, "OK\n")
+        begin = time.monotonic()
+        await server.stop()
+        assert time.monotonic() - begin < config.drain_grace_seconds + 10
+    finally:
+        over.set()
 
 
 async def test_workers_that_cannot_start_are_told(
