@@ -138,14 +138,22 @@ def test_what_is_there_is_not_replaced(tiny_dataset: Path, tmp_path: Path) -> No
     assert tiny_dataset.exists()
 
 
-def test_the_papers_method_borrows_nothing(tiny_dataset: Path) -> None:
-    options = ["--method", "paper", "--also", "fashion-mnist"]
+@pytest.mark.parametrize("option", ["--also", "--start"])
+def test_the_papers_method_borrows_nothing(tiny_dataset: Path, option: str) -> None:
+    options = ["--method", "paper", option, "fashion-mnist"]
     line = one_error_line("build", "--data", str(tiny_dataset), *options)
-    assert "leave out --also" in line
+    assert f"leave out {option}" in line
 
 
 @pytest.mark.parametrize(
-    "option", [("--seed", str(2**32)), ("--nets", "3"), ("--epochs", "0"), ("--method", "magic")]
+    "option",
+    [
+        ("--dimensions", "1"),
+        ("--seed", str(2**32)),
+        ("--nets", "3"),
+        ("--epochs", "0"),
+        ("--method", "magic"),
+    ],
 )
 def test_options_out_of_range(option: tuple[str, str]) -> None:
     result = runner.invoke(app, ["build", *option])

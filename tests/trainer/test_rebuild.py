@@ -96,6 +96,14 @@ def test_reused_labels_give_the_same_artifact(built: Path, cpu: Compute, tmp_pat
         assert (again / name).read_bytes() == (built / name).read_bytes()
 
 
+def test_labels_are_not_reused_beside_others_than_were_borrowed(tmp_path: Path) -> None:
+    origin = read_origin("fashion-mnist-residual")
+    settings = {**origin.manifest.settings, "borrowed_digest": "0" * 64}
+    other = replace(origin, manifest=replace(origin.manifest, settings=settings))
+    with pytest.raises(ArtifactError, match=r"fashion-mnist have other labels than .* borrowed"):
+        other.reuse_labels(PopulationStore(tmp_path))
+
+
 def test_other_labels_in_the_work_folder(built: Path, tmp_path: Path) -> None:
     origin = read_origin(str(built))
     store = PopulationStore(tmp_path)

@@ -64,7 +64,7 @@ def _built(
     observer = observer or BuildObserver()
     if settings.autoencoder.start:
         # Before the labels, which may take hours, rather than after them.
-        starting_weights(settings.autoencoder.start, spec.space)
+        starting_weights(spec, settings.autoencoder)
     borrowed = borrowed_records(settings.also, spec)
     rejections = Rejections()
     records = collect(

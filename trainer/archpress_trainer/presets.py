@@ -129,6 +129,11 @@ def population_of(
             "the paper's method does not learn from other embeddings' nets: leave out --also, or "
             "add --method default"
         )
+    if choices.start and choices.method is EmbeddingMethod.PAPER:
+        raise PopulationError(
+            "the paper's method has no autoencoder to start from another's: leave out --start, or "
+            "add --method default"
+        )
     available = dataset.training_count
     images = available if choices.images is None else min(choices.images, available)
     return default_spec(

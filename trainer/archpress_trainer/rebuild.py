@@ -19,6 +19,7 @@ from archpress_trainer.embedding.paper import PaperSettings
 from archpress_trainer.embedding.record import fitted_on, population_digest
 from archpress_trainer.population.records import SPEC_FILE, PopulationStore
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
+from archpress_trainer.stages.borrowing import borrowed_records
 from archpress_trainer.stages.settings import BuildSettings
 from archpress_trainer.whole_file import write_atomically
 
@@ -51,9 +52,16 @@ class Origin:
         """Copy the artifact's records into a store, so that no net is trained again.
 
         Raises:
-            ArtifactError: the records are not those that the artifact was fitted on.
+            ArtifactError: the records, or those that were borrowed, are not those that the artifact
+                was fitted on.
             PopulationError: the store holds other records already.
         """
+        borrowed = population_digest(borrowed_records(self.settings.also, self.spec))
+        if self.settings.also and borrowed != self.manifest.settings.get("borrowed_digest"):
+            lenders = ", ".join(self.settings.also)
+            raise ArtifactError(
+                f"{lenders} have other labels than {self.folder} borrowed: build without its labels"
+            )
         shipped = PopulationStore(self.folder)
         used = fitted_on(shipped.records(), self.settings.nets)
         digest = population_digest(used)

@@ -31,7 +31,15 @@ from archpress_trainer.training.device import Compute
 from archpress_trainer.training.loop import Status, Step, accuracy
 
 _STATISTICS_IMAGES = 128
-_POOLS = (LayerKind.MAX_POOL, LayerKind.AVERAGE_POOL, LayerKind.GLOBAL_AVERAGE_POOL)
+_SCALED_ALIKE = frozenset(
+    {
+        LayerKind.MAX_POOL,
+        LayerKind.AVERAGE_POOL,
+        LayerKind.GLOBAL_AVERAGE_POOL,
+        LayerKind.DROPOUT,
+    }
+)
+"""Kinds that give scaled images as they give images, only scaled."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +62,9 @@ class TrainedInput:
     def bequeathed(self, data: TrainingData) -> Network:
         """Return the network as one that starts a training on data of another normalisation.
 
-        It is `with_batch_norms`. The weights of convolutions and linear layers that see images,
-        pooled or not, take over how these are scaled. By how much they are shifted, which differs
-        at padded borders, the training has to learn.
+        It is `with_batch_norms`. The weights of convolutions and linear layers that see images take
+        over how these are scaled. By how much they are shifted, which differs at padded borders,
+        the training has to learn.
         """
         images = data.train.subset(_STATISTICS_IMAGES).images.cpu()
         network = batch_normed(self.network, self.normalisation(images))
@@ -64,21 +72,33 @@ class TrainedInput:
             return network
         network = deepcopy(network)
         renormalised = _Renormalised(network, data.normalisation, self.normalisation)
-        scale = renormalised.scale.flatten()
-        images_at = {INPUT}
-        for index, layer in enumerate(network.architecture.layers):
-            if not images_at.issuperset(layer.inputs):
-                continue
-            if layer.kind in _POOLS:
-                images_at.add(index)
-            elif layer.kind is LayerKind.LINEAR:
-                weight, *_ = network.layers[index].parameters()
-                weight.data *= scale.repeat_interleave(weight.shape[1] // len(scale))
-            elif layer.kind is LayerKind.CONVOLUTION:
-                weight, *_ = network.layers[index].parameters()
-                by_group = weight.data.unflatten(0, (layer.groups, -1))
-                by_group *= scale.view(layer.groups, 1, -1, 1, 1)
+        _take_over_scale(network, renormalised.scale.flatten())
         return network
+
+
+def _take_over_scale(network: Network, scale: torch.Tensor) -> None:
+    """Multiply the weights that images meet first by `(channels,)`, which the images were not."""
+    architecture = network.architecture
+    missing = {INPUT: scale}
+    for index, layer in enumerate(architecture.layers):
+        first = missing.get(layer.inputs[0])
+        if layer.kind is LayerKind.CONCAT:
+            parts = [
+                missing.get(source, torch.ones(architecture.shapes[source][0]))
+                for source in layer.inputs
+            ]
+            missing[index] = torch.cat(parts)
+        elif first is None:
+            continue
+        elif layer.kind in _SCALED_ALIKE:
+            missing[index] = first
+        elif layer.kind is LayerKind.LINEAR:
+            weight, *_ = network.layers[index].parameters()
+            weight.data *= first.repeat_interleave(weight.shape[1] // len(first))
+        elif layer.kind is LayerKind.CONVOLUTION:
+            weight, *_ = network.layers[index].parameters()
+            by_group = weight.data.unflatten(0, (layer.groups, -1))
+            by_group *= first.view(layer.groups, 1, -1, 1, 1)
 
 
 class _Renormalised(nn.Module):

@@ -59,12 +59,14 @@ def _part(node: Node, sides: Sides) -> Sides:
     return sides[node.integer("start", 0) : node.integer("end", len(sides))]
 
 
-def is_flattening(target: Sides, shape: Shape) -> bool:
-    """Whether a reshape to these sides makes one vector of each image of a shape."""
+def is_flattening(target: Sides, shape: Shape, images: int) -> bool:
+    """Whether a reshape to these sides makes one vector of each image of a shape.
+
+    The file was made for a batch of so many `images`, 0 for any.
+    """
     if len(target) != 2:
         return False
     batch, rest = target
+    fitting = batch in (None, 0, 1) or batch == images
     size = elements(shape)
-    if rest == size:
-        return batch in (None, 0, -1, 1)
-    return rest == -1 and batch in (None, 0, 1)
+    return (rest == size and (fitting or batch == -1)) or (rest == -1 and fitting)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from archpress_server.onnx_import.errors import refused
 from archpress_server.onnx_import.graph import Array, Graph, Node
 from archpress_server.onnx_import.patterns import fused_activations
 from archpress_server.onnx_import.shape_values import ShapeValues, is_flattening
@@ -70,7 +71,13 @@ class Translation:
         self._fused = fused_activations(self.graph)
         self._skipped = {id(node) for fused in self._fused.values() for node in fused.inner}
         self._rules = self._table()
-        self._unused_bytes = sum(array.nbytes for array in self.graph.constants.values())
+        self._of_vectors: set[int] = set()
+        """Linear layers that are convolutions in the file, whose outputs have sides there."""
+        self._unused_bytes = sum(
+            array.nbytes
+            for name, array in self.graph.constants.items()
+            if name in self.graph.readers
+        )
 
     @property
     def output_shape(self) -> Shape:
@@ -81,11 +88,14 @@ class Translation:
         """Translate every node.
 
         Raises:
-            RequestError: a node cannot be expressed.
+            RequestError: a node cannot be expressed, or the output is none of a layer.
         """
         for node in self.graph.nodes:
             if id(node) not in self._skipped:
                 self._values |= self._translate(node)
+        end = self._values.get(self.graph.output)
+        if end is None or end.source != len(self.layers) - 1:
+            raise refused("the output is not that of the last layer")
 
     def _translate(self, node: Node) -> Mapping[str, _Value]:
         fused = self._fused.get(node.outputs[0])
@@ -163,6 +173,7 @@ class Translation:
         shape = self._shape(value)
         if node.op == "Conv" and len(shape) != 3:
             layer, weights = convolution_of_vector(self.graph, node, shape)
+            self._of_vectors.add(len(self.layers))
             return self._put(node, layer, [value], weights)
         if linear and len(shape) == 3 and not value.flat:
             raise node.refused(f"reads maps of {list(shape)}; flatten them before")
@@ -241,7 +252,7 @@ class Translation:
         shape = self._shape(value)
         if node.op == "Reshape":
             target = self._sides.get(node.inputs[1]) if len(node.inputs) > 1 else None
-            if target is None or not is_flattening(target, shape):
+            if target is None or not is_flattening(target, shape, self.graph.input_dims[0]):
                 raise node.refused("reshapes to something else than one vector for each image")
         elif node.op == "Flatten" and node.integer("axis", 1) not in (1, -3):
             raise node.refused("must flatten from axis 1")
@@ -297,10 +308,13 @@ class Translation:
 
     def _scale(self, node: Node, number: Array) -> None:
         channels = self.input_shape[0]
-        if number.ndim > 1 and number.shape[-2:] != (1, 1):
-            raise node.refused(f"has numbers {list(number.shape)}, must be one for each channel")
-        if number.size not in (1, channels) or (number.ndim == 1 and number.size != 1):
-            raise node.refused(f"has {number.size} numbers for {channels} channels")
+        one_each = (channels, 1, 1)
+        if number.shape not in (one_each, (1, *one_each)) and (number.size, number.ndim > 4) != (
+            1,
+            False,
+        ):
+            text = f"has numbers {list(number.shape)}, must be one for each of {channels} channels"
+            raise node.refused(text)
         each = np.broadcast_to(number.reshape(-1), (channels,)).astype(np.float64)
         scale = np.ones(channels) if self.scale is None else self.scale
         shift = np.zeros(channels) if self.shift is None else self.shift
@@ -323,9 +337,9 @@ class Translation:
         alone = self._is_read_once(value.source) and value.source == len(self.layers) - 1
         if layer is None or node.op != "Add" or not alone or layer.bias is not False:
             raise node.refused("changes a value by a constant, which can be a bias only")
-        channels_last = number.shape[-1:] == (layer.out_channels,)
-        aligned = channels_last if layer.kind is LayerKind.LINEAR else number.shape[-2:] == (1, 1)
-        if number.size != layer.out_channels or not aligned:
+        is_vector = layer.kind is LayerKind.LINEAR and value.source not in self._of_vectors
+        one_each = (layer.out_channels,) if is_vector else (layer.out_channels, 1, 1)
+        if number.shape not in (one_each, (1, *one_each)):
             raise node.refused(f"adds numbers {list(number.shape)} to {layer.out_channels} outputs")
         self.layers[value.source] = replace(layer, bias=True)
         self.weights[value.source] = {**self.weights[value.source], "bias": number.reshape(-1)}

@@ -62,7 +62,7 @@ def matmul(graph: Graph, node: Node, shape: Shape) -> tuple[Layer, Weights]:
 
 
 def batch_norm(graph: Graph, node: Node, shape: Shape) -> tuple[Layer, Weights]:
-    """Return a BatchNormalization node's layer, its epsilon turned into torch's."""
+    """Return a BatchNormalization node's layer, scaled for torch's epsilon."""
     if node.integer("training_mode", 0):
         raise node.refused("is in training mode; export the model in evaluation mode")
     names = ("weight", "bias", "running_mean", "running_var")
@@ -73,7 +73,14 @@ def batch_norm(graph: Graph, node: Node, shape: Shape) -> tuple[Layer, Weights]:
     epsilon = node.number("epsilon", _TORCH_EPSILON)
     if not 0 <= epsilon <= 1 or not (arrays[3] + epsilon > 0).all():
         raise node.refused(f"divides by the root of zero or less, or epsilon is {epsilon:g}")
-    arrays[3] = arrays[3] + np.float32(epsilon - _TORCH_EPSILON)
+    if epsilon != _TORCH_EPSILON:
+        variance = arrays[3].astype(np.float64)
+        # Not added to the variance, of which nothing may be left beside torch's epsilon.
+        arrays[3] = np.maximum(arrays[3], np.float32(0))
+        ratio = np.sqrt((arrays[3].astype(np.float64) + _TORCH_EPSILON) / (variance + epsilon))
+        arrays[0] = (arrays[0] * ratio).astype(np.float32)
+    if not np.isfinite(arrays[0]).all():
+        raise node.refused("scales by numbers that are not finite")
     return Layer(LayerKind.BATCH_NORM), dict(zip(names, arrays, strict=True))
 
 
@@ -105,10 +112,10 @@ def _bias(graph: Graph, node: Node, size: int) -> Array | None:
     if len(node.inputs) < 3 or not node.inputs[2]:
         return None
     rank = graph.constants[node.inputs[2]].ndim if node.inputs[2] in graph.constants else 1
-    bias = constant(graph, node, 2, rank).reshape(-1)
-    if bias.size != size:
-        raise node.refused(f"has a bias of {bias.size} numbers for {size} outputs")
-    return bias
+    bias = constant(graph, node, 2, rank)
+    if bias.shape not in ((size,), (1, size)):
+        raise node.refused(f"has a bias of {list(bias.shape)} for {size} outputs")
+    return bias.reshape(-1)
 
 
 def _with_bias(weight: Array, bias: Array | None) -> Weights:

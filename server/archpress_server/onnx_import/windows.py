@@ -24,7 +24,7 @@ def window(node: Node, shape: Shape, kernel: tuple[int, ...] = ()) -> Window:
     if _one(node, "dilations", node.numbers("dilations", (1, 1)), 2) != 1:
         raise node.refused("is dilated")
     padding = _padding(node, side, stride)
-    rounded = stride > 0 and any((length + 2 * padding - side) % stride for length in shape[1:])
+    rounded = stride > 0 and any(_rounds_up(one, side, stride, padding) for one in shape[1:])
     if node.integer("ceil_mode", 0) and rounded:
         raise node.refused("rounds its output's size up (ceil_mode)")
     if not 1 <= side <= Limits.KERNEL or stride < 1 or not 0 <= padding <= Limits.PADDING:
@@ -33,6 +33,13 @@ def window(node: Node, shape: Shape, kernel: tuple[int, ...] = ()) -> Window:
         # One step is all there is, so that the stride means nothing.
         stride = max(1, min(stride, Limits.STRIDE))
     return side, stride, padding
+
+
+def _rounds_up(length: int, side: int, stride: int, padding: int) -> bool:
+    """Whether rounding up gives one place more; a window that begins behind the map is none."""
+    span = length + 2 * padding - side
+    places = -(-span // stride)
+    return places != span // stride and places * stride < length + padding
 
 
 def _padding(node: Node, side: int, stride: int) -> int:

@@ -28,7 +28,9 @@ from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.layers import (
     average_pool,
     batch_norm,
+    concat,
     conv,
+    dropout,
     global_average_pool,
     linear,
     max_pool,
@@ -230,8 +232,11 @@ def test_all_full_trainings_share_what_the_input_says_of_an_image(
         (conv(4, 3, groups=2), batch_norm(), relu(), linear(4)),
         (linear(8), relu(), linear(4)),
         (global_average_pool(), linear(4)),
+        (dropout(), linear(4)),
+        (max_pool(), replace(average_pool(), inputs=(-1,)), concat(0, 1), linear(4)),
+        (conv(6, 3), concat(-1, 0), conv(8, 3), batch_norm(), relu(), linear(4)),
     ],
-    ids=["convolution", "pools", "groups", "linear", "average"],
+    ids=["convolution", "pools", "groups", "linear", "average", "dropout", "images", "mixed"],
 )
 def test_weights_are_bequeathed_for_images_of_another_scale(
     data: TrainingData, layers: tuple[Layer, ...]

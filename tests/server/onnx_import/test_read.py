@@ -9,11 +9,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import helper
+from onnx import helper, numpy_helper
 from torch import nn
 from torch.nn import functional
 
 from archpress_server.compress.export import to_onnx
+from archpress_server.compress.types import RequestError
 from archpress_server.onnx_import.network import imported_network, own_normalisation
 from archpress_server.onnx_import.read import ImportedNetwork, read_onnx
 from archpress_trainer.data.dataset import Normalisation
@@ -187,6 +188,33 @@ def test_a_batch_norm_with_another_epsilon() -> None:
         nn.BatchNorm2d(3, eps=1e-2), nn.Conv2d(3, 4, 8), nn.Flatten(), nn.Linear(4, CLASSES)
     )
     assert_same(exported(with_lived_norms(network)))
+
+
+@pytest.mark.parametrize(("epsilon", "variance"), [(3e-13, 0.0), (0.0, 3e-13), (1e-9, 0.0)])
+def test_a_batch_norm_of_a_channel_that_is_dead(epsilon: float, variance: float) -> None:
+    model = plain()
+    model.graph.node[1].CopyFrom(
+        helper.make_node("BatchNormalization", ["c", "s", "o", "m", "n"], ["r"], epsilon=epsilon)
+    )
+    scale = np.array([1, 1, 1e-6, 1, 1], np.float32)
+    spread = np.array([1, 0.5, variance, 2, 1], np.float32)
+    arrays = {"s": scale, "o": numbers(5), "m": numbers(5), "n": spread}
+    model.graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in arrays.items())
+    assert_same(model.SerializeToString())
+
+
+def test_a_file_for_a_batch_of_four() -> None:
+    model = plain()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+    model.graph.node[3].CopyFrom(helper.make_node("Reshape", ["p", "sides"], ["f"], name="view"))
+    sides = np.array([4, 5], np.int64)
+    model.graph.initializer.append(numpy_helper.from_array(sides, "sides"))
+    assert read_onnx(model.SerializeToString()).architecture == (
+        read_onnx(plain().SerializeToString()).architecture
+    )
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+    with pytest.raises(RequestError, match="reshapes to something else"):
+        read_onnx(model.SerializeToString())
 
 
 def test_nodes_that_the_output_does_not_need_do_not_matter() -> None:

@@ -79,6 +79,25 @@ def shared(model: onnx.ModelProto) -> None:
     model.graph.node.insert(1, again)
 
 
+def shared_beside_unused(model: onnx.ModelProto) -> None:
+    """Use one constant twice, beside a large one that nobody reads."""
+    shared(model)
+    model.graph.initializer.append(numpy_helper.from_array(numbers(9, 9, 3, 3), "unused"))
+
+
+def scaled_by_image(model: onnx.ModelProto) -> None:
+    """Scale the images of a batch of three, each by its own number."""
+    model.graph.initializer.append(numpy_helper.from_array(numbers(3, 1, 1, 1), "s"))
+    model.graph.node.insert(0, helper.make_node("Mul", ["x", "s"], ["z"], name="scale"))
+    node(model, "Conv").input[0] = "z"
+
+
+def measured(model: onnx.ModelProto) -> None:
+    """Give the shape of what the classifier says."""
+    node(model, "Gemm").output[0] = "logits"
+    model.graph.node.append(helper.make_node("Shape", ["logits"], ["y"], name="shape"))
+
+
 def scaled_and_raw(model: onnx.ModelProto) -> None:
     """Scale the image for one of its two readers."""
     model.graph.initializer.append(numpy_helper.from_array(np.float32(2.0).reshape(1), "s"))
@@ -174,7 +193,7 @@ CASES: dict[str, tuple[Change, str]] = {
     "not finite": (replaced("w", np.full((5, 3, 3, 3), np.inf, np.float32)), "not finite"),
     "channels": (replaced("w", numbers(5, 2, 3, 3)), "for 3 channels"),
     "features": (replaced("v", numbers(4, 6)), "has weights for 6 numbers, gets 5"),
-    "bias": (replaced("b", numbers(3)), "bias of 3 numbers for 5"),
+    "bias": (replaced("b", numbers(3)), "bias of [3] for 5"),
     "dilated": (attribute("Conv", dilations=[2, 2]), "node 'conv' (Conv): is dilated"),
     "stride of nothing": (attribute("Conv", strides=[0, 0]), "stride 0"),
     "a wide stride": (
@@ -193,6 +212,10 @@ CASES: dict[str, tuple[Change, str]] = {
     "a bias for some readers": (bias_of_some_readers, "which can be a bias only"),
     "another hard swish": (hard_swish_of_another_slope, "(HardSigmoid): cannot be expressed"),
     "shared weights": (shared, "node 'again' (Conv): shares its weights"),
+    "shared beside unused ones": (shared_beside_unused, "(Conv): shares its weights"),
+    "scaled by image": (scaled_by_image, "has numbers [3, 1, 1, 1], must be one for each of 3"),
+    "a bias by image": (replaced("a", numbers(4, 1)), "has a bias of [4, 1] for 4 outputs"),
+    "an output of no layer": (measured, "the output is not that of the last layer"),
     "no classifier": (
         lambda m: setattr(m.graph.output[0], "name", "r"),
         "the last layer must be GLOBAL_AVERAGE_POOL or LINEAR",

@@ -34,11 +34,12 @@ def test_both_layouts_of_fashion_mnist_have_one_fingerprint(tmp_path: Path) -> N
     assert ours.fingerprint == debian.load("fashion-mnist").fingerprint
 
 
-def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", [1000, 0])
+def test_a_damaged_file_is_one_line(tmp_path: Path, left: int) -> None:
     folder = tmp_path / "FashionMNIST" / "raw"
     write_fashion_mnist(folder, zipped=False)
     path = folder / "train-images-idx3-ubyte"
-    path.write_bytes(path.read_bytes()[:1000])
+    path.write_bytes(path.read_bytes()[:left])
     with pytest.raises(DatasetError, match="fashion-mnist") as caught:
         load_torchvision("fashion-mnist", tmp_path, download=False)
     assert "\n" not in str(caught.value)

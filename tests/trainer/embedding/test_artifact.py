@@ -167,6 +167,28 @@ def test_what_a_killed_save_left_is_never_loaded(folder: Path) -> None:
     load(folder)
 
 
+def test_what_a_save_set_aside_comes_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = load(folder)
+    renamed = Path.rename
+
+    def rename(path: Path, target: Path) -> Path:
+        if path.name.endswith(".new"):
+            raise OSError(28, "No space left on device")
+        return renamed(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(OSError, match="No space left"):
+        save(before, folder)
+    assert load(folder).predict(NETS) == before.predict(NETS)
+    monkeypatch.undo()
+    # As a process that ended between the two renames leaves it.
+    folder.rename(folder.with_name(f".{folder.name}.old"))
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(OSError, match="No space left"):
+        save(before, folder)
+    assert load(folder).predict(NETS) == before.predict(NETS)
+
+
 def test_who_may_read_one_file_may_read_all(folder: Path, tmp_path: Path) -> None:
     save(load(folder), tmp_path / "again")
     modes = {path.stat().st_mode for path in (tmp_path / "again").iterdir()}

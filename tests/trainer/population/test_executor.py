@@ -152,3 +152,9 @@ def test_an_address_is_for_ray(tiny_sources: DataSources) -> None:
     assert make_executor(ExecutorKind.LOCAL, tiny_sources, workers=3) == LocalExecutor(
         tiny_sources, 3
     )
+
+
+def test_a_local_worker_trains_on_no_other_images(tiny_sources: DataSources) -> None:
+    spec = replace(tiny_spec(tiny_sources), dataset_fingerprint="0" * 64)
+    with pytest.raises(PopulationError, match=r"cannot start: .*begun with 000000000000: its file"):
+        list(LocalExecutor(tiny_sources, 1).run(spec, tasks_of(spec, 1)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import mean
 
 import pytest
 
@@ -43,11 +44,11 @@ def test_a_label(tiny_sources: DataSources, data: TrainingData, cpu: Compute) ->
 
 def test_seeds_are_averaged(tiny_sources: DataSources, data: TrainingData, cpu: Compute) -> None:
     spec = tiny_spec(tiny_sources)
-    one = label(0, SAMPLE, spec, data, cpu)
     three = label(0, SAMPLE, replace(spec, fidelity=Fidelity(128, 1, seeds=3)), data, cpu)
-    assert three.is_labelled
-    assert three.loss_sum != one.loss_sum
-    assert len(three.curve) == 1
+    each = [label(0, SAMPLE, spec, data, cpu, repeat=repeat) for repeat in range(3)]
+    assert len({one.loss_sum for one in each}) == 3
+    assert three.loss_sum == pytest.approx(mean(one.loss_sum for one in each), abs=1e-4)
+    assert three.curve == pytest.approx([mean(one.accuracy for one in each)], abs=1e-5)
 
 
 def test_divergence(tiny_sources: DataSources, data: TrainingData, cpu: Compute) -> None:

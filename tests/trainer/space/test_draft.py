@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from archpress_trainer.space.draft import Draft
 from archpress_trainer.space.errors import ArchitectureError
-from archpress_trainer.space.layers import dropout, max_pool, relu
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layers import batch_norm, conv, dropout, linear, max_pool, relu
 from archpress_trainer.space.vocab import LayerKind
 from tests.trainer.nets import chains, residual_net, residual_nets, small_net
 
@@ -16,6 +19,14 @@ FOLLOWERS = frozenset({LayerKind.BATCH_NORM, LayerKind.RELU})
 def test_an_unchanged_draft_is_its_network() -> None:
     for net in [*chains(20), *residual_nets(40), residual_net()]:
         assert Draft(net).built() == net
+
+
+def test_a_draft_keeps_biases_that_are_not_the_usual() -> None:
+    plain, normed = replace(conv(8, 3), bias=False), replace(conv(8, 3), bias=True)
+    layers = (plain, relu(), normed, batch_norm(), linear(4))
+    net = Architecture((1, 12, 12), 4, layers)
+    assert Draft(net).built() == net
+    assert [layer.bias for layer in net.layers][::2] == [False, True, True]
 
 
 def test_who_read_a_layer_reads_what_is_put_behind_it() -> None:

@@ -60,6 +60,15 @@ def test_a_start_from_another_space_is_refused(
         fit(other, settings, tmp_path / "work", cpu)
 
 
+def test_a_start_of_other_dimensions_is_refused(
+    tiny_embedding: Path, cpu: Compute, tmp_path: Path
+) -> None:
+    spec = PopulationStore(tiny_embedding).spec()
+    settings = replace(SETTINGS, start=str(tiny_embedding), dimensions=SETTINGS.dimensions + 1)
+    with pytest.raises(ArtifactError, match=f"add --dimensions {SETTINGS.dimensions}$"):
+        fit(spec, settings, tmp_path / "work", cpu)
+
+
 def test_a_start_from_nowhere_is_refused(
     tiny_embedding: Path, cpu: Compute, tmp_path: Path
 ) -> None:

@@ -125,7 +125,7 @@ def test_going_on_gives_the_same_bits(
 @pytest.mark.parametrize("optimizer", list(Optimizer))
 def test_a_gpu_goes_on_too(new: Callable[..., Run], optimizer: Optimizer) -> None:
     recipe = replace(RICH, optimizer=optimizer, learning_rate=0.01, distil_weight=0.3)
-    run = new(recipe)
+    run = new(recipe, True)
     device = torch.device("cuda")
     run = replace(run, data=run.data.to(device), compute=Compute(device, bfloat16=False))
     whole, _ = run()

@@ -92,7 +92,7 @@ def build(
         int | None, typer.Option(min=2, help="* Nets per step of the autoencoder's fit.")
     ] = None,
     dimensions: Annotated[
-        int | None, typer.Option(min=1, help="* Dimensions of the embedding.")
+        int | None, typer.Option(min=2, help="* Dimensions of the embedding.")
     ] = None,
     start: Annotated[
         str | None,

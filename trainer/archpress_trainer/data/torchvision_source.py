@@ -43,9 +43,10 @@ def load_torchvision(name: str, root: Path, *, download: bool) -> ImageDataset:
     load, classes = loaders[name]
     try:
         parts = [_arrays(load(train)) for train in (True, False)]
-    except (RuntimeError, OSError) as error:
+    except Exception as error:
+        # torchvision raises what it likes, of files that are damaged too.
         raise DatasetError(
-            f"{name} is not below {root} and could not be downloaded: {error}"
+            f"{name} is not whole below {root} and could not be downloaded: {error}"
         ) from error
     (train_images, train_labels), (test_images, test_labels) = parts
     return ImageDataset(name, classes, train_images, train_labels, test_images, test_labels)

@@ -88,6 +88,9 @@ def save(embedding: Embedding, folder: Path, companions: Sequence[Path] = ()) ->
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}.new")
     old = folder.with_name(f".{folder.name}.old")
+    if old.exists() and not folder.exists():
+        # Who was to replace it ended in between.
+        old.rename(folder)
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
     fresh.mkdir()
@@ -103,7 +106,12 @@ def save(embedding: Embedding, folder: Path, companions: Sequence[Path] = ()) ->
         raise
     if folder.exists():
         folder.rename(old)
-    fresh.rename(folder)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 
+from archpress_trainer.data.dataset import DatasetError
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.record import Record
 from archpress_trainer.population.executor import Death, Labeller, Task, run_tasks
@@ -72,4 +73,11 @@ class _LocalWorkers:
 
 
 def _labeller(spec: PopulationSpec, sources: DataSources) -> Labeller:
-    return Labeller(spec, sources.load(spec.dataset).split().subset(spec.fidelity.train_images))
+    dataset = sources.load(spec.dataset)
+    if dataset.fingerprint != spec.dataset_fingerprint:
+        # A worker that replaces another loads anew, and its file may have changed meanwhile.
+        raise DatasetError(
+            f"{spec.dataset} has fingerprint {dataset.fingerprint[:12]} now, the population was "
+            f"begun with {spec.dataset_fingerprint[:12]}: its file has changed"
+        )
+    return Labeller(spec, dataset.split().subset(spec.fidelity.train_images))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from archpress_trainer.space.architecture_space import DEPTHWISE
-from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.graph import Architecture, biased_by_default
 from archpress_trainer.space.layer import Layer
 from archpress_trainer.space.shapes import Shape
 from archpress_trainer.space.vocab import WEIGHTED, LayerKind
@@ -106,6 +106,8 @@ class Draft:
 def _loose(architecture: Architecture, index: int) -> Layer:
     layer = architecture.layers[index]
     depthwise = architecture.is_depthwise(index)
+    readers = (architecture.layers[reader].kind for reader in architecture.consumers[index])
+    bias = layer.bias if layer.bias is not biased_by_default(readers) else None
     return Layer(
         layer.kind,
         layer.kernel,
@@ -113,6 +115,7 @@ def _loose(architecture: Architecture, index: int) -> Layer:
         layer.stride,
         layer.padding,
         DEPTHWISE if depthwise else layer.groups,
+        bias=bias if layer.kind in WEIGHTED else None,
         rate=layer.rate,
         inputs=layer.inputs,
     )

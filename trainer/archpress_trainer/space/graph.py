@@ -156,6 +156,11 @@ def consumers_of(layers: Iterable[Layer]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(reader) for reader in readers)
 
 
+def biased_by_default(readers: Iterable[LayerKind]) -> bool:
+    """Return whether a layer that these kinds read has a bias where it does not say."""
+    return list(readers) != [LayerKind.BATCH_NORM]
+
+
 def _explicit_inputs(index: int, layer: Layer) -> Layer:
     return layer if layer.inputs else replace(layer, inputs=(index - 1,))
 
@@ -166,7 +171,7 @@ def _normalised(layers: tuple[Layer, ...], shapes: tuple[Shape, ...]) -> tuple[L
     for index, (layer, shape) in enumerate(zip(layers, shapes, strict=True)):
         bias = layer.bias
         if layer.kind in WEIGHTED and bias is None:
-            bias = [layers[i].kind for i in readers[index]] != [LayerKind.BATCH_NORM]
+            bias = biased_by_default(layers[i].kind for i in readers[index])
         if layer.out_channels != shape[0] or bias is not layer.bias:
             layer = layer.with_width(shape[0], bias=bias)
         result.append(layer)

@@ -29,7 +29,6 @@ from archpress_trainer.embedding.fit_reader import fit_reader
 from archpress_trainer.embedding.manifest import ArtifactError
 from archpress_trainer.embedding.unlabelled import sample_encoded
 from archpress_trainer.population.spec import PopulationSpec
-from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.stages.settings import BuildObserver, BuildSettings
 from archpress_trainer.training.device import Compute
 from archpress_trainer.whole_file import write_atomically
@@ -61,7 +60,7 @@ def fitted_autoencoder(
     if kept is not None:
         return kept
     if chosen.start:
-        model.load_state_dict(starting_weights(chosen.start, spec.space))
+        model.load_state_dict(starting_weights(spec, chosen))
     data = sample_encoded(spec.space, chosen.nets, spec.seed, workers=settings.sampling_workers)
     # The fit runs on the CPU, whose autocast is not that of a GPU.
     autocast = compute.autocast if compute.device.type == "cpu" else nullcontext
@@ -122,17 +121,24 @@ def _facts(path: Path) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def starting_weights(place: str, space: ArchitectureSpace) -> dict[str, torch.Tensor]:
-    """Return the autoencoder's weights of another embedding, which must read the same sequences.
+def starting_weights(spec: PopulationSpec, chosen: AutoencoderSettings) -> dict[str, torch.Tensor]:
+    """Return the weights of the embedding to start from, which must read the same sequences.
 
     Raises:
-        ArtifactError: it cannot be loaded, or its space has other layers or values.
+        ArtifactError: it cannot be loaded, its space has other layers or values, or it has other
+            dimensions than the autoencoder that is to be fitted.
     """
+    place = chosen.start
     other = load(artifact_folder(place))
-    if not isinstance(other, DefaultEmbedding) or other.codec.values != Codec(space).values:
+    if not isinstance(other, DefaultEmbedding) or other.codec.values != Codec(spec.space).values:
         raise ArtifactError(
             f"the fit cannot start from {place}: its space has other layers or values; "
             "start from random weights"
+        )
+    if other.dimensions != chosen.dimensions:
+        raise ArtifactError(
+            f"the fit cannot start from {place}: it has {other.dimensions} dimensions, "
+            f"{chosen.dimensions} are asked for; add --dimensions {other.dimensions}"
         )
     return other.autoencoder.state_dict()
 
