@@ -108,7 +108,9 @@ class Bench:
             final = replace(final, epochs=settings.epochs)
         self._plan = replace(plan, final_recipe=final)
         self._source = named(NETWORKS[settings.dataset], shape, classes)
-        self._taught = plan.teaches or settings.input is not None
+        images = self._dataset.training_count
+        self._given = plan.teaches or settings.input is not None
+        self._taught = self._given and plan.affords_teacher(count(self._source).macs, images)
         self._input: TrainedInput | None = None
 
     @property
@@ -165,8 +167,8 @@ class Bench:
         }
 
     def input(self) -> TrainedInput | None:
-        """Return the teacher if there is to be one; it is trained if there is no file of it."""
-        if self._taught and self._input is None:
+        """Return the input network if there is to be one, trained if there is no file of it."""
+        if self._given and self._input is None:
             self._input = self._trained_input()
         return self._input
 

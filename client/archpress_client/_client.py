@@ -107,8 +107,8 @@ class Client:
 
         Args:
             network: A name that the server knows, such as "conv-7", layers, the name of an uploaded
-                model (`upload(...).artifact`) or a torch module, whose weights then teach the
-                result.
+                model (`upload(...).artifact`) or a torch module, whose weights then may
+                teach the result.
             dataset: Name of a data set of the server.
             request_id: A UUID of version 4. Repeating a request with it returns the same job.
             **options: Any of these.

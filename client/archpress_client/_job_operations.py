@@ -106,7 +106,7 @@ class JobOperations:
                 error = caught
             delay_seconds = watch.ended(error)
             if delay_seconds is None:
-                await self._create_again()
+                await self._create_again(error)
                 watch.restart()
             else:
                 _log.info("%s: %s; watching again", self.name, error or "no last event")
@@ -135,8 +135,11 @@ class JobOperations:
             Patience(timeouts.watch_silence_seconds, left),
         )
 
-    async def _create_again(self) -> None:
-        assert self._create is not None  # `may_recreate` says so.
+    async def _create_again(self, error: ArchpressError | None) -> None:
+        if self._create is None:
+            # Somebody has seen the job since the watch began.
+            assert error is not None
+            raise error
         message = await self._transport.call(CREATE_JOB, self._create)
         self.name, self._create = message.name, None
 

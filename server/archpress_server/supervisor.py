@@ -166,7 +166,9 @@ class Supervisor:
             if record is None:
                 return
             if self._draining:
-                await self._threads.run(self._leases.requeue, record.id, record.attempt)
+                await self._threads.run(
+                    self._leases.requeue, record.id, record.attempt, began=False
+                )
                 return
             self._metrics.observe_lease(record)
             try:

@@ -19,7 +19,7 @@ from archpress_trainer.population.run import collect
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
 from archpress_trainer.space.sampling import Rejections
 from archpress_trainer.stages.autoencoder import starting_weights
-from archpress_trainer.stages.borrowing import borrowed_records, write_borrowed
+from archpress_trainer.stages.borrowing import borrowed_records, without_own, write_borrowed
 from archpress_trainer.stages.embedding import fit_default_embedding, fit_paper_embedding
 from archpress_trainer.stages.settings import BuildObserver, BuildSettings
 from archpress_trainer.training.device import Compute
@@ -81,9 +81,7 @@ def _built(
             f"only {len(labelled)} of {len(records)} nets have a label, at least {MIN_LABELLED} "
             "are needed: build a larger population"
         )
-    own = {record.architecture.digest for record in records}
-    # A borrowed copy of an own net would tell held-out fits its label.
-    borrowed = [record for record in borrowed if record.architecture.digest not in own]
+    borrowed = without_own(borrowed, records)
     if settings.method is EmbeddingMethod.PAPER:
         embedding, figures = fit_paper_embedding(spec, settings, labelled, observer)
     else:

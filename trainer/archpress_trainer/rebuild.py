@@ -19,7 +19,7 @@ from archpress_trainer.embedding.paper import PaperSettings
 from archpress_trainer.embedding.record import fitted_on, population_digest
 from archpress_trainer.population.records import SPEC_FILE, PopulationStore
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
-from archpress_trainer.stages.borrowing import borrowed_records
+from archpress_trainer.stages.borrowing import borrowed_records, without_own
 from archpress_trainer.stages.settings import BuildSettings
 from archpress_trainer.whole_file import write_atomically
 
@@ -56,13 +56,8 @@ class Origin:
                 was fitted on.
             PopulationError: the store holds other records already.
         """
-        borrowed = population_digest(borrowed_records(self.settings.also, self.spec))
-        if self.settings.also and borrowed != self.manifest.settings.get("borrowed_digest"):
-            lenders = ", ".join(self.settings.also)
-            raise ArtifactError(
-                f"{lenders} have other labels than {self.folder} borrowed: build without its labels"
-            )
         shipped = PopulationStore(self.folder)
+        self._check_borrowed(shipped)
         used = fitted_on(shipped.records(), self.settings.nets)
         digest = population_digest(used)
         if digest != self.manifest.population_digest:
@@ -75,6 +70,17 @@ class Origin:
             self._copy(shipped, store)
             again = PopulationStore(store.folder, repeat=1)
             self._copy(PopulationStore(self.folder, repeat=1), again)
+
+    def _check_borrowed(self, shipped: PopulationStore) -> None:
+        if not self.settings.also:
+            return
+        own = [record for record in shipped.records() if record.index < self.settings.nets]
+        borrowed = without_own(borrowed_records(self.settings.also, self.spec), own)
+        if population_digest(borrowed) != self.manifest.settings.get("borrowed_digest"):
+            lenders = ", ".join(self.settings.also)
+            raise ArtifactError(
+                f"{lenders} have other labels than {self.folder} borrowed: build without its labels"
+            )
 
     def _copy(self, shipped: PopulationStore, store: PopulationStore) -> None:
         if not shipped.records_path.exists():

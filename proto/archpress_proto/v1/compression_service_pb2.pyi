@@ -34,7 +34,7 @@ class _DisconnectPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Disc
     """The job goes on."""
     DISCONNECT_POLICY_CANCEL_IF_ABANDONED: _DisconnectPolicy.ValueType  # 2
     """The job is cancelled when no watcher has been connected for abandon_grace. The grace starts
-    when the last watcher leaves, and survives a restart of the server.
+    within ten seconds after the last watcher left, and survives a restart of the server.
     """
 
 class DisconnectPolicy(_DisconnectPolicy, metaclass=_DisconnectPolicyEnumTypeWrapper):
@@ -46,7 +46,7 @@ DISCONNECT_POLICY_DETACH: DisconnectPolicy.ValueType  # 1
 """The job goes on."""
 DISCONNECT_POLICY_CANCEL_IF_ABANDONED: DisconnectPolicy.ValueType  # 2
 """The job is cancelled when no watcher has been connected for abandon_grace. The grace starts
-when the last watcher leaves, and survives a restart of the server.
+within ten seconds after the last watcher left, and survives a restart of the server.
 """
 Global___DisconnectPolicy: _TypeAlias = DisconnectPolicy  # noqa: Y015
 
@@ -127,7 +127,7 @@ class CreateJobRequest(_message.Message):
     @_builtins.property
     def abandon_grace(self) -> _duration_pb2.Duration:
         """For CANCEL_IF_ABANDONED: 0 seconds to 1 day; unset is 60 seconds. A job that was never watched
-        counts as left at its creation.
+        counts as left five seconds after its creation.
         """
 
     def __init__(

@@ -454,7 +454,8 @@ class JobSpec(_message.Message):
     """An uploaded ONNX model, `artifacts/{id}`, which is kept until the job is final. Its weights are
     the teacher of the retraining and the start of one more candidate (Candidate.inherits), unless
     they classify fewer validation images than a candidate is predicted to after a short training,
-    or hardly more than guessing would, which the job's log then says. Errors:
+    or hardly more than guessing would; a DRAFT asks no teacher that takes far longer than its
+    training. Both the job's log then says. Errors:
     ARTIFACT_NOT_FOUND, SHAPE_MISMATCH, and INVALID_FIELD for the result of a job.
     """
     dataset: _builtins.str

@@ -115,8 +115,12 @@ def plan_sizes(
             warnings.append(f"there are {len(sizes)} sizes, not {number}: {error}")
             break
         warnings += [warning for warning in found.warnings if warning not in warnings]
+        if not found.candidates:
+            none_left = "no other network keeps to the limits"
+            warnings.append(f"there are {len(sizes)} sizes, not {number}: {none_left}")
+            break
         fresh = tuple(replace(c, rank=len(known) + c.rank) for c in found.candidates)
-        sizes.append(_with_heir(found, fresh, known, inheriting) if fresh else ())
+        sizes.append(_with_heir(found, fresh, known, inheriting))
     return Ladder(first.costs_before, tuple(filter(None, sizes)), tuple(warnings))
 
 

@@ -46,7 +46,7 @@ def compress(
         threads: of ONNX Runtime while certifying.
         effort: replaces what the request's effort means.
         compute: where to train; the best there is by default.
-        input_network: the request's network with trained weights, which then teaches the result
+        input_network: the request's network with trained weights, which may teach the result
             and is narrowed for one more candidate; it is trained here where the effort or the
             budget needs it and it is not given.
         checkpoints: what an earlier attempt at the same request has done, and where to keep what

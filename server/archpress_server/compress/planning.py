@@ -48,7 +48,7 @@ def plan(
             own; calibrated first where there is none, which takes seconds.
         train_images: of the final training, where they are known.
         inheriting: the heir may start from trained weights, of which predictions know nothing.
-        given: such weights are there already, and teach every network but the paper's.
+        given: such weights are there already, and may teach every network but the paper's.
         known: digests of networks that are candidates elsewhere, and not wanted again.
 
     Raises:

@@ -163,8 +163,9 @@ class Search:
         return chosen
 
     def scored(self, architectures: list[Architecture]) -> list[Scored]:
-        """Return those of some architectures that the budget allows, as they are."""
-        return self._pool.of(architectures)
+        """Return those of some architectures that the budget allows and nobody has proposed."""
+        found = self._pool.of(architectures)
+        return [scored for scored in found if scored.architecture.digest not in self._proposed]
 
     def _descended(self) -> torch.Tensor:
         settings = self.settings

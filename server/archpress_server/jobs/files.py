@@ -58,6 +58,7 @@ class Files:
             raise StoreSetupError(f"artifacts_url {url}: {error}") from error
         self._url = url
         self._root = root.rstrip("/")
+        self._next_clear = 0.0
 
     def prepare(self) -> None:
         """Make sure that files can be written and read, and clear away what crashes left.
@@ -71,7 +72,7 @@ class Files:
             with _translated():
                 if isinstance(self._system, LocalFileSystem):
                     Path(self._root).mkdir(parents=True, exist_ok=True)
-                self.clear()
+                self._clear_now()
                 mark = self._mark()
                 content = b"archpress\n" * 1000
                 self._write(mark, content)
@@ -83,15 +84,9 @@ class Files:
             ) from error
 
     def clear(self) -> None:
-        """Remove what interrupted writes left in a local folder an hour ago or before."""
-        if not isinstance(self._system, LocalFileSystem):
-            return
-        with _translated():
-            for path in Path(self._root).glob(f"*/{_TEMPORARY}*"):
-                # Another server may have just finished it.
-                with suppress(FileNotFoundError):
-                    if time.time() - path.stat().st_mtime > _TEMPORARY_SECONDS:
-                        path.unlink()
+        """Remove what interrupted writes left in a local folder; asked often, look once an hour."""
+        if time.monotonic() >= self._next_clear:
+            self._clear_now()
 
     def put(self, content: bytes) -> str:
         """Store bytes durably and return their name."""
@@ -144,6 +139,17 @@ class Files:
                 if not self._system.exists(self._mark()):
                     raise FilesUnavailableError(f"{self._url} is not there") from error
             raise
+
+    def _clear_now(self) -> None:
+        self._next_clear = time.monotonic() + _TEMPORARY_SECONDS
+        if not isinstance(self._system, LocalFileSystem):
+            return
+        with _translated():
+            for path in Path(self._root).glob(f"*/{_TEMPORARY}*"):
+                # Another server may have just finished it.
+                with suppress(FileNotFoundError):
+                    if time.time() - path.stat().st_mtime > _TEMPORARY_SECONDS:
+                        path.unlink()
 
     def _write(self, path: str, content: bytes) -> None:
         if isinstance(self._system, LocalFileSystem):

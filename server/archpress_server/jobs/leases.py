@@ -252,12 +252,13 @@ class Leases:
         now = self.store.clock()
         if self._has_jumped(now):
             return 0
-        self.store.files.clear()
         found = 0
         for step in (partial(self._purge_jobs, now, deleted_before_seconds), self._purge_uploads):
             while not should_stop() and (removed := step()):
                 found += removed
-        remove_orphans(self.store.database, self.store.files, now, should_stop=should_stop)
+        store = self.store
+        remove_orphans(store.database, store.files, store.clock, should_stop=should_stop)
+        store.files.clear()
         return found
 
     def _purge_uploads(self) -> int:

@@ -73,7 +73,7 @@ def let_go(connection: sa.Connection, names: Iterable[str]) -> None:
 def remove_orphans(
     database: Database,
     files: Files,
-    now: float,
+    clock: Callable[[], float],
     *,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> int:
@@ -82,11 +82,12 @@ def remove_orphans(
     Raises:
         FilesUnavailableError: one could not be removed; it stays noted.
     """
-    due = sa.select(loose_files.c.sha256).where(_is_due(now)).limit(_MOST)
+    due = sa.select(loose_files.c.sha256).where(_is_due(clock())).limit(_MOST)
     with database.read() as connection:
         names = connection.scalars(due).all()
     wanted = takewhile(lambda _: not should_stop(), names)
-    return sum(_remove(database, files, sha256, now) for sha256 in wanted)
+    # Each with a time of its own: a store may take long, and a claim counts from when it is made.
+    return sum(_remove(database, files, sha256, clock()) for sha256 in wanted)
 
 
 def _remove(database: Database, files: Files, sha256: str, now: float) -> bool:
@@ -109,11 +110,14 @@ def _claim(database: Database, sha256: str, now: float) -> bool:
     noted = sa.and_(loose_files.c.sha256 == sha256, _is_due(now))
     with database.write() as connection:
         lock(connection, Lock.FILES)
-        if _is_named(connection, sha256):
-            connection.execute(loose_files.delete().where(noted))
-            return False
+        # First, so that who ceases to name the file meanwhile waits to note it again.
         claim = loose_files.update().where(noted).values(claim_time=now)
-        return connection.execute(claim).rowcount == 1
+        if connection.execute(claim).rowcount == 0:
+            return False
+        if not _is_named(connection, sha256):
+            return True
+        connection.execute(loose_files.delete().where(loose_files.c.sha256 == sha256))
+        return False
 
 
 def _is_due(now: float) -> sa.ColumnElement[bool]:

@@ -66,9 +66,6 @@ from archpress_server.jobs.serialise import (
 _BATCH = 500
 """Events that one read of a log returns at most."""
 
-_RENEWED_SECONDS = 60.0
-"""For how long a watcher at another server may have put off a job's abandonment at the most."""
-
 _ARRIVAL_SECONDS = 5.0
 """In which whoever creates a job begins to watch it."""
 
@@ -279,15 +276,12 @@ class JobStore:
 
     def watched(self, job: str, *, renew_seconds: float) -> None:
         """Put off a job's abandonment: somebody watches, and says so every `renew_seconds`."""
-        wanted = jobs.c.abandon_grace_seconds + self.clock() + renew_seconds
-        # Somebody may watch at another server, who said so a moment ago.
-        before = jobs.c.abandon_time
-        later = sa.case((before.between(wanted, wanted + _RENEWED_SECONDS), before), else_=wanted)
+        until = self.clock() + renew_seconds
         with self.database.write() as connection:
             connection.execute(
                 jobs.update()
                 .where(jobs.c.id == job, jobs.c.abandon_grace_seconds.is_not(None))
-                .values(abandon_time=later)
+                .values(abandon_time=jobs.c.abandon_grace_seconds + until)
             )
 
     def is_abandonable(self, job: str) -> bool:

@@ -309,10 +309,8 @@ class Translation:
     def _scale(self, node: Node, number: Array) -> None:
         channels = self.input_shape[0]
         one_each = (channels, 1, 1)
-        if number.shape not in (one_each, (1, *one_each)) and (number.size, number.ndim > 4) != (
-            1,
-            False,
-        ):
+        for_all = number.size == 1 and number.ndim <= 4
+        if not for_all and number.shape not in (one_each, (1, *one_each)):
             text = f"has numbers {list(number.shape)}, must be one for each of {channels} channels"
             raise node.refused(text)
         each = np.broadcast_to(number.reshape(-1), (channels,)).astype(np.float64)

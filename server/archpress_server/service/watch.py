@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -20,6 +20,7 @@ from archpress_server.service.errors import DrainingError
 from archpress_server.threads import Threads
 
 _RENEW_SECONDS = 5.0
+_CLOSE_SECONDS = 5.0
 _TAIL = 32
 """Events of a watched job that are kept in memory."""
 
@@ -76,7 +77,6 @@ class Watches:
         self._threads = Threads("watches")
         self._closing = asyncio.Event()
         self._poller: asyncio.Task[None] | None = None
-        self._errands: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Begin to look for news."""
@@ -89,9 +89,7 @@ class Watches:
             feed.wake()
         if self._poller is not None:
             # To its end, not cancelled: its thread would go on with a connection to the database.
-            await asyncio.wait([self._poller])
-        if self._errands:
-            await asyncio.wait(self._errands)
+            await asyncio.wait([self._poller], timeout=_CLOSE_SECONDS)
 
     async def follow(
         self, job: str, after_seq: int, heartbeat_seconds: float
@@ -132,20 +130,14 @@ class Watches:
             if not feed.watchers:
                 del self._feeds[job]
             if renewal is not None:
+                # What it said last holds on, for somebody may watch at another server.
                 renewal.cancel()
-                if not feed.watchers:
-                    # In a task of its own: a stream that was cancelled may not wait here.
-                    self._spawn(self._left(job))
 
     async def _renew(self, job: str) -> None:
         while True:
             with contextlib.suppress(StoreError):
                 await self._threads.run(self._store.watched, job, renew_seconds=2 * _RENEW_SECONDS)
             await asyncio.sleep(_RENEW_SECONDS)
-
-    async def _left(self, job: str) -> None:
-        with contextlib.suppress(StoreError):
-            await self._threads.run(self._store.watched, job, renew_seconds=0.0)
 
     async def _poll(self) -> None:
         while not await _wait(self._closing, self._poll_seconds):
@@ -177,11 +169,6 @@ class Watches:
 
     def _read(self, job: str, after_seq: int) -> list[pb.JobEvent]:
         return [event_to_proto(event) for event in self._store.events_after(job, after_seq)]
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._errands.add(task)
-        task.add_done_callback(self._errands.discard)
 
 
 def coalesced(events: Sequence[pb.JobEvent]) -> list[pb.JobEvent]:

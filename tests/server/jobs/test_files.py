@@ -164,6 +164,8 @@ def test_what_a_crash_left_half_written_is_cleared_away(tmp_path: Path) -> None:
     assert (old.exists(), fresh.exists()) == (False, True)
     os.utime(fresh, (time.time() - 7200,) * 2)
     files.clear()
+    assert fresh.exists()
+    Files(f"file://{tmp_path}").clear()
     assert not fresh.exists()
 
 

@@ -31,7 +31,7 @@ def loose(leases: Leases) -> list[str]:
 
 
 def remove(leases: Leases, now: float) -> int:
-    return remove_orphans(leases.store.database, leases.store.files, now)
+    return remove_orphans(leases.store.database, leases.store.files, lambda: now)
 
 
 def test_a_file_whose_row_never_came_is_removed_after_an_hour(leases: Leases) -> None:
@@ -166,7 +166,7 @@ def test_a_store_that_is_slow_to_remove_holds_up_no_transaction(
     slow = Slow(files)
     put_loose(database, files, [CONTENT], now=0.0)
     with ThreadPoolExecutor() as pool:
-        removing = pool.submit(remove_orphans, database, slow, 1e6)  # type: ignore[arg-type]
+        removing = pool.submit(remove_orphans, database, slow, lambda: 1e6)  # type: ignore[arg-type]
         try:
             assert slow.asked.wait(30)
             assert leases.store.create(submission).state is State.QUEUED
@@ -203,7 +203,7 @@ def test_what_a_server_that_is_gone_had_claimed_is_removed(leases: Leases) -> No
     database, files = leases.store.database, leases.store.files
     put_loose(database, files, [CONTENT], now=0.0)
     with pytest.raises(_Killed):
-        remove_orphans(database, Dying(), 1e6)  # type: ignore[arg-type]
+        remove_orphans(database, Dying(), lambda: 1e6)  # type: ignore[arg-type]
     assert remove(leases, 1e6 + 599) == 0
     assert remove(leases, 1e6 + 601) == 1
     assert not files.check(SHA256, len(CONTENT))
@@ -230,7 +230,10 @@ def test_a_removal_stops_between_two_files(leases: Leases) -> None:
     put_loose(leases.store.database, leases.store.files, contents, now=0.0)
     answers = iter([False, True])
     removed = remove_orphans(
-        leases.store.database, leases.store.files, 1e6, should_stop=lambda: next(answers)
+        leases.store.database,
+        leases.store.files,
+        lambda: 1e6,
+        should_stop=lambda: next(answers),
     )
     assert removed == 1
     assert len(loose(leases)) == 2

@@ -91,7 +91,7 @@ def test_expired_uploads_go_with_their_files(leases: Leases, later: Later) -> No
     assert Uploads(leases.store).purge() == 1
     with pytest.raises(ArtifactNotFoundError):
         leases.store.artifact(record.id)
-    remove_orphans(leases.store.database, leases.store.files, later() + 1.0)
+    remove_orphans(leases.store.database, leases.store.files, lambda: later() + 1.0)
     assert not leases.store.files.check(record.sha256, record.size_bytes)
 
 
@@ -101,7 +101,7 @@ def test_a_file_of_two_principals_stays_for_the_other(leases: Leases, later: Lat
     kept = add(leases.store, "bob")
     later.seconds = leases.store.retention_seconds + 100.0
     assert Uploads(leases.store).purge() == 1
-    remove_orphans(leases.store.database, leases.store.files, later() + 1.0)
+    remove_orphans(leases.store.database, leases.store.files, lambda: later() + 1.0)
     assert leases.store.files.check(kept.sha256, kept.size_bytes)
 
 

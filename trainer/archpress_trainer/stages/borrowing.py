@@ -34,6 +34,15 @@ def borrowed_records(places: Sequence[str], spec: PopulationSpec) -> list[Record
     return list(found.values())
 
 
+def without_own(borrowed: Sequence[Record], own: Sequence[Record]) -> list[Record]:
+    """Return the borrowed records of nets that are none of the own, labelled or not.
+
+    A copy of an own net would tell held-out fits its label.
+    """
+    digests = {record.architecture.digest for record in own}
+    return [record for record in borrowed if record.architecture.digest not in digests]
+
+
 def _check_alike(place: str, theirs: PopulationSpec, ours: PopulationSpec) -> None:
     names = ("dataset_fingerprint", "fidelity", "recipe")
     differing = [name for name in names if getattr(theirs, name) != getattr(ours, name)]
