@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import count as places_from
 
 from archpress_server.compress.affordable import planned_affordably
 from archpress_server.compress.checks import check_request
@@ -191,7 +191,7 @@ class Steps:
             and one.accuracy < result.accuracy
             and size(one.candidate.costs) < size(first.costs)
         ]
-        places, failed = places_from(1), 0
+        places, failed = itertools.count(1), 0
 
         def sound(one: Trained) -> bool:
             nonlocal failed
