@@ -46,7 +46,7 @@ def load_torchvision(name: str, root: Path, *, download: bool) -> ImageDataset:
     except Exception as error:
         # torchvision raises what it likes, of files that are damaged too.
         raise DatasetError(
-            f"{name} is not whole below {root} and could not be downloaded: {error}"
+            f"{name} is not below {root}, or not whole, and could not be downloaded: {error}"
         ) from error
     (train_images, train_labels), (test_images, test_labels) = parts
     return ImageDataset(name, classes, train_images, train_labels, test_images, test_labels)
