@@ -19,6 +19,7 @@ from archpress_client._methods import (
     GET_REPORT,
     WATCH_JOB,
 )
+from archpress_client._rpc_errors import is_unknown
 from archpress_client._transport import Transport
 from archpress_client._types import Job, ModelSource, Result
 from archpress_client._watch import Watch, outcome
@@ -82,12 +83,7 @@ class JobOperations:
     ) -> AsyncGenerator[Event, None]:
         """Yield the job's events over as many streams as it takes."""
         _request.check_after_seq(after_seq)
-        watch = Watch(
-            self._transport.retry,
-            self._transport.random,
-            after_seq=after_seq,
-            may_recreate=self._create is not None,
-        )
+        watch = Watch(self._transport.retry, self._transport.random, after_seq=after_seq)
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while True:
             error: ArchpressError | None = None
@@ -104,13 +100,13 @@ class JobOperations:
                 raise RequestTimeoutError(_NOT_FINAL) from caught
             except ArchpressError as caught:
                 error = caught
-            delay_seconds = watch.ended(error)
-            if delay_seconds is None:
-                await self._create_again(error)
+            if self._create is not None and is_unknown(error):
+                await self._create_again(self._create)
                 watch.restart()
-            else:
-                _log.info("%s: %s; watching again", self.name, error or "no last event")
-                await self._sleep(delay_seconds, deadline)
+                continue
+            delay_seconds = watch.ended(error)
+            _log.info("%s: %s; watching again", self.name, error or "no last event")
+            await self._sleep(delay_seconds, deadline)
 
     async def result(
         self,
@@ -135,12 +131,8 @@ class JobOperations:
             Patience(timeouts.watch_silence_seconds, left),
         )
 
-    async def _create_again(self, error: ArchpressError | None) -> None:
-        if self._create is None:
-            # Somebody has seen the job since the watch began.
-            assert error is not None
-            raise error
-        message = await self._transport.call(CREATE_JOB, self._create)
+    async def _create_again(self, request: CreateJobRequest) -> None:
+        message = await self._transport.call(CREATE_JOB, request)
         self.name, self._create = message.name, None
 
     async def _sleep(self, seconds: float, deadline: float | None) -> None:

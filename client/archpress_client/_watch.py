@@ -20,7 +20,7 @@ from archpress_client._events import (
     UnknownEvent,
 )
 from archpress_client._job_errors import JobCancelledError, JobFailedError
-from archpress_client._rpc_errors import is_unknown, may_repeat
+from archpress_client._rpc_errors import may_repeat
 from archpress_client._types import Job, JobState, Result
 
 
@@ -31,13 +31,10 @@ class Watch:
     log once, in order, and decides how to go on.
     """
 
-    def __init__(
-        self, retry: Retry, random: Random, *, after_seq: int = 0, may_recreate: bool = False
-    ) -> None:
-        """Start behind `after_seq`; `may_recreate` right after the job was created."""
+    def __init__(self, retry: Retry, random: Random, *, after_seq: int = 0) -> None:
+        """Start behind `after_seq`."""
         self._retry = retry
         self._random = random
-        self._may_recreate = may_recreate
         self._open_gap = 0
         self._failures = 0
         self.last_seq = after_seq
@@ -45,7 +42,6 @@ class Watch:
 
     def feed(self, event: Incoming) -> Event | None:
         """Return the event if it is to be handed out, None if it is known or not for users."""
-        self._may_recreate = False
         fresh = self._accept(event)
         if fresh is not None:
             # Only what is new counts: repeated events and then a cut are no way forward.
@@ -76,17 +72,14 @@ class Watch:
         self.last_seq = event.seq
         return event
 
-    def ended(self, error: ArchpressError | None) -> float | None:
-        """Return the wait in seconds before the next stream, None to create the job again.
+    def ended(self, error: ArchpressError | None) -> float:
+        """Return the wait in seconds before the next stream.
 
         The stream ended before `completed`, with OK where `error` is None.
 
         Raises:
             ArchpressError: there is no going on.
         """
-        if self._may_recreate and is_unknown(error):
-            self._may_recreate = False
-            return None
         if error is None:
             error = UnavailableError("the stream ended before the job was final")
         elif not may_repeat(error):

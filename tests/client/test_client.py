@@ -142,6 +142,46 @@ def test_a_lost_job_is_created_again(client: Client, server: ScriptedServer) -> 
     assert first == second
 
 
+NOT_OWNER = Cut(
+    0,
+    grpc.StatusCode.PERMISSION_DENIED,
+    error_status(grpc.StatusCode.PERMISSION_DENIED, "no job of yours", "NOT_OWNER"),
+)
+
+
+def test_what_a_server_with_tokens_says_of_a_lost_job_is_known(
+    client: Client, server: ScriptedServer
+) -> None:
+    server.script.cuts = [NOT_OWNER]
+    assert client.compress("conv-7", dataset="fashion-mnist").result().budget_met
+    assert len(server.asked("CreateJob")) == 2
+
+
+def test_a_job_is_created_again_only_once(client: Client, server: ScriptedServer) -> None:
+    server.script.cuts = [NOT_OWNER, NOT_OWNER]
+    with pytest.raises(PermissionDeniedError, match="no job of yours"):
+        client.compress("conv-7", dataset="fashion-mnist").result()
+    assert len(server.asked("CreateJob")) == 2
+
+
+def test_who_may_not_watch_creates_nothing_again(client: Client, server: ScriptedServer) -> None:
+    code = grpc.StatusCode.PERMISSION_DENIED
+    server.script.cuts = [Cut(0, code, error_status(code, "no", "SCOPE_MISSING"))]
+    with pytest.raises(PermissionDeniedError, match="no"):
+        client.compress("conv-7", dataset="fashion-mnist").result()
+    assert len(server.asked("CreateJob")) == 1
+
+
+def test_a_job_whose_events_were_seen_is_not_created_again(
+    client: Client, server: ScriptedServer
+) -> None:
+    code = grpc.StatusCode.NOT_FOUND
+    server.script.cuts = [Cut(1, code, error_status(code, "deleted", "JOB_NOT_FOUND"))]
+    with pytest.raises(NotFoundError, match="deleted"):
+        client.compress("conv-7", dataset="fashion-mnist").result()
+    assert len(server.asked("CreateJob")) == 1
+
+
 @pytest.mark.parametrize("look", ["status", "cancel", "report", "delete"])
 def test_a_job_that_was_seen_is_not_created_again(
     client: Client, server: ScriptedServer, look: str
