@@ -26,6 +26,8 @@ _SWEEP_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
 """Between two tries to start a worker where none starts; each writes to a job's log."""
 _PURGE_SECONDS = 60.0
+_LAST_CHANCE_SECONDS = 5.0
+"""What a worker has beyond its grace before it is killed from outside."""
 
 
 @dataclass
@@ -280,6 +282,8 @@ class Supervisor:
             worker.kill_after = None
         elif worker.kill_after is None:
             # The worker itself ends at the end of the grace; this is for one that cannot.
-            worker.kill_after = now + self._config.cancel_grace_seconds * holds + 5.0
+            worker.kill_after = now + (
+                self._config.cancel_grace_seconds * holds + _LAST_CHANCE_SECONDS
+            )
         elif now > worker.kill_after:
             worker.run.kill()

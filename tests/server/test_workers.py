@@ -170,6 +170,17 @@ async def test_a_running_job_is_cancelled(
     await until(server, "archpress_job_cancel_seconds_count", 1)
 
 
+async def test_a_worker_without_a_heart_is_killed_from_outside(
+    stub: CompressionServiceAsyncStub, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archpress_server.supervisor._LAST_CHANCE_SECONDS", 0.0)
+    name = (await stub.CreateJob(service_pb.CreateJobRequest(spec=spec("silent")))).name
+    await until(server, "archpress_worker_slots", 1, state="busy")
+    await stub.CancelJob(service_pb.CancelJobRequest(name=name))
+    assert (await end(stub, name)).state == pb.JOB_STATE_CANCELLED
+    await idle(server)
+
+
 async def test_a_job_that_runs_too_long_times_out(stub: CompressionServiceAsyncStub) -> None:
     job = (await run(stub, spec("wait", max_run_time=Duration(seconds=1))))[-1].completed
     assert (job.state, job.error.code) == (pb.JOB_STATE_FAILED, 4)

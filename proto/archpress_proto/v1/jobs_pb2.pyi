@@ -472,8 +472,9 @@ class JobSpec(_message.Message):
     propose the same candidates.
     """
     priority: _builtins.int
-    """-100 to 100; higher runs earlier. Of equal priorities the principal with the fewest running
-    jobs comes first, then the older job. Unset is 0.
+    """-100 to 100; of one principal's jobs the higher runs earlier, then the older. Principals take
+    turns: first the one with the fewest running jobs, of several the one whose last job began
+    longest ago. Unset is 0.
     """
     pareto_models: _builtins.int
     """Number of trained models of different sizes that are wanted at most, 0 to 8; 0 and 1 both mean

@@ -89,7 +89,7 @@ class Leases:
     def lease_next(self, worker: str) -> JobRecord | None:
         """Give the next job of the queue to a worker: it is RUNNING in its next attempt.
 
-        It is the oldest of the principal with the fewest running jobs among the most urgent ones.
+        It is the oldest of the most urgent ones of the principal whose turn it is.
         """
         query = next_in_queue(self.max_running_jobs_per_principal)
         # An idle server asks often; only with a job in sight does it take the lock.

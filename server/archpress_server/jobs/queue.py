@@ -1,4 +1,8 @@
-"""The order of the queue: priority, then the principal with the fewest running jobs, then age."""
+"""The order of the queue: principals take turns, each with its most urgent and oldest job first.
+
+The next turn is that of the principal with the fewest running jobs, of several that of the one
+whose last job began longest ago.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ def next_in_queue(max_running_jobs_per_principal: int = 0) -> sa.Select[Any]:
         sa.select(jobs)
         .outerjoin(running, running.c.principal == jobs.c.principal)
         .where(jobs.c.state == State.QUEUED)
-        .order_by(jobs.c.priority.desc(), count, jobs.c.create_time, jobs.c.id)
+        .order_by(count, _last_start(), *_own_order(jobs.c))
         .limit(1)
     )
     if max_running_jobs_per_principal:
@@ -45,25 +49,34 @@ def _running() -> sa.Subquery:
     )
 
 
+def _last_start() -> sa.ColumnElement[float]:
+    """Return when the last job of a job's principal began, 0 where none did."""
+    others = jobs.alias()
+    last = sa.select(sa.func.max(others.c.start_time)).where(others.c.principal == jobs.c.principal)
+    return sa.func.coalesce(last.scalar_subquery(), 0.0)
+
+
+def _own_order(columns: sa.ReadOnlyColumnCollection[str, Any]) -> tuple[Any, ...]:
+    return columns.priority.desc(), columns.create_time, columns.id
+
+
 def _places() -> sa.Select[Any]:
     running = _running()
-    own = sa.func.row_number().over(
-        partition_by=jobs.c.principal,
-        order_by=(jobs.c.priority.desc(), jobs.c.create_time, jobs.c.id),
-    )
+    own = sa.func.row_number().over(partition_by=jobs.c.principal, order_by=_own_order(jobs.c))
     turns = (
         sa.select(
             jobs.c.id,
             jobs.c.priority,
             jobs.c.create_time,
             (sa.func.coalesce(running.c.count, 0) + own).label("turn"),
+            _last_start().label("last_start"),
         )
         .outerjoin(running, running.c.principal == jobs.c.principal)
         .where(jobs.c.state == State.QUEUED)
         .subquery()
     )
     place = sa.func.row_number().over(
-        order_by=(turns.c.priority.desc(), turns.c.turn, turns.c.create_time, turns.c.id)
+        order_by=(turns.c.turn, turns.c.last_start, *_own_order(turns.c))
     )
     places = sa.select(turns.c.id, place.label("place")).subquery()
     return sa.select(places.c.id, places.c.place).where(

@@ -50,6 +50,7 @@ jobs = sa.Table(
     sa.Index("jobs_age", "create_time", "id"),
     sa.Index("jobs_result", "result_key"),
     sa.Index("jobs_principal", "state", "principal"),
+    sa.Index("jobs_turn", "principal", "start_time"),
     sa.Index("jobs_upload", "upload"),
 )
 

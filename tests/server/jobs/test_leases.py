@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -66,7 +67,7 @@ def test_leases_go_by_priority_then_age(leases: Leases, submission: Submission) 
     assert (got[0].state, got[0].attempt) == (State.RUNNING, 1)
 
 
-def test_within_a_priority_the_principal_with_fewest_running_jobs_comes_first(
+def test_the_principal_with_the_fewest_running_jobs_comes_first(
     leases: Leases, submission: Submission
 ) -> None:
     def of(principal: str, priority: int = 0) -> str:
@@ -85,6 +86,26 @@ def test_within_a_priority_the_principal_with_fewest_running_jobs_comes_first(
         record = leases.lease_next("w")
         assert record is not None
         assert record.id == job
+
+
+def test_principals_take_turns_however_urgent_and_old_the_jobs_of_one_are(
+    leases: Leases, submission: Submission
+) -> None:
+    """One worker: no job runs when the next one is chosen."""
+    clock = itertools.count(1.0)
+    store = replace(leases.store, clock=lambda: next(clock))
+    leases = replace(leases, store=store)
+    urgent = replace(submission.spec, priority=100)
+    many = [store.create(replace(submission, spec=urgent, principal="many")).id for _ in range(3)]
+    few = [store.create(replace(submission, principal="few")).id for _ in range(2)]
+    order = [many[0], few[0], many[1], few[1], many[2]]
+    for place, job in enumerate(order):
+        positions = [store.get(left).queue_position for left in order[place:]]
+        assert positions == list(range(1, len(order) - place + 1))
+        record = leases.lease_next("w")
+        assert record is not None
+        assert record.id == job
+        leases.cancelled(job, 1)
 
 
 def test_a_principal_may_have_a_limit_of_running_jobs(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from typing import NoReturn
 
 import pytest
 
+from archpress_server.jobs.errors import StoreError
 from archpress_server.jobs.leases import Leases, Signal
 from archpress_server.jobs.model import Submission
 from archpress_server.worker import heart as module
@@ -72,6 +74,23 @@ def test_an_attempt_that_was_taken_away_ends_the_process(
     leases.requeue(job, 1)
     assert exits.came.wait(10)
     assert exits.codes == [EXIT_STALE]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_past_its_lease_a_worker_alone_without_the_database_ends(
+    leases: Leases, job: str, exits: Exits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beats: list[str] = []
+
+    def fail(leases: Leases, job: str, attempt: int) -> NoReturn:
+        beats.append(job)
+        raise StoreError("no database")
+
+    monkeypatch.setattr(Leases, "heartbeat", fail)
+    beating(replace(leases, lease_seconds=0.1), job)
+    assert exits.came.wait(10)
+    assert exits.codes == [EXIT_STALE]
+    assert len(beats) > 1
 
 
 def test_an_end_that_the_main_thread_wrote_is_left_to_it(
