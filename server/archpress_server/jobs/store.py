@@ -126,7 +126,7 @@ class JobStore:
             if earlier is not None:
                 return to_record(earlier, queue_position(connection, earlier))
             if spec.artifact:
-                # Not removed while this transaction lasts, nor later while the job is not final.
+                # Not removed while this transaction lasts, nor later as long as there is the job.
                 lock(connection, Lock.UPLOAD)
                 if select_artifact(connection, spec.artifact) is None:
                     raise ArtifactNotFoundError(spec.artifact)

@@ -1,4 +1,4 @@
-"""Uploaded models: stored once for each principal and content, kept while a job needs them."""
+"""Uploaded models: stored once for each principal and content, kept as long as their jobs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from archpress_server.jobs.database import Lock, lock
 from archpress_server.jobs.errors import UploadQuotaError
 from archpress_server.jobs.files import file_name
-from archpress_server.jobs.model import ArtifactRecord, State, new_id
+from archpress_server.jobs.model import ArtifactRecord, new_id
 from archpress_server.jobs.orphans import keep, let_go, put_loose
 from archpress_server.jobs.rows import Row, to_artifact
 from archpress_server.jobs.schema import jobs, uploads
@@ -69,13 +69,13 @@ class Uploads:
             return to_artifact(row)
 
     def purge(self) -> int:
-        """Remove expired models that no job waits for or works on; return how many."""
+        """Remove expired models that no job names; return how many.
+
+        Final jobs count: a request that is made again must find its model, or it finds no job.
+        """
         now = self.store.clock()
-        held = sa.select(jobs.c.upload).where(
-            jobs.c.upload.is_not(None),
-            jobs.c.state.not_in([state for state in State if state.final]),
-        )
-        over = sa.and_(uploads.c.expire_time < now, uploads.c.id.not_in(held))
+        held = sa.exists().where(jobs.c.upload == uploads.c.id)
+        over = sa.and_(uploads.c.expire_time < now, sa.not_(held))
         with self.store.database.write() as connection:
             # A job that is being created for one of them comes before or after this.
             lock(connection, Lock.UPLOAD)

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from archpress_server.compress.types import Compression
+from archpress_server.jobs.clock import Steadiness
 from archpress_server.jobs.errors import ArtifactNotFoundError, UploadQuotaError
 from archpress_server.jobs.files import file_name
 from archpress_server.jobs.leases import Leases
-from archpress_server.jobs.model import ArtifactRecord, Submission
+from archpress_server.jobs.model import INTERNAL, ArtifactRecord, JobError, Submission
 from archpress_server.jobs.orphans import remove_orphans
 from archpress_server.jobs.store import JobStore
 from archpress_server.jobs.uploads import Uploads
@@ -105,16 +107,29 @@ def test_a_file_of_two_principals_stays_for_the_other(leases: Leases, later: Lat
     assert leases.store.files.check(kept.sha256, kept.size_bytes)
 
 
-def test_an_upload_that_a_job_needs_stays(
-    leases: Leases, submission: Submission, later: Later
+@pytest.mark.parametrize("end", ["succeed", "fail", "cancel", "delete"])
+def test_an_upload_stays_as_long_as_its_job(
+    leases: Leases, submission: Submission, compression: Compression, later: Later, end: str
 ) -> None:
-    record = add(leases.store)
-    needing = replace(submission, spec=replace(submission.spec, artifact=record.id))
-    job = leases.store.create(needing)
-    later.seconds = leases.store.retention_seconds + 100.0
-    assert Uploads(leases.store).purge() == 0
-    leases.store.request_cancel(job.id)
-    assert Uploads(leases.store).purge() == 1
+    store, sweeping = leases.store, replace(leases, steadiness=Steadiness(later))
+    record = add(store)
+    job = store.create(replace(submission, spec=replace(submission.spec, artifact=record.id))).id
+    leases.lease_next("w")
+    later.seconds = 3 * store.retention_seconds
+    assert sweeping.purge() == 0
+    ends: dict[str, Callable[[], object]] = {
+        "succeed": lambda: leases.succeed(job, 1, compression),
+        "fail": lambda: leases.fail(job, 1, JobError(INTERNAL, "an error")),
+        "cancel": lambda: (store.request_cancel(job), leases.cancelled(job, 1)),
+        "delete": lambda: store.delete(job),
+    }
+    ends[end]()
+    assert sweeping.purge() == 0
+    assert store.artifact(record.id) == record
+    later.seconds += store.retention_seconds + 100.0
+    assert sweeping.purge() == 2
+    with pytest.raises(ArtifactNotFoundError):
+        store.artifact(record.id)
 
 
 def test_no_job_is_made_for_an_upload_that_is_gone(store: JobStore, submission: Submission) -> None:

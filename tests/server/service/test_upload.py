@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import uuid
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -21,10 +22,14 @@ from archpress_proto.v1.artifact_service_pb2_grpc import ArtifactServiceStub
 from archpress_server.compress.types import Compression
 from archpress_server.config import ServerConfig
 from archpress_server.jobs.model import Submission
+from archpress_server.jobs.schema import uploads
+from archpress_server.jobs.uploads import Uploads
+from archpress_server.onnx_import.read import read_onnx
 from archpress_server.server import Server
 from archpress_server.service import upload as upload_module
 from archpress_server.service.errors import UploadStalledError
 from archpress_server.service.upload import CHUNK_BYTES, receive
+from archpress_trainer.space.graph import Architecture
 from tests.server.onnx_import.files import numbers, plain, written
 
 if TYPE_CHECKING:
@@ -263,6 +268,24 @@ async def test_few_uploads_run_at_one_time(artifacts: Any) -> None:
     assert len({artifact.name for artifact in await asyncio.gather(*running)}) == 1
 
 
+async def test_models_are_read_one_after_another(
+    artifacts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, most = 0, 0
+
+    async def inspect(content: bytes) -> Architecture:
+        nonlocal reading, most
+        reading += 1
+        most = max(most, reading)
+        await asyncio.sleep(0.2)
+        reading -= 1
+        return read_onnx(content).architecture
+
+    monkeypatch.setattr("archpress_server.service.artifact.inspect_onnx", inspect)
+    await asyncio.gather(*(upload(artifacts) for _ in range(3)))
+    assert most == 1
+
+
 def spec(artifact: str) -> jobs_pb2.JobSpec:
     return jobs_pb2.JobSpec(
         artifact=artifact, dataset="fashion-mnist", budget=jobs_pb2.Budget(max_params=20_000)
@@ -278,6 +301,20 @@ async def test_a_job_starts_from_an_upload(
     stored = server.leases.store.get(job.name.removeprefix("jobs/"))
     assert f"artifacts/{stored.spec.artifact}" == artifact.name
     assert stored.spec.request.architecture.classes == 10
+
+
+async def test_a_request_that_comes_again_finds_its_job_after_the_upload_expired(
+    artifacts: Any, stub: CompressionServiceAsyncStub, server: Server
+) -> None:
+    artifact = await upload(artifacts)
+    request = service_pb.CreateJobRequest(spec=spec(artifact.name), request_id=str(uuid.uuid4()))
+    job = await stub.CreateJob(request)
+    await stub.CancelJob(service_pb.CancelJobRequest(name=job.name))
+    store = server.leases.store
+    with store.database.write() as connection:
+        connection.execute(uploads.update().values(expire_time=0.0))
+    Uploads(store).purge()
+    assert (await stub.CreateJob(request)).name == job.name
 
 
 async def refused_jobs(
