@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -20,8 +21,6 @@ from pydantic_settings import (
 )
 
 ENVIRONMENT_PREFIX = "ARCHPRESS_"
-LONGEST_BEAT_SECONDS = 1.0
-"""Time between two signs of a worker's life at most, since a cancellation waits for one."""
 
 
 def _cores() -> int:
@@ -129,9 +128,10 @@ class ServerConfig(BaseModel):
         default=30.0, gt=0, description="silence after which a worker is lost"
     )
     heartbeat_seconds: float = Field(
-        default=5.0,
+        default=1.0,
         gt=0,
-        description="time between two signs of life; more than 1 is 1, as they bring cancellations",
+        le=1,
+        description="time between two signs of life, which bring cancellations too",
     )
     checkpoint_seconds: float = Field(
         default=30.0, ge=0, description="time between two checkpoints of a training; 0 makes none"
@@ -153,7 +153,11 @@ class ServerConfig(BaseModel):
     )
     max_run_time_seconds: float = Field(default=86_400.0, ge=1, description="longest run of a job")
     max_message_bytes: int = Field(
-        default=4 * 2**20, ge=1024, le=2**30, description="largest request message"
+        default=4 * 2**20,
+        # Clients upload in chunks of 2**18 bytes.
+        ge=2**19,
+        le=2**30,
+        description="largest request message",
     )
     max_artifact_bytes: int = Field(
         default=64 * 2**20, ge=1024, le=2**31, description="largest model that is uploaded"
@@ -219,6 +223,14 @@ class ServerConfig(BaseModel):
             raise ValueError("cannot be memory://, which each worker process has its own of")
         return value
 
+    @field_validator("traces_url")
+    @classmethod
+    def _collector(cls, value: str) -> str:
+        known = value.startswith(("http://", "https://")) and urlsplit(value).hostname
+        if value and not known:
+            raise ValueError(f"is {value}, and must be http://HOST:PORT or https://HOST:PORT")
+        return value
+
     @field_validator("datasets", "embeddings_dir", "worker_gpus", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -250,11 +262,10 @@ class ServerConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_lease(self) -> Self:
-        beat_seconds = min(self.heartbeat_seconds, LONGEST_BEAT_SECONDS)
-        if self.lease_seconds < 2 * beat_seconds:
+        if self.lease_seconds < 2 * self.heartbeat_seconds:
             raise ValueError(
                 f"lease_seconds is {self.lease_seconds:g}, and must be twice the time between two "
-                f"signs of life, which is {beat_seconds:g} s (heartbeat_seconds), or more"
+                f"signs of life, which is {self.heartbeat_seconds:g} s (heartbeat_seconds), or more"
             )
         return self
 

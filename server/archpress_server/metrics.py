@@ -127,6 +127,12 @@ class Metrics:
             ["what"],
             registry=self.registry,
         )
+        self.reload_failed = Gauge(
+            "archpress_reload_failed",
+            "1 while changed files are wrong, so that the old content stays in force.",
+            ["what"],
+            registry=self.registry,
+        )
         self.certificate_end = Gauge(
             "archpress_certificate_end_timestamp_seconds",
             "When the API's certificate expires; 0 without TLS.",
@@ -175,6 +181,7 @@ class Metrics:
             self.auth_failures.labels(reason.value)
         for what in ("certificates", "tokens"):
             self.reload_failures.labels(what)
+            self.reload_failed.labels(what)
         for what in ("database", "files"):
             self.store_failures.labels(what)
         self.build.labels(__version__, platform.python_version(), grpc.__version__).set(1)
@@ -193,6 +200,12 @@ class Metrics:
         """Count that the database or the artifacts could not be reached."""
         is_files = isinstance(error, FilesUnavailableError)
         self.store_failures.labels("files" if is_files else "database").inc()
+
+    def observe_reload(self, what: str, failed: bool) -> None:
+        """Tell whether changed files are wrong, and count the change if they are."""
+        self.reload_failed.labels(what).set(failed)
+        if failed:
+            self.reload_failures.labels(what).inc()
 
     def set_slots(self, busy: int, total: int) -> None:
         """Tell how many worker slots are taken."""

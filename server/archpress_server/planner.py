@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +23,14 @@ from archpress_trainer.space.architecture_space import ArchitectureSpace
 
 if TYPE_CHECKING:
     from archpress_trainer.embedding.interface import Embedding
+
+
+MOST_SECONDS = 120.0
+"""For one plan, report or look at a data set."""
+
+
+class TooLongError(Exception):
+    """The planning process took too long and was ended; the message says how long it may take."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,7 @@ class Planner:
     def __init__(self) -> None:
         """Start nothing yet."""
         self._pool: ProcessPoolExecutor | None = None
+        self._turn = asyncio.Lock()
         self._latency_models: dict[str, LatencyModel] = {}
         self._train_images: dict[str, int] = {}
 
@@ -98,14 +108,34 @@ class Planner:
                 process.kill()
 
     async def _run(self, function: object, *arguments: object) -> object:
+        """Return what a function returns in the process.
+
+        Raises:
+            TooLongError: it took too long.
+        """
+        await self._turn.acquire()
+        # A caller who leaves keeps the turn until the work is done: the next has all of its time.
+        work = asyncio.create_task(self._finish(function, arguments))
+        work.add_done_callback(lambda _: self._turn.release())
+        return await asyncio.shield(work)
+
+    async def _finish(self, function: Any, arguments: Sequence[object]) -> object:
         loop = asyncio.get_running_loop()
         for _ in range(2):
             pool = self._start()
+            work = loop.run_in_executor(pool, function, *arguments)
+            done, _pending = await asyncio.wait([work], timeout=MOST_SECONDS)
+            if not done:
+                work.cancel()
+                self.close()
+                text = f"a plan or report may take {MOST_SECONDS:g} seconds, this takes longer"
+                raise TooLongError(text)
             try:
-                return await loop.run_in_executor(pool, function, *arguments)  # type: ignore[arg-type]
+                return work.result()
             except BrokenProcessPool:
-                if self._pool is pool:
-                    self._pool = None
+                if self._pool is not pool:
+                    raise
+                self._pool = None
         raise RuntimeError("the planning process died twice")
 
     def _start(self) -> ProcessPoolExecutor:
@@ -122,6 +152,8 @@ def _start_process() -> None:
     # A signal to the whole group is the server's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    # The first optimizer imports for seconds, which no plan is to wait for.
+    torch.optim.SGD([torch.zeros(1)])
 
 
 def _calibrate(space: ArchitectureSpace) -> LatencyModel:
@@ -185,7 +217,11 @@ def _embedding(folder: Path, written: int) -> Embedding:
     """Return an artifact's embedding, read again once it was written anew."""
     from archpress_trainer.embedding.artifact import load
 
-    return load(folder)
+    embedding = load(folder)
+    # A full collection would walk it, for a third of a second, in every other plan.
+    gc.collect()
+    gc.freeze()
+    return embedding
 
 
 def _dataset_facts(sources: DataSources, name: str) -> DatasetFacts | None:

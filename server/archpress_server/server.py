@@ -46,6 +46,11 @@ _RENEW_SECONDS = 1.0
 _LOOK_SECONDS = 30.0
 """Between looks at data sets that are not on this machine."""
 _FLUSH_SECONDS = 2.0
+_CALLS = 10_000
+"""Calls at one time, also of those who have no token or send no message."""
+
+_STREAMS_PER_CONNECTION = 2_000
+"""More than one principal may have, which is refused rather than left to wait."""
 
 
 class Server:
@@ -70,9 +75,7 @@ class Server:
         """
         self.config = config
         self.metrics = Metrics()
-        self._security = open_security(
-            config, lambda what: self.metrics.reload_failures.labels(what).inc()
-        )
+        self._security = open_security(config, self.metrics.observe_reload)
         self.leases = open_leases(config, self.metrics.observe_cache)
         self.port = 0
         """The API's port, once started."""
@@ -117,6 +120,7 @@ class Server:
                 MessageInterceptor(),
             ],
             options=self._options(),
+            maximum_concurrent_rpcs=_CALLS,
         )
         parser = RequestParser(self.config, self._catalog)
         add_CompressionServiceServicer_to_server(
@@ -143,6 +147,7 @@ class Server:
         if self.config.reflection:
             add_reflection(self._server)
         self.port = self._listen()
+        self._loop_lag.start()
         if self.config.metrics_port:
             self.operator_port = OperatorPort(
                 self.config.metrics_host,
@@ -154,7 +159,6 @@ class Server:
         self.metrics.set_slots(0, self._executor.slots)
         await self._executor.open()
         await self._server.start()
-        self._loop_lag.start()
         self._watches.start()
         self._supervisor.start()
         self._renewing = asyncio.create_task(self._renew(), name="tokens and certificates")
@@ -206,6 +210,7 @@ class Server:
         return [
             ("grpc.max_receive_message_length", self.config.max_message_bytes),
             ("grpc.max_send_message_length", max(self.config.max_message_bytes, 2**22)),
+            ("grpc.max_concurrent_streams", _STREAMS_PER_CONNECTION),
             ("grpc.keepalive_time_ms", 60_000),
             ("grpc.keepalive_timeout_ms", 20_000),
             ("grpc.keepalive_permit_without_calls", 1),

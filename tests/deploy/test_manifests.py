@@ -120,7 +120,9 @@ def test_the_service_reaches_the_pods() -> None:
     service = named("base/service.yaml", "Service")["spec"]
     labels = named("base/deployment.yaml", "Deployment")["spec"]["template"]["metadata"]["labels"]
     assert service["selector"].items() <= labels.items()
-    assert [port["targetPort"] for port in service["ports"]] == ["grpc"]
+    # A ServiceMonitor names the operator's port.
+    assert {port["name"]: port["port"] for port in service["ports"]} == PORTS
+    assert {port["targetPort"] for port in service["ports"]} == set(PORTS)
     budget = named("base/disruption.yaml", "PodDisruptionBudget")["spec"]["selector"]
     assert budget["matchLabels"].items() <= labels.items()
 

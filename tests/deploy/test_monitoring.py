@@ -95,11 +95,14 @@ async def test_every_series_of_ours_is_drawn(serving: int) -> None:
 
 
 def test_labels_and_values_in_expressions_exist() -> None:
-    from archpress_server.metrics import JOB_REASONS
+    from archpress_server.metrics import JOB_REASONS, REJECTIONS
 
+    reasons = {"job_outcomes": JOB_REASONS, "rejected": REJECTIONS}
     for expression in (*EXPRESSIONS, *(rule["expr"] for rule in RULES)):
-        for values in re.findall(r'[{,]reason=~"([^"]*)"', expression):
-            assert set(values.split("|")) <= set(JOB_REASONS)
+        for series, values in re.findall(
+            r'archpress_(\w+)_total{[^}]*\breason=~"([^"]*)"', expression
+        ):
+            assert set(values.split("|")) <= set(reasons[series])
         for values in re.findall(r'grpc_code=~"([^"]*)"', expression):
             assert set(values.split("|")) <= {code.name for code in grpc.StatusCode}
 

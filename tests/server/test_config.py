@@ -62,6 +62,9 @@ def test_lists_and_pairs_come_as_text_or_as_toml(
         ('workers = 2\nworker_gpus = ["0"]', "workers is 2, and worker_gpus has 1"),
         ("retention_seconds = inf", "retention_seconds"),
         ("lease_seconds = 1.5", "lease_seconds is 1.5, and must be twice"),
+        ("heartbeat_seconds = 1.5", "heartbeat_seconds"),
+        # Less than a client's chunk of an upload.
+        ("max_message_bytes = 262144", "max_message_bytes"),
     ],
 )
 def test_a_wrong_file_is_one_clear_line(
@@ -135,6 +138,19 @@ def test_a_wrong_place_for_artifacts_is_refused_without_its_password(
     (line,) = capsys.readouterr().err.splitlines()
     assert "artifacts_url: " in line
     assert "secret" not in line
+
+
+@pytest.mark.parametrize("url", ["collector:4317", "grpc://collector:4317", "http://", "https:a"])
+def test_a_collector_is_named_by_a_url(url: str) -> None:
+    with pytest.raises(ValueError, match="traces_url") as caught:
+        load_config({"traces_url": url})
+    (line,) = explain(caught.value)
+    assert line.endswith(f"is {url}, and must be http://HOST:PORT or https://HOST:PORT")
+
+
+def test_a_collector_may_be_in_clear_text_or_not() -> None:
+    for url in ("", "http://collector:4317", "https://collector.example"):
+        assert load_config({"traces_url": url}).traces_url == url
 
 
 @pytest.mark.parametrize("folder", ["a?b", "a%20b", "a::b"])

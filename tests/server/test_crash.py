@@ -42,7 +42,7 @@ asyncio.run(main())
 
 @pytest.fixture
 def config(config: ServerConfig) -> ServerConfig:
-    return config.model_copy(update={"lease_seconds": 1.5})
+    return config.model_copy(update={"lease_seconds": 4.0})
 
 
 async def until(leases: Leases, job: str, done: Callable[[JobRecord], bool]) -> JobRecord:
@@ -102,6 +102,8 @@ async def test_a_job_that_lost_server_and_worker_starts_again(
     server = await restarted(config)
     record = await until(leases, job, lambda record: record.state.final)
     assert (record.state, record.attempt) == (State.SUCCEEDED, 2)
+    expired = "archpress_job_lease_expired_total"
+    assert server.metrics.registry.get_sample_value(expired) == 1
     await server.stop()
     with leases.store.database.read() as connection:
         assert connection.scalar(sa.select(jobs.c.lost_attempts)) == 1

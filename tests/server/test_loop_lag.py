@@ -20,12 +20,15 @@ async def test_a_blocked_loop_is_seen() -> None:
         assert value is not None
         return value
 
+    def late() -> float:
+        return counted("+Inf") - counted("0.5")
+
     await asyncio.sleep(0.3)
     assert counted("0.5") > 1
-    assert counted("+Inf") == counted("0.5")
+    before = late()
     time.sleep(0.7)
     await asyncio.sleep(0.1)
-    assert counted("+Inf") == counted("0.5") + 1
+    assert late() > before
     await lag.close()
     ended = counted("+Inf")
     await asyncio.sleep(0.1)

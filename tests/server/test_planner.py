@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +16,7 @@ import torch
 
 from archpress_server.compress.effort import effort_plan
 from archpress_server.compress.types import Budget, Effort, Method, Request, RequestError
-from archpress_server.planner import Planner
+from archpress_server.planner import Planner, TooLongError
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.bundled import artifact_folder
 from archpress_trainer.space.named import named
@@ -61,6 +64,27 @@ async def test_a_draft_is_planned_for_what_it_can_train(
 async def test_it_has_one_thread(planner: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert await planner._run(torch.get_num_threads) == 1
+
+
+async def test_what_takes_too_long_is_ended(
+    planner: Planner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = await planner._run(os.getpid)
+    with monkeypatch.context() as patch:
+        patch.setattr("archpress_server.planner.MOST_SECONDS", 0.5)
+        with pytest.raises(TooLongError, match=r"may take 0\.5 seconds, this"):
+            await planner._run(time.sleep, 60)
+    assert await planner._run(os.getpid) != process
+
+
+async def test_a_caller_who_leaves_keeps_the_turn_until_the_work_is_done(planner: Planner) -> None:
+    work = asyncio.create_task(planner._run(time.sleep, 1))
+    await asyncio.sleep(0)
+    work.cancel()
+    await asyncio.wait([work])
+    assert planner._turn.locked()
+    await planner._run(os.getpid)
+    assert not planner._turn.locked()
 
 
 async def test_given_weights_may_reach_what_is_hopeless_without(planner: Planner) -> None:

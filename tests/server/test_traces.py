@@ -160,7 +160,6 @@ def test_a_dead_collector_costs_little() -> None:
     for _ in range(100):
         with dead.span("x", "", {}):
             pass
-    assert time.monotonic() - started < 1.0
     dead.flush(0.5)
     assert time.monotonic() - started < 10.0
 

@@ -85,7 +85,7 @@ class Artifact(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it is removed by itself. An artifact that an active job needs is kept until the job ends."""
+        """When it is removed by itself. An upload that a job names is kept as long as that job."""
 
     def __init__(
         self,

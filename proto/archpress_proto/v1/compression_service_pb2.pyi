@@ -281,7 +281,7 @@ class ListJobsRequest(_message.Message):
     """next_page_token of the page before, with the same filters; empty starts at the newest."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_jobs_pb2.JobState.ValueType]:
-        """Only jobs in one of these states; empty is all."""
+        """Only jobs in one of these states, at most 6; empty is all."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

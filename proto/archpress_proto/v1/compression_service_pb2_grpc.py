@@ -153,7 +153,8 @@ class CompressionServiceServicer(object):
     def GetReport(self, request, context):
         """Draws a job in any state for people: costs, candidates, descent, training, layers, certificate.
 
-        Errors: JOB_NOT_FOUND, RESOURCE_EXHAUSTED (quota) while too many plans and reports wait.
+        Errors: JOB_NOT_FOUND, RESOURCE_EXHAUSTED (quota) while too many plans and reports wait, and where
+        it would take more than two minutes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -187,7 +188,7 @@ class CompressionServiceServicer(object):
     def Plan(self, request, context):
         """Proposes candidates without training or storing anything, in seconds.
 
-        Errors as of CreateJob, less REQUEST_ID_REUSED.
+        Errors as of CreateJob, less REQUEST_ID_REUSED; RESOURCE_EXHAUSTED (quota) as of GetReport.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -73,7 +73,8 @@ class CompressionServiceStub:
     GetReport: _grpc.UnaryUnaryMultiCallable[_compression_service_pb2.GetReportRequest, _compression_service_pb2.GetReportResponse]
     """Draws a job in any state for people: costs, candidates, descent, training, layers, certificate.
 
-    Errors: JOB_NOT_FOUND, RESOURCE_EXHAUSTED (quota) while too many plans and reports wait.
+    Errors: JOB_NOT_FOUND, RESOURCE_EXHAUSTED (quota) while too many plans and reports wait, and where
+    it would take more than two minutes.
     """
     ListJobs: _grpc.UnaryUnaryMultiCallable[_compression_service_pb2.ListJobsRequest, _compression_service_pb2.ListJobsResponse]
     """Lists the caller's jobs, newest first. Error: INVALID_FIELD."""
@@ -90,7 +91,7 @@ class CompressionServiceStub:
     Plan: _grpc.UnaryUnaryMultiCallable[_compression_service_pb2.PlanRequest, _compression_service_pb2.Plan]
     """Proposes candidates without training or storing anything, in seconds.
 
-    Errors as of CreateJob, less REQUEST_ID_REUSED.
+    Errors as of CreateJob, less REQUEST_ID_REUSED; RESOURCE_EXHAUSTED (quota) as of GetReport.
     """
 
 @_typing.type_check_only
@@ -137,7 +138,8 @@ class CompressionServiceAsyncStub(CompressionServiceStub):
     GetReport: _aio.UnaryUnaryMultiCallable[_compression_service_pb2.GetReportRequest, _compression_service_pb2.GetReportResponse]  # type: ignore[assignment]
     """Draws a job in any state for people: costs, candidates, descent, training, layers, certificate.
 
-    Errors: JOB_NOT_FOUND, RESOURCE_EXHAUSTED (quota) while too many plans and reports wait.
+    Errors: JOB_NOT_FOUND, RESOURCE_EXHAUSTED (quota) while too many plans and reports wait, and where
+    it would take more than two minutes.
     """
     ListJobs: _aio.UnaryUnaryMultiCallable[_compression_service_pb2.ListJobsRequest, _compression_service_pb2.ListJobsResponse]  # type: ignore[assignment]
     """Lists the caller's jobs, newest first. Error: INVALID_FIELD."""
@@ -154,7 +156,7 @@ class CompressionServiceAsyncStub(CompressionServiceStub):
     Plan: _aio.UnaryUnaryMultiCallable[_compression_service_pb2.PlanRequest, _compression_service_pb2.Plan]  # type: ignore[assignment]
     """Proposes candidates without training or storing anything, in seconds.
 
-    Errors as of CreateJob, less REQUEST_ID_REUSED.
+    Errors as of CreateJob, less REQUEST_ID_REUSED; RESOURCE_EXHAUSTED (quota) as of GetReport.
     """
 
 class CompressionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -228,7 +230,8 @@ class CompressionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_compression_service_pb2.GetReportResponse, _abc.Awaitable[_compression_service_pb2.GetReportResponse]]:
         """Draws a job in any state for people: costs, candidates, descent, training, layers, certificate.
 
-        Errors: JOB_NOT_FOUND, RESOURCE_EXHAUSTED (quota) while too many plans and reports wait.
+        Errors: JOB_NOT_FOUND, RESOURCE_EXHAUSTED (quota) while too many plans and reports wait, and where
+        it would take more than two minutes.
         """
 
     @_abc_1.abstractmethod
@@ -269,7 +272,7 @@ class CompressionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_compression_service_pb2.Plan, _abc.Awaitable[_compression_service_pb2.Plan]]:
         """Proposes candidates without training or storing anything, in seconds.
 
-        Errors as of CreateJob, less REQUEST_ID_REUSED.
+        Errors as of CreateJob, less REQUEST_ID_REUSED; RESOURCE_EXHAUSTED (quota) as of GetReport.
         """
 
 def add_CompressionServiceServicer_to_server(servicer: CompressionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

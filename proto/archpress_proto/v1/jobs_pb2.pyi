@@ -80,7 +80,10 @@ class _EffortEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Effort.ValueTy
     EFFORT_UNSPECIFIED: _Effort.ValueType  # 0
     """DRAFT."""
     EFFORT_DRAFT: _Effort.ValueType  # 1
-    """Minutes on two CPU cores: few candidates, a short recipe."""
+    """Minutes on two CPU cores where networks are small: few candidates, and a recipe of 16 epochs, of
+    large networks fewer down to 6. max_accuracy_drop has the input network trained as well, where
+    its weights are not given.
+    """
     EFFORT_STANDARD: _Effort.ValueType  # 2
     """More candidates and a full recipe; meant for one GPU."""
     EFFORT_FULL: _Effort.ValueType  # 3
@@ -94,7 +97,10 @@ class Effort(_Effort, metaclass=_EffortEnumTypeWrapper):
 EFFORT_UNSPECIFIED: Effort.ValueType  # 0
 """DRAFT."""
 EFFORT_DRAFT: Effort.ValueType  # 1
-"""Minutes on two CPU cores: few candidates, a short recipe."""
+"""Minutes on two CPU cores where networks are small: few candidates, and a recipe of 16 epochs, of
+large networks fewer down to 6. max_accuracy_drop has the input network trained as well, where
+its weights are not given.
+"""
 EFFORT_STANDARD: Effort.ValueType  # 2
 """More candidates and a full recipe; meant for one GPU."""
 EFFORT_FULL: Effort.ValueType  # 3
@@ -115,8 +121,9 @@ class _MethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Method.ValueTy
     """The model and objective that measured best."""
     METHOD_PAPER: _Method.ValueType  # 2
     """The paper's model, recipe and search: descent from the input network alone, one decode, taken
-    as it is or left: without a network within the budget the job ends BUDGET_UNREACHABLE. Needs an
-    embedding that was built with it.
+    as it is or left: without a network within the budget the job ends BUDGET_UNREACHABLE. Steps and
+    terms of the descent, of which the paper says less, are those of DEFAULT. Needs an embedding that
+    was built with it.
     """
 
 class Method(_Method, metaclass=_MethodEnumTypeWrapper):
@@ -128,8 +135,9 @@ METHOD_DEFAULT: Method.ValueType  # 1
 """The model and objective that measured best."""
 METHOD_PAPER: Method.ValueType  # 2
 """The paper's model, recipe and search: descent from the input network alone, one decode, taken
-as it is or left: without a network within the budget the job ends BUDGET_UNREACHABLE. Needs an
-embedding that was built with it.
+as it is or left: without a network within the budget the job ends BUDGET_UNREACHABLE. Steps and
+terms of the descent, of which the paper says less, are those of DEFAULT. Needs an embedding that
+was built with it.
 """
 Global___Method: _TypeAlias = Method  # noqa: Y015
 
@@ -308,8 +316,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     ErrorInfo.domain is "archpress" and ErrorInfo.reason is the value's name without the prefix
     ERROR_REASON_, for example "BUDGET_INFEASIBLE". Each value names the gRPC code that goes with it,
     and in brackets the keys of ErrorInfo.metadata. "Job" means that the reason stands in Job.error.
-    RetryInfo is present only where the same request may work later. Full queues, too many plans at a
-    time and no room for uploads have no ErrorInfo: they are RESOURCE_EXHAUSTED with a QuotaFailure.
+    RetryInfo is present only where the same request may work later. Full queues, too many plans or
+    streams at a time and no room for uploads have no ErrorInfo: they are RESOURCE_EXHAUSTED with a
+    QuotaFailure.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -451,11 +460,13 @@ class JobSpec(_message.Message):
     set's shape and classes. ServerInfo.networks lists them. Error: UNKNOWN_NETWORK.
     """
     artifact: _builtins.str
-    """An uploaded ONNX model, `artifacts/{id}`, which is kept until the job is final. Its weights are
+    """An uploaded ONNX model, `artifacts/{id}`, which is kept as long as the job. Its weights are
     the teacher of the retraining and the start of one more candidate (Candidate.inherits), unless
     they classify fewer validation images than a candidate is predicted to after a short training,
     or hardly more than guessing would; a DRAFT asks no teacher that takes far longer than its
-    training. Both the job's log then says. Errors:
+    training. Both the job's log then says. The server holds back one in twelve training images
+    for its choices: weights that have seen them flatter validation accuracies, and favour the
+    network that starts from them; test images and certificates are not concerned. Errors:
     ARTIFACT_NOT_FOUND, SHAPE_MISMATCH, and INVALID_FIELD for the result of a job.
     """
     dataset: _builtins.str
@@ -1122,7 +1133,8 @@ class QuantizedModel(_message.Message):
     It is the result's float model after static quantization with ONNX Runtime, in the form of
     QuantizeLinear and DequantizeLinear nodes: input and output are the same. The ranges of the
     activations come from training images. Where it loses more than 0.005 of accuracy against the
-    float model, or is not faster, a WARNING in the job's log says so.
+    float model, or is not faster, a WARNING in the job's log says so; so it does where the copy
+    fails, and the result is without.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -34,8 +34,8 @@ class Security:
                 reloaded.refresh()
 
 
-def open_security(config: ServerConfig, on_failure: Callable[[str], None]) -> Security:
-    """Return the security of a server; `on_failure` is told of changed files that are wrong.
+def open_security(config: ServerConfig, tell: Callable[[str, bool], None]) -> Security:
+    """Return the security of a server; `tell` hears of changed files as in `Reloaded`.
 
     Raises:
         ValueError: settings that contradict each other or are too dangerous, or wrong files.
@@ -44,11 +44,9 @@ def open_security(config: ServerConfig, on_failure: Callable[[str], None]) -> Se
     _check_exposure(config, encrypted=files is not None)
     certificates = credentials = None
     if files is not None:
-        certificates = Reloaded(
-            "certificates", files.paths, lambda: read_certificates(files), on_failure
-        )
+        certificates = Reloaded("certificates", files.paths, lambda: read_certificates(files), tell)
     if config.auth == "token":
-        credentials = _open_tokens(config.tokens_path, on_failure)
+        credentials = _open_tokens(config.tokens_path, tell)
     rate = config.requests_per_second if credentials is not None else 0.0
     return Security(
         Authenticator(credentials),
@@ -97,9 +95,9 @@ def _check_exposure(config: ServerConfig, *, encrypted: bool) -> None:
         )
 
 
-def _open_tokens(path: Path, on_failure: Callable[[str], None]) -> Reloaded[Credentials]:
+def _open_tokens(path: Path, tell: Callable[[str, bool], None]) -> Reloaded[Credentials]:
     try:
-        return Reloaded("tokens", [path], lambda: read_tokens(path), on_failure)
+        return Reloaded("tokens", [path], lambda: read_tokens(path), tell)
     except TokenFileError as error:
         if path.exists():
             raise

@@ -188,8 +188,13 @@ class RayRun:
         except errors.RayError as error:
             return End(f"its Ray actor is gone: {how_it_ended(error)}", began=self._placed)
         finally:
-            await self._threads.run(self._ray.kill, self._worker)
-            self._on_end()
+            try:
+                await self._threads.run(self._ray.kill, self._worker)
+            except errors.RayError:
+                # Of a cluster that is gone: the attempt's end must be told all the same.
+                pass
+            finally:
+                self._on_end()
 
 
 class RayWorker:

@@ -7,19 +7,28 @@ or time than its size says.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 
-MEMORY_BYTES = 4 * 2**30
-"""Address space; the interpreter and its libraries take a part of it."""
+MEMORY_BYTES = 2**30
+"""Address space beside the file's; the interpreter and its libraries take an eighth of it."""
+MEMORY_PER_FILE = 8
+"""Times the file's size; weights take up to five."""
 CPU_SECONDS = 30
 
 
 def main() -> int:
-    """Write one JSON object: `architecture`, or `violations` and `metadata`."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    """Write one JSON object: `architecture`, or `violations` and `metadata`.
+
+    The file's size is the only argument.
+    """
+    memory_bytes = MEMORY_BYTES + MEMORY_PER_FILE * int(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Each thread of numpy's takes 40 MiB of addresses, and there is one for each CPU.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     from archpress_server.compress.types import RequestError
     from archpress_server.onnx_import.read import read_onnx
 

@@ -25,6 +25,7 @@ async def inspect_onnx(content: bytes) -> Architecture:
         sys.executable,
         "-m",
         "archpress_server.onnx_import",
+        str(len(content)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

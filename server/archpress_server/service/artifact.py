@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 
 from archpress_proto.v1 import artifact_service_pb2 as pb
 from archpress_proto.v1.artifact_service_pb2_grpc import ArtifactServiceServicer
-from archpress_server.auth.callers import Caller, current_caller
+from archpress_server.auth.callers import current_caller
 from archpress_server.jobs.errors import ArtifactCorruptError
 from archpress_server.jobs.model import ArtifactRecord
 from archpress_server.jobs.store import JobStore
@@ -18,16 +16,16 @@ from archpress_server.jobs.uploads import Uploads
 from archpress_server.metrics import Metrics
 from archpress_server.onnx_import.isolated import inspect_onnx
 from archpress_server.service.convert_job import artifact_to_proto
-from archpress_server.service.errors import BusyError
 from archpress_server.service.faults import Faults
 from archpress_server.service.gate import Gate
 from archpress_server.service.handlers import Context
 from archpress_server.service.own_artifact import own_artifact
+from archpress_server.service.places import Places
 from archpress_server.service.upload import CHUNK_BYTES, receive
 from archpress_server.threads import Threads
 
 _UPLOADS = 4
-"""Uploads at one time."""
+"""Uploads at one time, of which each holds a file in memory."""
 
 _UPLOADS_EACH = 3
 """Of one principal, so that nobody takes all the room."""
@@ -48,8 +46,9 @@ class ArtifactServicer(ArtifactServiceServicer):
         self._metrics = metrics
         self._gate = gate
         self._max_bytes = max_bytes
-        # Each holds a file in memory and is read by a process of its own.
-        self._running: Counter[str] = Counter()
+        self._places = Places("uploads", _UPLOADS, _UPLOADS_EACH)
+        # A file may take much more memory than its size says while it is read.
+        self._reading = asyncio.Lock()
         # A store that is silent holds up its own callers only.
         self._threads = Threads("artifacts")
 
@@ -59,9 +58,10 @@ class ArtifactServicer(ArtifactServiceServicer):
         """Take a model that can be expressed."""
         self._gate.check()
         received = self._metrics.artifact_bytes.labels("received")
-        with self._place(current_caller()):
+        with self._places.taken(current_caller().principal):
             header, content = await receive(request_iterator, self._max_bytes, received.inc)
-            architecture = await inspect_onnx(content)
+            async with self._reading:
+                architecture = await inspect_onnx(content)
             record = await self._threads.run(
                 self._uploads.add,
                 current_caller().principal,
@@ -70,26 +70,6 @@ class ArtifactServicer(ArtifactServiceServicer):
                 header.display_name,
             )
         return artifact_to_proto(record)
-
-    @contextmanager
-    def _place(self, caller: Caller) -> Iterator[None]:
-        """Count an upload.
-
-        Raises:
-            BusyError: too many run already.
-        """
-        each = _UPLOADS_EACH if caller.principal else _UPLOADS
-        if self._running.total() >= _UPLOADS:
-            raise BusyError(f"{_UPLOADS} uploads are running, which is the most that may")
-        if self._running[caller.principal] >= each:
-            raise BusyError(f"{each} of your uploads are running, which is the most that may")
-        self._running[caller.principal] += 1
-        try:
-            yield
-        finally:
-            self._running[caller.principal] -= 1
-            if not self._running[caller.principal]:
-                del self._running[caller.principal]
 
     async def GetArtifact(self, request: pb.GetArtifactRequest, context: Context) -> pb.Artifact:
         """Return an artifact's description."""

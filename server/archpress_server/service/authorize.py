@@ -17,6 +17,13 @@ from archpress_server.auth.limits import RateLimiter
 from archpress_server.auth.scopes import METHOD_SCOPES, Scope, is_open
 from archpress_server.jobs.errors import ArtifactNotFoundError, JobNotFoundError
 from archpress_server.service.handlers import Context, Handler, function_of, with_function
+from archpress_server.service.places import Places
+
+_STREAMS = 5_000
+"""Streams and uploads of all at one time."""
+
+_STREAMS_EACH = 1_000
+"""Of one principal."""
 
 
 class AuthInterceptor(grpc.aio.ServerInterceptor):
@@ -27,6 +34,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         self._authenticator = authenticator
         self._limiter = limiter
         self._calls: set[_Call] = set()
+        self._streams = Places("streams", _STREAMS, _STREAMS_EACH)
 
     async def intercept_service(
         self,
@@ -89,12 +97,12 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
     def _entered(self, scope: Scope, context: Context) -> Iterator[_Call]:
         caller = self._admit(scope, context)
         call = _Call(caller, scope)
-        self._calls.add(call)
-        try:
-            with _hidden(caller):
+        with self._streams.taken(caller.principal), _hidden(caller):
+            self._calls.add(call)
+            try:
                 yield call
-        finally:
-            self._calls.discard(call)
+            finally:
+                self._calls.discard(call)
 
     def _admit(self, scope: Scope, context: Context) -> Caller:
         metadata = context.invocation_metadata() or ()

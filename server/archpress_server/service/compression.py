@@ -21,7 +21,7 @@ from archpress_server.jobs.model import ArtifactRecord, Event, JobRecord, State,
 from archpress_server.jobs.result_cache import EarlierResult
 from archpress_server.jobs.store import JobStore
 from archpress_server.metrics import Metrics
-from archpress_server.planner import Planner
+from archpress_server.planner import Planner, TooLongError
 from archpress_server.service.convert_job import job_to_proto, state_from_proto
 from archpress_server.service.convert_result import plan_to_proto
 from archpress_server.service.errors import BusyError, field_error
@@ -32,12 +32,18 @@ from archpress_server.service.job_reader import JobReader
 from archpress_server.service.names import job_id
 from archpress_server.service.own_artifact import own_artifact
 from archpress_server.service.parse import MAX_CANDIDATES, RequestParser, check_labels
+from archpress_server.service.places import Places
 from archpress_server.service.times import seconds, timestamp
 from archpress_server.service.watch import Watches
 from archpress_server.threads import Threads
 from archpress_server.traces import current_traceparent
 
-_WAITING_PLANS = 16
+_PLANS = 16
+"""Plans and reports that wait for the one process that makes them."""
+
+_PLANS_EACH = 8
+"""Of one principal."""
+
 _CHECK_SECONDS = 5.0
 _DRAWN_EVENTS = 20_000
 
@@ -67,7 +73,7 @@ class CompressionServicer(CompressionServiceServicer):
         self._metrics = metrics
         self._gate = gate
         self._wake = wake
-        self._plans = 0
+        self._plans = Places("plans and reports", _PLANS, _PLANS_EACH)
         self._checks = Threads("earlier results")
 
     async def Compress(
@@ -113,13 +119,7 @@ class CompressionServicer(CompressionServiceServicer):
         faults = Faults()
         if not 0 <= request.page_size <= 1000:
             faults.add("page_size", f"is {request.page_size}, must be 0 to 1000")
-        states = []
-        for index, value in enumerate(request.states):
-            state = state_from_proto(value)
-            if state is None:
-                faults.add(f"states[{index}]", f"there is no state {value}")
-            else:
-                states.append(state)
+        states = _states(faults, request.states)
         check_labels(faults, "labels", request.labels)
         faults.raise_if_any()
         caller = current_caller()
@@ -191,20 +191,16 @@ class CompressionServicer(CompressionServiceServicer):
 
     @contextmanager
     def _planning(self) -> Iterator[None]:
-        """Count a call that waits for the planner.
+        """Hold a place for a call that waits for the planner.
 
         Raises:
-            BusyError: too many wait already.
+            BusyError: there is none, or the planner needs too long.
         """
-        if self._plans >= _WAITING_PLANS:
-            raise BusyError(
-                f"{_WAITING_PLANS} plans and reports are waiting, which is the most that may"
-            )
-        self._plans += 1
         try:
-            yield
-        finally:
-            self._plans -= 1
+            with self._plans.taken(current_caller().principal):
+                yield
+        except TooLongError as error:
+            raise BusyError(str(error)) from None
 
     def _log(self, job: str) -> list[Event]:
         """Return a job's log, up to the most events that are drawn."""
@@ -259,6 +255,20 @@ class CompressionServicer(CompressionServiceServicer):
 
 def _as_it_would_be(submission: Submission) -> JobRecord:
     return JobRecord("", State.QUEUED, submission.spec, time.time())
+
+
+def _states(faults: Faults, values: Sequence[int]) -> list[State]:
+    """Return the states that are asked for, or add what is wrong with them."""
+    states: list[State] = []
+    if not faults.check_count("states", len(values), len(State)):
+        return states
+    for index, value in enumerate(values):
+        state = state_from_proto(value)
+        if state is None:
+            faults.add(f"states[{index}]", f"there is no state {value}")
+        else:
+            states.append(state)
+    return states
 
 
 def _heartbeat_seconds(

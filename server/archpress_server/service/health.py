@@ -38,7 +38,7 @@ Checks = Mapping[str, Callable[[], str]]
 
 
 class Health:
-    """Looks at the checks twice a second; what has none serves until the server drains."""
+    """Looks at the checks twice a second; what has none serves from `start` until the drain."""
 
     def __init__(self, checks: Checks, metrics: Metrics) -> None:
         """Report nothing as serving before `start`."""
@@ -46,9 +46,10 @@ class Health:
         self._metrics = metrics
         self._servicer = health.aio.HealthServicer()
         self._task: asyncio.Task[None] | None = None
-        self._draining = False
+        self._overall = "the server is starting"
         self._told: dict[str, bool | None] = dict.fromkeys(NAMES)
         self._log = structlog.get_logger()
+        self._measure_none()
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Answer grpc.health.v1 on a server."""
@@ -56,23 +57,21 @@ class Health:
 
     async def start(self) -> None:
         """Report once, then go on looking."""
+        self._overall = ""
         await self._look()
         self._task = asyncio.create_task(self._run(), name="health")
 
     async def drain(self) -> None:
         """Report nothing as serving from now on."""
-        self._draining = True
+        self._overall = "the server is shutting down"
         await self._stop_looking()
         await self._servicer.enter_graceful_shutdown()
-        for name in NAMES:
-            self._metrics.set_serving(name, serving=False)
+        self._measure_none()
 
     def faults(self, name: str) -> str:
         """Return what keeps a service from serving; empty if nothing does."""
-        if self._draining:
-            return "the server is shutting down"
         check = self._checks.get(name)
-        return check() if check is not None else ""
+        return self._overall or (check() if check is not None else "")
 
     async def _run(self) -> None:
         while True:
@@ -94,6 +93,10 @@ class Health:
                 log("does not serve", service=name or "process", cause=fault)
             elif not first:
                 self._log.info("serves again", service=name or "process")
+
+    def _measure_none(self) -> None:
+        for name in NAMES:
+            self._metrics.set_serving(name, serving=False)
 
     async def _stop_looking(self) -> None:
         if self._task is not None:

@@ -13,7 +13,7 @@ from archpress_proto.v1 import compression_service_pb2 as service_pb
 from archpress_proto.v1 import jobs_pb2 as pb
 from archpress_server.catalog import Catalog, OfferedEmbedding, suitable
 from archpress_server.compress.checks import budget_violations, check_request
-from archpress_server.compress.latency_checks import table_violations
+from archpress_server.compress.latency_checks import MAX_TABLE_ROWS, table_violations
 from archpress_server.compress.latency_table import LatencyTable
 from archpress_server.compress.types import Budget, Effort, Method, Reason, Request, RequestError
 from archpress_server.config import ServerConfig
@@ -174,6 +174,8 @@ def _latency_table(faults: Faults, message: pb.JobSpec) -> LatencyTable | None:
     if not message.HasField("latency_table"):
         return None
     table = message.latency_table
+    if not faults.check_count("spec.latency_table.layers", len(table.layers), MAX_TABLE_ROWS):
+        return None
     known = {i: row for i, row in enumerate(table.layers) if row.kind in LAYER_KINDS}
     for index, entry in enumerate(table.layers):
         if index not in known:
@@ -190,8 +192,7 @@ def _latency_table(faults: Faults, message: pb.JobSpec) -> LatencyTable | None:
 
 def check_labels(faults: Faults, path: str, labels: Mapping[str, str]) -> None:
     """Add what is wrong with the labels of a job, or with those that are asked for."""
-    if len(labels) > 32:
-        faults.add(path, f"there are {len(labels)}, at most 32 are allowed")
+    if not faults.check_count(path, len(labels), 32):
         return
     for key, text in labels.items():
         if not _LABEL_KEY.fullmatch(key):

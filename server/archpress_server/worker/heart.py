@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import structlog
 
-from archpress_server.config import LONGEST_BEAT_SECONDS
 from archpress_server.jobs.leases import Leases, Signal
 
 EXIT_DONE = 0
@@ -66,10 +65,8 @@ class Heart:
 
     def _run(self) -> None:
         cancelled_at: float | None = None
-        beat_seconds = min(LONGEST_BEAT_SECONDS, self._heartbeat_seconds)
         while not self._resting.is_set():
-            # Looks for a cancellation more often than a lease needs.
-            if signal.sigtimedwait({signal.SIGTERM}, beat_seconds) is not None:
+            if signal.sigtimedwait({signal.SIGTERM}, self._heartbeat_seconds) is not None:
                 self._give_back()
             answer = self._beat()
             if answer is Signal.STALE:

@@ -47,7 +47,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def credentials(path: Path) -> Reloaded[Credentials]:
-    return Reloaded("tokens", [path], lambda: read_tokens(path), lambda what: None)
+    return Reloaded("tokens", [path], lambda: read_tokens(path), lambda what, failed: None)
 
 
 @pytest.fixture

@@ -88,21 +88,21 @@ def test_settings_that_do_not_go_together_are_refused(
     config: ServerConfig, given: dict[str, str], part: str
 ) -> None:
     with pytest.raises(ValueError, match=part):
-        open_security(config.model_copy(update=given), lambda what: None)
+        open_security(config.model_copy(update=given), lambda what, failed: None)
 
 
 def test_clear_text_is_allowed_where_it_is_said(config: ServerConfig) -> None:
     update = {"auth": "token", "host": "0.0.0.0", "allow_plaintext_tokens": True}
     with pytest.raises(TokenFileError):
-        open_security(config.model_copy(update=update), lambda what: None)
+        open_security(config.model_copy(update=update), lambda what, failed: None)
 
 
 def test_an_open_server_on_a_network_is_warned_about(
     config: ServerConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    open_security(config, lambda what: None)
+    open_security(config, lambda what, failed: None)
     assert capsys.readouterr().out == ""
-    open_security(config.model_copy(update={"host": "0.0.0.0"}), lambda what: None)
+    open_security(config.model_copy(update={"host": "0.0.0.0"}), lambda what, failed: None)
     assert "set auth=token" in capsys.readouterr().out
 
 

@@ -8,14 +8,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from archpress_server.config import ServerConfig
-from archpress_server.executors.executor import ExecutorError
-from archpress_server.executors.ray_executor import RayExecutor
+from archpress_server.executors.executor import End, ExecutorError
+from archpress_server.executors.order import worker_order
+from archpress_server.executors.ray_executor import RayExecutor, RayRun
+from archpress_server.threads import Threads
 from tests.trainer.population.helpers import descendants, ray_cluster
 
 SLEEPS = (sys.executable, "-c", "import time; time.sleep(60)")
@@ -130,3 +134,27 @@ def test_a_server_without_ray_says_so_in_one_line(
 def test_a_local_server_does_not_import_ray(tmp_path: Path) -> None:
     program = "import sys, archpress_server.server; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def answering(value: object) -> SimpleNamespace:
+    """Return an actor's method that answers at once."""
+    future: Future[object] = Future()
+    future.set_result(value)
+    return SimpleNamespace(remote=lambda *_: SimpleNamespace(future=lambda: future))
+
+
+async def test_an_actor_that_cannot_be_killed_keeps_no_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import ray
+
+    def fail(actor: object) -> None:
+        raise ray.exceptions.RaySystemError("Ray has not been started yet")
+
+    monkeypatch.setattr(ray, "kill", fail)
+    actor = SimpleNamespace(ready=answering(None), run=answering("the worker ended"))
+    order = worker_order(ServerConfig(), "a", 1, ())
+    released: list[bool] = []
+    run = RayRun(ray, Threads("test"), actor, order, False, lambda: released.append(True))
+    assert await run.wait() == End("the worker ended")
+    assert released == [True]

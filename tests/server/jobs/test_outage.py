@@ -117,6 +117,14 @@ async def is_unavailable(call: Awaitable[Any]) -> bool:
     return str(info.reason) == "DATABASE_UNAVAILABLE"
 
 
+async def moves(server: Server, name: str, **labels: str) -> bool:
+    """Wait until a series is above 0."""
+    async with asyncio.timeout(20):
+        while not server.metrics.registry.get_sample_value(name, labels):
+            await asyncio.sleep(0.02)
+    return True
+
+
 async def test_calls_say_that_the_database_is_away_and_work_once_it_is_back(
     far_server: Server, line: Line, leases: Leases, compression: Compression
 ) -> None:
@@ -134,6 +142,8 @@ async def test_calls_say_that_the_database_is_away_and_work_once_it_is_back(
             assert await is_unavailable(watch.read())
             await line.mend()
             assert (await stub.GetJob(get)).state == pb.JOB_STATE_QUEUED
+        assert await moves(far_server, "archpress_store_failures_total", what="database")
+        assert await moves(far_server, "archpress_queue_oldest_age_seconds")
         await line.cut()
         leases.lease_next("w")
         leases.succeed(job.name.removeprefix("jobs/"), 1, compression)

@@ -25,8 +25,10 @@ from archpress_server.catalog import load_catalog
 from archpress_server.compress.types import Compression
 from archpress_server.config import ServerConfig
 from archpress_server.jobs.model import new_id
+from archpress_server.planner import Planner
 from archpress_server.server import Server
 from archpress_server.service.interceptors import SERVICES
+from archpress_server.service.places import Places
 from archpress_server.state import prepare_state
 from tests.server.service.principals import Principals
 
@@ -288,16 +290,23 @@ async def test_a_watch_ends_with_the_right_to_watch(
 async def test_an_upload_ends_with_the_right_to_upload(
     api: Api, server: Server, principals: Principals, channel: grpc.aio.Channel
 ) -> None:
+    def received() -> float:
+        sent = {"direction": "received"}
+        value = server.metrics.registry.get_sample_value("archpress_artifact_bytes_total", sent)
+        return value or 0.0
+
     async def trickling() -> AsyncIterator[artifact_pb.UploadModelRequest]:
         head = artifact_pb.UploadModelHeader(size_bytes=100_000, sha256="0" * 64)
         yield artifact_pb.UploadModelRequest(header=head)
         while True:
             yield artifact_pb.UploadModelRequest(data=b"x")
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.05)
 
     stub: Any = ArtifactServiceStub(channel)
     call = stub.UploadModel(trickling(), metadata=principals.metadata("alice"))
-    await asyncio.sleep(0.5)
+    async with asyncio.timeout(20):
+        while not received():
+            await asyncio.sleep(0.02)
     principals.change("alice", revoke_time=datetime.now(UTC))
     start = time.monotonic()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -334,14 +343,67 @@ async def test_one_principal_leaves_room_for_others(
                 await asyncio.sleep(0.05)
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
-    await refused_with("3 of your uploads are running", "alice")
+    await refused_with("3 of your uploads are under way", "alice")
     running.append(uploading("bob"))
-    await refused_with("4 uploads are running", "bob")
+    await refused_with("4 uploads are under way", "bob")
     release.set()
     ends = await asyncio.gather(*running, return_exceptions=True)
     # All came to the end, where their bytes turned out to be others than announced.
     codes = [end.code() for end in ends if isinstance(end, grpc.aio.AioRpcError)]
     assert codes == [grpc.StatusCode.INVALID_ARGUMENT] * 4
+
+
+async def test_one_principal_leaves_reports_to_others(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = asyncio.Event()
+
+    async def drawn(*_: object) -> bytes:
+        await release.wait()
+        return b"<html>"
+
+    monkeypatch.setattr(Planner, "report", drawn)
+
+    async def reporting(principal: str, number: int) -> list[Any]:
+        name = (await api.create(principal)).name
+        message = service_pb.GetReportRequest(name=name).SerializeToString()
+        return [api.call(COMPRESSION + "GetReport", principal, message) for _ in range(number)]
+
+    alices = await reporting("alice", 9)
+    async with asyncio.timeout(10):
+        while not (refused := [call for call in alices if call.done()]):
+            await asyncio.sleep(0.05)
+    assert "8 of your plans and reports are under way" in await refused[0].details()
+    (bobs,) = await reporting("bob", 1)
+    release.set()
+    assert await bobs.code() is grpc.StatusCode.OK
+    codes = [await call.code() for call in alices]
+    assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == 1
+    assert codes.count(grpc.StatusCode.OK) == 8
+
+
+async def test_one_principal_leaves_streams_to_others(api: Api, server: Server) -> None:
+    server._auth._streams = Places("streams", 3, 2)
+
+    async def watch(principal: str) -> Any:
+        name = (await api.create(principal)).name
+        message = service_pb.WatchJobRequest(name=name).SerializeToString()
+        stream = api.call(COMPRESSION + "WatchJob", principal, message)
+        return stream, await stream.read()
+
+    first, _ = await watch("alice")
+    await watch("alice")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await watch("alice")
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    text = "2 of your streams are under way, which is the most that may"
+    assert caught.value.details() == text
+    await watch("bob")
+    first.cancel()
+    async with asyncio.timeout(10):
+        while server._auth._streams._taken["alice"] == 2:
+            await asyncio.sleep(0.05)
+    await watch("alice")
 
 
 async def test_tokens_that_are_added_work_at_once(

@@ -216,6 +216,7 @@ INVALID = [
     (table(pb.LayerLatency(kind=GELU, kernel=3)), "INVALID_FIELD", f"{T}.layers[10].kernel"),
     (table(pb.LayerLatency(kind=CONV, kernel=32)), "INVALID_FIELD", f"{T}.layers[10].kernel"),
     (table(*[pb.LayerLatency(kind=CONV)] * 600), "INVALID_FIELD", f"{T}.layers"),
+    (table(*[pb.LayerLatency()] * 600), "INVALID_FIELD", f"{T}.layers"),
     (
         spec(
             latency_table=pb.LatencyTable(layers=[pb.LayerLatency(kind=CONV)]),
@@ -369,6 +370,7 @@ async def test_bad_lists_and_plans(stub: CompressionServiceAsyncStub) -> None:
         (service_pb.ListJobsRequest(labels={"UPPER": "x"}), "labels"),
         (service_pb.ListJobsRequest(labels={f"a{i}": "" for i in range(2_000)}), "labels"),
         (service_pb.ListJobsRequest(states=[pb.JOB_STATE_UNSPECIFIED]), "states[0]"),
+        (service_pb.ListJobsRequest(states=[pb.JOB_STATE_UNSPECIFIED] * 1000), "states"),
     ):
         answer = await refusal(stub.ListJobs(request))
         assert answer[1:3] == ("INVALID_FIELD", [path])

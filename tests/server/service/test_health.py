@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import threading
 import time
 import urllib.error
@@ -14,7 +13,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from structlog.testing import capture_logs
 
+from archpress_server.catalog import load_catalog
 from archpress_server.config import ServerConfig
+from archpress_server.executors.local_executor import LocalExecutor
 from archpress_server.jobs.leases import Leases
 from archpress_server.jobs.model import JobRecord
 from archpress_server.metrics import Metrics
@@ -28,6 +29,7 @@ from archpress_server.service.health import (
     WORKERS,
     Health,
 )
+from archpress_server.state import prepare_state
 from tests.ports import free_port
 
 STATES = health_pb2.HealthCheckResponse
@@ -142,22 +144,47 @@ async def test_a_database_that_hangs_is_no_reason_to_restart(
 
 
 async def test_workers_that_cannot_start_are_told(
-    channel: grpc.aio.Channel, server: Server, config: ServerConfig
+    channel: grpc.aio.Channel,
+    server: Server,
+    config: ServerConfig,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    server._supervisor.fault = ""
+    async def fail(executor: LocalExecutor) -> bool:
+        raise OSError("no more processes")
+
     await until(channel, ALL)
-
-    class Broken:
-        async def has_room(self) -> bool:
-            raise OSError("no more processes")
-
-    working = server._supervisor._executor
-    object.__setattr__(server._supervisor, "_executor", Broken())
+    monkeypatch.setattr(LocalExecutor, "has_room", fail)
     await until(channel, {**ALL, WORKERS: False})
     # Jobs are taken all the same: another replica may have workers.
     assert (await asyncio.to_thread(get, config, "/readyz"))[0] == 200
-    object.__setattr__(server._supervisor, "_executor", working)
+    monkeypatch.undo()
     await until(channel, ALL)
+
+
+async def test_a_server_that_starts_is_alive_and_not_ready(
+    config: ServerConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = asyncio.Event()
+
+    async def slow(executor: LocalExecutor) -> None:
+        await opened.wait()
+
+    monkeypatch.setattr(LocalExecutor, "open", slow)
+    monkeypatch.setattr("archpress_server.server._READY_SECONDS", 0.3)
+    prepare_state(config)
+    server = Server(config, load_catalog(config), warm=False)
+    starting = asyncio.create_task(server.start())
+    await asyncio.sleep(0.4)
+    async with asyncio.timeout(10):
+        while await asyncio.to_thread(get, config, "/livez") != (200, "OK\n"):
+            await asyncio.sleep(0.05)
+    assert await asyncio.to_thread(get, config, "/readyz") == (503, "the server is starting\n")
+    assert measured(server) == dict.fromkeys(NAMES, False)
+    monkeypatch.undo()
+    opened.set()
+    await starting
+    assert await asyncio.to_thread(get, config, "/readyz") == (200, "OK\n")
+    await server.stop()
 
 
 class TestWithoutWorkers:
@@ -172,7 +199,7 @@ class TestWithoutWorkers:
 class TestDraining:
     @pytest.fixture
     def config(self, config: ServerConfig) -> ServerConfig:
-        return config.model_copy(update={"drain_delay_seconds": 1.5})
+        return config.model_copy(update={"drain_delay_seconds": 30.0})
 
     async def test_it_is_told_before_anything_is_refused(
         self, channel: grpc.aio.Channel, server: Server, config: ServerConfig
@@ -186,7 +213,10 @@ class TestDraining:
         code, text = await asyncio.to_thread(get, config, "/readyz")
         assert (code, text) == (503, "the server is shutting down\n")
         assert (await asyncio.to_thread(get, config, "/livez"))[0] == 200
-        await stopping
+        stopping.cancel()
+        await asyncio.wait([stopping])
+        server.config = config.model_copy(update={"drain_delay_seconds": 0.0})
+        await server.stop()
         assert server._gate.draining
 
 
@@ -199,12 +229,21 @@ def test_names_are_those_that_probes_use() -> None:
     assert (ARTIFACTS, WORKERS) == ("archpress.v1.ArtifactService", "archpress.workers")
 
 
-async def test_an_outage_is_logged_once_however_long_it_lasts() -> None:
-    seconds = itertools.count()
-    health = Health({COMPRESSION: lambda: f"nothing for {next(seconds)} s"}, Metrics())
+async def test_an_outage_is_logged_once_however_long_it_lasts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("archpress_server.service.health._LOOK_SECONDS", 0.01)
+    looks: list[str] = []
+
+    def fault() -> str:
+        looks.append(f"nothing for {len(looks)} s")
+        return looks[-1]
+
+    health = Health({COMPRESSION: fault}, Metrics())
     with capture_logs() as lines:
         await health.start()
-        await asyncio.sleep(1.2)
+        async with asyncio.timeout(10):
+            while len(looks) < 3:
+                await asyncio.sleep(0.01)
         await health.drain()
-    assert next(seconds) >= 3
     assert [line["event"] for line in lines] == ["does not serve"]

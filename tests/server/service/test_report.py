@@ -48,3 +48,14 @@ async def test_too_many_at_once_are_told_to_come_later(
     codes = [await call.code() for call in calls]
     assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == 2
     assert codes.count(grpc.StatusCode.OK) == 16
+
+
+async def test_one_that_takes_too_long_is_refused(
+    stub: CompressionServiceAsyncStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archpress_server.planner.MOST_SECONDS", 0.2)
+    job = await stub.CreateJob(service_pb.CreateJobRequest(spec=SPEC))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.GetReport(service_pb.GetReportRequest(name=job.name))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "a plan or report may take 0.2 seconds" in (caught.value.details() or "")

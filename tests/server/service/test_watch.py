@@ -106,14 +106,21 @@ async def test_many_watchers_see_news_as_they_come(
     async def watch() -> list[str | None]:
         return [event.WhichOneof("event") async for event in stub.WatchJob(request)]
 
+    def streams() -> float | None:
+        return server.metrics.registry.get_sample_value("archpress_watch_streams")
+
     watchers = [asyncio.create_task(watch()) for _ in range(20)]
-    await asyncio.sleep(0.2)
-    assert server.metrics.watch_streams.collect()
+    async with asyncio.timeout(20):
+        while streams() != 20:
+            await asyncio.sleep(0.01)
     await finish(server.leases, job.name.removeprefix("jobs/"), compression)
     for kinds in await asyncio.gather(*watchers):
         assert kinds[0] == "snapshot"
         assert kinds.count("completed") == 1
         assert kinds.count("log") == 4
+    async with asyncio.timeout(20):
+        while streams() != 0:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_repeated_compress_sends_the_log_from_its_start(
