@@ -122,7 +122,7 @@ class Client:
             max_accuracy_drop: Largest loss against the input network; 0.01 is one point.
             latency_table: The caller's own device, which `max_latency_seconds` then is about.
             effort: How much to train: "draft", "standard" or "full".
-            method: "default", or "paper" for the paper's method to the letter.
+            method: "default", or "paper" for the paper's model and recipe, with one candidate.
             seed: Seed of all random choices. A request that equals one that succeeded ends at once
                 with its result (`Job.cached_result`); another seed trains anew.
             labels: The caller's own marks, for `jobs`.

@@ -51,7 +51,7 @@ class Effort(StrEnum):
 
 
 class Method(StrEnum):
-    """Which embedding and objective: what measured best, or the paper's to the letter."""
+    """Which embedding, search and recipe: what measured best, or the paper's."""
 
     DEFAULT = "default"
     PAPER = "paper"

@@ -67,6 +67,23 @@ def test_the_standard_population(tiny: ImageDataset) -> None:
     assert population_of(few, "mine", tiny, seed=0).fidelity.train_images == 64
 
 
+@pytest.mark.parametrize(
+    ("name", "flip", "mirrored"),
+    [("mine", None, True), ("svhn", None, False), ("svhn", True, True), ("arrows", False, False)],
+)
+def test_images_are_mirrored_unless_they_are_digits_or_somebody_says_so(
+    tiny: ImageDataset, name: str, flip: bool | None, mirrored: bool
+) -> None:
+    choices = replace(PRESETS[PresetName.QUICK], flip=flip)
+    assert population_of(choices, name, tiny, seed=0).recipe == population_recipe(3, flip=mirrored)
+
+
+def test_the_papers_recipe_decides_on_mirroring_itself(tiny: ImageDataset) -> None:
+    choices = replace(PRESETS[PresetName.PAPER], flip=True)
+    with pytest.raises(PopulationError, match="leave out --flip and --no-flip"):
+        population_of(choices, "tiny", tiny, seed=0)
+
+
 def test_the_papers_population(tiny: ImageDataset) -> None:
     paper = PRESETS[PresetName.PAPER]
     assert (paper.nets, paper.epochs, paper.seeds) == (1_500, 5, 5)

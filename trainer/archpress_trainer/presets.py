@@ -21,6 +21,7 @@ from archpress_trainer.population.spec import (
 )
 from archpress_trainer.stages.settings import BuildSettings
 from archpress_trainer.training.fidelity import Fidelity
+from archpress_trainer.training.recipe import suits_mirroring
 
 
 class PresetName(StrEnum):
@@ -37,9 +38,10 @@ class PresetName(StrEnum):
 class Preset:
     """What decides an embedding beside data set and seed; each field is an option of `build`.
 
-    `images` None is all that are for training. `start` names an embedding whose autoencoder the fit
-    goes on from. `paper_iterations` None is the paper's number for the data set. `min_params`,
-    `max_macs` and `max_activation_bytes` bound the nets that are trained.
+    `images` None is all that are for training. `flip` None mirrors images where that
+    `suits_mirroring`. `start` names an embedding whose autoencoder the fit goes on from.
+    `paper_iterations` None is the paper's number for the data set. `min_params`, `max_macs` and
+    `max_activation_bytes` bound the nets that are trained.
     """
 
     nets: int
@@ -50,6 +52,7 @@ class Preset:
     also: tuple[str, ...] = ()
     sampler: SamplerName = SamplerName.PRACTICAL
     recipe: RecipeName = RecipeName.POPULATION
+    flip: bool | None = None
     method: EmbeddingMethod = EmbeddingMethod.DEFAULT
     autoencoder_nets: int = 1_000_000
     autoencoder_iterations: int = 5_000
@@ -134,6 +137,11 @@ def population_of(
             "the paper's method has no autoencoder to start from another's: leave out --start, or "
             "add --method default"
         )
+    if choices.flip is not None and choices.recipe is RecipeName.PAPER:
+        raise PopulationError(
+            "the paper's recipe says itself whether images are mirrored: leave out --flip and "
+            "--no-flip, or add --recipe population"
+        )
     available = dataset.training_count
     images = available if choices.images is None else min(choices.images, available)
     return default_spec(
@@ -144,6 +152,7 @@ def population_of(
         Fidelity(images, choices.epochs, choices.seeds),
         sampler=choices.sampler,
         recipe=choices.recipe,
+        flip=suits_mirroring(name) if choices.flip is None else choices.flip,
         min_params=choices.min_params,
         max_macs=choices.max_macs,
         max_activation_bytes=choices.max_activation_bytes,

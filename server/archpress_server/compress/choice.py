@@ -20,6 +20,7 @@ class Choice:
         self._size = size_of(delivery.request.budget)
         self._certified: dict[int, tuple[Trained, FrontModel]] = {}
         self._left_out: set[int] = set()
+        self._begins = True
 
     def model(self, trained: Trained, place: int = 0) -> FrontModel:
         """Return a network as it is delivered; where it is not certified yet, as file at a place.
@@ -30,7 +31,9 @@ class Choice:
         """
         rank = trained.candidate.rank
         if rank not in self._certified:
-            self._certified[rank] = trained, self._delivery.certified(trained, place)
+            model = self._delivery.certified(trained, place, begins=self._begins)
+            self._begins = False
+            self._certified[rank] = trained, model
         return self._certified[rank][1]
 
     def other(self, trained: Trained, place: int = 0) -> FrontModel | None:
@@ -68,6 +71,7 @@ class Choice:
         found = self._first_fast(best.others)
         if found is None:
             following = train_next()
+            self._begins = following is not None
             found = following and self._first_fast([following])
         known = {one.candidate.rank for one in (best, *best.others)}
         rest = [one for size in sizes for one in (size, *size.others)]

@@ -25,6 +25,7 @@ from archpress_server.compress.types import (
     Request,
     StoppedError,
 )
+from archpress_server.logs import log_unexpected
 from archpress_trainer.data.dataset import ImageDataset, TrainingData
 from archpress_trainer.space.build import build
 from archpress_trainer.space.costs import count
@@ -41,14 +42,16 @@ class Delivery:
     threads: int
     files: int
 
-    def certified(self, trained: Trained, place: int = 0) -> FrontModel:
+    def certified(self, trained: Trained, place: int, *, begins: bool) -> FrontModel:
         """Return a trained network as ONNX with its certificate; it is the file at a place.
+
+        It `begins` the delivery unless others came before it, after which no phase comes twice.
 
         Raises:
             CompressionError: a check of the certificate failed.
             StoppedError: the observer asked to stop.
         """
-        if place == 0:
+        if begins:
             self._begin(Phase.EXPORT, 0)
         model = to_onnx(trained.network, self.data.normalisation)
         self._begin(Phase.CERTIFY, place)
@@ -73,22 +76,25 @@ class Delivery:
             certificate=certificate,
         )
 
-    def quantized(self, model: FrontModel) -> QuantizedModel:
+    def quantized(self, model: FrontModel) -> QuantizedModel | None:
         """Return an INT8 copy of a model, measured; the observer is warned of what it loses.
+
+        None with a warning where it fails: the model itself stands.
 
         Raises:
             StoppedError: the observer asked to stop.
         """
         self._begin(Phase.CERTIFY, self.files - 1)
-        copy = quantize(model.model, model.architecture, self.data.train)
-        result = certify_quantized(
-            copy,
-            model.model,
-            model.architecture,
-            self.dataset.test(),
-            self.data.train,
-            threads=self.threads,
-        )
+        train, test = self.data.train, self.dataset.test()
+        try:
+            copy = quantize(model.model, model.architecture, train)
+            result = certify_quantized(
+                copy, model.model, model.architecture, test, train, threads=self.threads
+            )
+        except Exception as error:
+            error_id = log_unexpected("the INT8 copy failed", error)
+            self.observer.warning(f"there is no INT8 copy: internal error {error_id}")
+            return None
         for warning in quantization_warnings(result, model.certificate):
             self.observer.warning(warning)
         return result

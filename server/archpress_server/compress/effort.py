@@ -22,7 +22,7 @@ class EffortPlan:
     """How many candidates are trained, on how much, and with which recipe the winner.
 
     `final_work_macs` bounds the winner's training to so many multiply-accumulates of forward
-    passes by fewer epochs, so that a draft takes minutes whatever the network; None is no bound.
+    passes by fewer epochs, of which six are left at the least; None is no bound.
     `input_epochs` are those of the input network's training where they are not the winner's.
     Each round trains the remaining candidates by `round_recipe` on `round_images` images, twice as
     long as the round before, and keeps the better half (successive halving). With `teaches` the
@@ -103,9 +103,17 @@ class EffortPlan:
 
 
 def effort_plan(
-    effort: Effort, method: Method, dataset: str, input_shape: tuple[int, int, int]
+    effort: Effort,
+    method: Method,
+    dataset: str,
+    input_shape: tuple[int, int, int],
+    *,
+    flip: bool = True,
 ) -> EffortPlan:
-    """Return what an effort means for a data set; the paper's method trains one candidate."""
+    """Return what an effort means for a data set; the paper's method trains one candidate.
+
+    With `flip` images are mirrored, but for the paper's method, whose recipe says it itself.
+    """
     if method is Method.PAPER:
         recipe = paper_recipe(dataset)
         if effort is Effort.DRAFT:
@@ -125,6 +133,7 @@ def effort_plan(
         batch_size=128,
         learning_rate=0.1 if small and teaches else 0.2,
         weight_decay=2e-4,
+        flip=flip,
         crop_padding=0 if small else 4,
         average_decay=0.995,
         clip_norm=2.0,
@@ -133,7 +142,7 @@ def effort_plan(
         distil_shift=1 if small and teaches else 0,
     )
     # As labels are trained, so that predictions and rounds speak of the same accuracy.
-    short = population_recipe(3, crop_padding=final.crop_padding)
+    short = population_recipe(3, crop_padding=final.crop_padding, flip=flip)
     candidates, images = _ROUNDS[effort]
     work = _DRAFT_WORK_MACS if effort is Effort.DRAFT else None
     alone = _INPUT_EPOCHS.get(effort) if small else None

@@ -60,7 +60,11 @@ def compress(
     """
     started = time.perf_counter()
     effort = effort or effort_plan(
-        request.effort, request.method, request.dataset, dataset.input_shape
+        request.effort,
+        request.method,
+        request.dataset,
+        dataset.input_shape,
+        flip=embedding.manifest.flip,
     )
     effort = replace(effort, training_seeds=max(effort.training_seeds, request.training_seeds))
     observer.progress(Progress(Phase.VALIDATE, message=f"embedding {embedding.manifest.name}"))

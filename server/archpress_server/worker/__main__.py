@@ -19,6 +19,8 @@ from archpress_server.worker.patience import patiently
 from archpress_server.worker.phases import PhaseSpans
 
 _FLUSH_SECONDS = 2.0
+_LOAD_SECONDS = 600.0
+"""For stores to come back that hold what an earlier attempt has done: hours of work, perhaps."""
 
 
 def main() -> None:
@@ -37,7 +39,7 @@ def main() -> None:
         arguments.job,
         arguments.attempt,
         every_seconds=config.checkpoint_seconds,
-        patience_seconds=config.lease_seconds,
+        patience_seconds=_LOAD_SECONDS,
     )
     # Neither the server, which waits for so long, nor the lease must end first.
     last_seconds = min(config.drain_grace_seconds, config.lease_seconds) / 2
@@ -71,7 +73,7 @@ def main() -> None:
             if record is not None and record.error is not None:
                 span.fail(record.error.reason)
     except Exception:
-        structlog.get_logger().exception("the attempt's end could not be written")
+        structlog.get_logger().exception("the attempt has no end")
         os._exit(1)
     traces.flush(_FLUSH_SECONDS)
     # At once: threads of numeric libraries can hang in an orderly exit.

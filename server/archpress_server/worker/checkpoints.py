@@ -9,7 +9,12 @@ from collections.abc import Callable
 import structlog
 
 from archpress_server.jobs.checkpoints import load_checkpoint, save_checkpoint
-from archpress_server.jobs.errors import StaleAttemptError, StoreError
+from archpress_server.jobs.errors import (
+    DatabaseUnavailableError,
+    FilesUnavailableError,
+    StaleAttemptError,
+    StoreError,
+)
 from archpress_server.jobs.store import JobStore
 from archpress_server.worker.patience import patiently
 
@@ -51,12 +56,17 @@ class JobCheckpoints:
         self._log = structlog.get_logger().bind(job=job, attempt=attempt)
 
     def load(self, part: str) -> bytes | None:
-        """Return what an earlier attempt saved; None if that is nothing or damaged."""
+        """Return what an earlier attempt saved; None if that is nothing or damaged.
+
+        A database or a store of files that is away is waited for.
+        """
         if not self._every_seconds or self._attempt == 1:
             return None
         try:
             content = patiently(
-                lambda: load_checkpoint(self._store, self._job, part), self._patience_seconds
+                lambda: load_checkpoint(self._store, self._job, part),
+                self._patience_seconds,
+                (DatabaseUnavailableError, FilesUnavailableError),
             )
         except (StoreError, ValueError) as error:
             self._log.warning("a checkpoint cannot be used", part=part, error=str(error))

@@ -55,6 +55,7 @@ def run_attempt(
 
     Raises:
         DatabaseUnavailableError: it was away for a lease; the job is for another attempt.
+        Exception: the memory is full; the same.
     """
     log = structlog.get_logger().bind(job=job, attempt=attempt)
     log.info("attempt started")
@@ -116,9 +117,19 @@ def _work(
     except DatabaseUnavailableError:
         raise
     except Exception as error:
+        if _is_out_of_memory(error):
+            first, *_ = str(error).splitlines() or [""]
+            observer.try_to_warn(f"attempt {attempt} needs more memory than there is: {first}")
+            raise
         error_id = log_unexpected("attempt failed", error, job=job, attempt=attempt)
         message = f"internal error {error_id}"
         return partial(fail, JobError(INTERNAL, message, {"error_id": error_id}))
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    from archpress_trainer.training.out_of_memory import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def _compress(

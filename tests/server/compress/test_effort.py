@@ -53,6 +53,23 @@ def test_the_recipe_of_the_labels_counts(manifest: Manifest) -> None:
     assert not planned(Effort.DRAFT).first_round_is_as_labels(papers, IMAGES)
 
 
+@pytest.mark.parametrize("effort", Effort)
+def test_images_are_mirrored_where_those_of_the_labels_were(
+    manifest: Manifest, effort: Effort
+) -> None:
+    mirrored = planned(effort)
+    assert manifest.flip
+    assert mirrored.final_recipe.flip
+    assert mirrored.round_recipe.flip
+    told = replace(manifest, label_recipe=population_recipe(3, flip=False))
+    assert not told.flip
+    plain = effort_plan(effort, Method.DEFAULT, "arrows", (1, 28, 28), flip=told.flip)
+    assert not plain.final_recipe.flip
+    assert not plain.input_recipe_for(10**6, IMAGES).flip
+    assert plain.first_round_is_as_labels(told, 5_500)
+    assert not mirrored.first_round_is_as_labels(told, 5_500)
+
+
 def test_a_draft_asks_no_teacher_that_takes_far_longer_than_the_training() -> None:
     small, large = (1, 28, 28), (3, 32, 32)
     draft = effort_plan(Effort.DRAFT, Method.DEFAULT, "fashion-mnist", small)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from archpress_server.compress.checkpoints import NO_CHECKPOINTS
 from archpress_server.compress.types import (
@@ -209,6 +210,21 @@ def test_progress_is_coalesced_within_a_phase(leases: Leases, submission: Submis
         (Phase.DECODE, 1),
     ]
     assert leases.store.events_after(job, 2)[-1].kind is EventKind.CANDIDATE
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory.\nSee there"), MemoryError("no memory")]
+)
+def test_full_memory_is_left_to_another_attempt_and_told(
+    attempt: Attempt, leases: Leases, error: Exception
+) -> None:
+    with pytest.raises(type(error)):
+        attempt(raising(error))
+    (record,) = leases.store.list().jobs
+    assert (record.state, record.error) == (State.RUNNING, None)
+    lines = [event.payload for event in leases.store.events_after(record.id, 0)]
+    (text,) = [line.text for line in lines if isinstance(line, LogLine)]
+    assert text == f"attempt 1 needs more memory than there is: {str(error).splitlines()[0]}"
 
 
 def test_a_database_that_stays_away_is_no_fault_of_the_job(

@@ -70,3 +70,5 @@ def test_the_populations_recipe() -> None:
     recipe = population_recipe(3, crop_padding=2)
     assert (recipe.epochs, recipe.crop_padding) == (3, 2)
     assert recipe.schedule is Schedule.ONE_CYCLE
+    assert recipe.flip
+    assert not population_recipe(3, flip=False).flip

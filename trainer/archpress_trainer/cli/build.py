@@ -79,6 +79,14 @@ def build(
     recipe: Annotated[
         RecipeName | None, typer.Option(help="* How nets are trained: briefly, or as the paper's.")
     ] = None,
+    flip: Annotated[
+        bool | None,
+        typer.Option(
+            "--flip/--no-flip",
+            help="* Mirror half of the training images, here and in all jobs; not for arrows, "
+            "hands or letters. Unset mirrors all but svhn's.",
+        ),
+    ] = None,
     method: Annotated[
         EmbeddingMethod | None, typer.Option(help="* The default model or the paper's.")
     ] = None,
@@ -164,6 +172,7 @@ def build(
         "also": tuple(also) if also else None,
         "sampler": sampler,
         "recipe": recipe,
+        "flip": flip,
         "method": method,
         "autoencoder_nets": autoencoder_nets,
         "autoencoder_iterations": autoencoder_iterations,

@@ -59,6 +59,11 @@ class Manifest:
         return nets
 
     @property
+    def flip(self) -> bool:
+        """Whether its nets were trained on mirrored images too, as jobs then train theirs."""
+        return self.label_recipe is None or self.label_recipe.flip
+
+    @property
     def space_digest(self) -> str:
         """SHA-256 (hex) of the space."""
         return self.space.digest

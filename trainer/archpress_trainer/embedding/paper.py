@@ -23,8 +23,11 @@ from archpress_trainer.space.costs import count
 from archpress_trainer.space.errors import ArchitectureError
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.sequence import NotAChainError, from_sequence, to_sequence
+from archpress_trainer.space.vocab import WINDOWED
 
 _ROWS = 5
+_WINDOW_ROWS = (1, 3, 4)
+"""Kernel, stride and padding."""
 _WIDTH = 64
 _LATENT_CHANNELS = 16
 _DEVIATIONS = 1.645
@@ -193,6 +196,9 @@ class PaperEmbedding:
             return None
         # The last layer's width is the task's, whatever was decoded (section 9).
         columns[2, -1] = space.classes
+        # Attributes that a kind does not have are 0, whatever was decoded (section 9).
+        windowless = ~np.isin(columns[0], list(WINDOWED))
+        columns[np.ix_(_WINDOW_ROWS, windowless)] = 0
         try:
             return from_sequence(
                 columns, space.input_shape, space.classes, dropout_rate=space.dropout_rate

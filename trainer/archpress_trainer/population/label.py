@@ -13,6 +13,7 @@ from archpress_trainer.space.build import build
 from archpress_trainer.space.sampling import Sample
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.loop import Status, train
+from archpress_trainer.training.out_of_memory import is_out_of_memory
 
 
 def label(
@@ -42,7 +43,7 @@ def label(
             network = build(sample.architecture, generator)
             result = train(network, data, spec.recipe, generator, compute, evaluate_every=1)
         except (RuntimeError, ValueError) as error:
-            kind = "out_of_memory" if "memory" in str(error).lower() else "failed"
+            kind = "out_of_memory" if is_out_of_memory(error) else "failed"
             return unlabelled(index, sample, kind, str(error).splitlines()[0][:200])
         if result.status is not Status.FINISHED:
             return unlabelled(index, sample, result.status.value, result.message)

@@ -163,6 +163,7 @@ def default_spec(
     *,
     sampler: SamplerName = SamplerName.PRACTICAL,
     recipe: RecipeName = RecipeName.POPULATION,
+    flip: bool = True,
     min_params: int = MIN_PARAMS,
     max_macs: int = MAX_MACS,
     max_activation_bytes: int = MAX_ACTIVATION_BYTES,
@@ -172,7 +173,8 @@ def default_spec(
 
     The paper bounds the cost of its nets without a number (section 9), so all samplers keep to
     `max_macs` and `max_activation_bytes`. Fewer epochs than the paper's recipe has are the start
-    of its schedule, as in section 5.
+    of its schedule, as in section 5. Its recipe also says whether images are mirrored; elsewhere
+    that is `flip`.
 
     Raises:
         PopulationError: the images or classes are none that nets can be sampled for.
@@ -187,7 +189,7 @@ def default_spec(
         recipe=(
             replace(paper_recipe(dataset), epochs=fidelity.epochs)
             if recipe is RecipeName.PAPER
-            else population_recipe(fidelity.epochs, crop_padding=crop)
+            else population_recipe(fidelity.epochs, crop_padding=crop, flip=flip)
         ),
         sampler=sampler.value,
         min_params=min_params,

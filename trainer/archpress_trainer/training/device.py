@@ -26,7 +26,9 @@ class Compute:
 def best_compute() -> Compute:
     """Return the GPU if there is one, else the CPU; bfloat16 where the hardware has it."""
     if torch.cuda.is_available():
-        return Compute(torch.device("cuda"), torch.cuda.is_bf16_supported())
+        return Compute(
+            torch.device("cuda"), torch.cuda.is_bf16_supported(including_emulation=False)
+        )
     return Compute(torch.device("cpu"), _cpu_has_bfloat16())
 
 

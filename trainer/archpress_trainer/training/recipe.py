@@ -69,13 +69,19 @@ class Recipe:
         return cls(**values)
 
 
-def population_recipe(epochs: int, *, crop_padding: int = 0) -> Recipe:
+def suits_mirroring(dataset: str) -> bool:
+    """Return whether mirrored images of a data set are of their class still: not so of digits."""
+    return dataset != "svhn"
+
+
+def population_recipe(epochs: int, *, crop_padding: int = 0, flip: bool = True) -> Recipe:
     """Return the annealed short recipe that labels of a population are measured with."""
     return Recipe(
         "population",
         epochs,
         batch_size=64,
         learning_rate=0.1,
+        flip=flip,
         crop_padding=crop_padding,
         clip_norm=1.0,
     )

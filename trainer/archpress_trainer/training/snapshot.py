@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
+from archpress_trainer.training.out_of_memory import is_out_of_memory
 from archpress_trainer.training.teaching import Lesson
 
 _VERSION = 1
@@ -105,6 +106,8 @@ class TrainingState:
                 started=time.perf_counter() - float(record["seconds"]),
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
             raise SnapshotError(f"the snapshot does not fit: {error}") from error
 
     @property
