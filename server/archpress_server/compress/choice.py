@@ -31,8 +31,8 @@ class Choice:
         """
         rank = trained.candidate.rank
         if rank not in self._certified:
-            model = self._delivery.certified(trained, place, begins=self._begins)
-            self._begins = False
+            begins, self._begins = self._begins, False
+            model = self._delivery.certified(trained, place, begins=begins)
             self._certified[rank] = trained, model
         return self._certified[rank][1]
 

@@ -42,10 +42,13 @@ class Scripted(Delivery):
     template: FrontModel
     latencies: Mapping[int, float]
     asked: list[int]
+    beginnings: list[int]
 
-    def certified(self, trained: Trained, place: int = 0) -> FrontModel:
+    def certified(self, trained: Trained, place: int, *, begins: bool) -> FrontModel:
         rank = trained.candidate.rank
         self.asked.append(rank)
+        if begins:
+            self.beginnings.append(rank)
         if rank not in self.latencies:
             raise CompressionError(Reason.CERTIFICATION_FAILED, "the file computes other logits")
         certificate = self.template.certificate
@@ -57,11 +60,13 @@ class Scripted(Delivery):
 class Outcome:
     """What was chosen, what was certified for that, and how often another one was trained.
 
-    `again` has the models of the other sizes, asked for afterwards.
+    `beginnings` are those of `asked` with which a delivery begins, `again` has the models of the
+    other sizes, asked for afterwards.
     """
 
     rank: int
     asked: list[int]
+    beginnings: list[int]
     trainings: int
     warnings: list[str]
     again: list[FrontModel | None]
@@ -85,11 +90,11 @@ class Chooser:
         sizes: list[Trained],
         following: Trained | None = None,
     ) -> Outcome:
-        dataset, recorder, asked = self.sources.load("tiny"), Recorder(), list[int]()
+        dataset, recorder = self.sources.load("tiny"), Recorder()
+        asked, beginnings = list[int](), list[int]()
         request = Request(NET, "tiny", Budget(max_params=2_000, max_latency_seconds=1.0))
-        delivery = Scripted(
-            request, dataset, dataset.split(), recorder, 1, 1, self.template, latencies, asked
-        )
+        data, found = dataset.split(), (self.template, latencies, asked, beginnings)
+        delivery = Scripted(request, dataset, data, recorder, 1, 1, *found)
         trainings = []
 
         def train_next() -> Trained | None:
@@ -99,7 +104,8 @@ class Chooser:
         choice = Choice(delivery)
         chosen = choice.result(sizes[0], sizes, train_next)
         again = [choice.other(size) for size in sizes if size is not chosen]
-        return Outcome(chosen.candidate.rank, asked, len(trainings), recorder.warnings, again)
+        rank, warnings = chosen.candidate.rank, recorder.warnings
+        return Outcome(rank, asked, beginnings, len(trainings), warnings, again)
 
 
 def test_the_best_is_the_result_where_it_is_fast_enough(choose: Chooser) -> None:
@@ -118,6 +124,13 @@ def test_one_more_is_trained_where_all_were_too_slow(choose: Chooser) -> None:
     outcome = choose({1: 2.0, 2: 2.0, 3: 0.5}, sizes, trained(3, 0.6))
     assert (outcome.rank, outcome.trainings) == (3, 1)
     assert choose({1: 2.0, 2: 2.0}, sizes).rank == 1
+
+
+def test_a_delivery_begins_anew_only_after_another_training(choose: Chooser) -> None:
+    sizes = [trained(1, 0.9, trained(2, 0.8)), trained(5, 0.7, params=600)]
+    outcome = choose({1: 2.0, 2: 2.0, 5: 0.5}, sizes, trained(3, 0.6))
+    assert (outcome.asked, outcome.beginnings) == ([1, 2, 3, 5], [1, 3])
+    assert choose({1: 2.0, 2: 2.0, 5: 0.5}, sizes).beginnings == [1]
 
 
 def test_of_those_that_are_too_slow_the_most_accurate_is_kept(choose: Chooser) -> None:
