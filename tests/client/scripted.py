@@ -31,6 +31,9 @@ MODEL = bytes(range(256)) * 2600
 """Stands for an ONNX file; several chunks long."""
 CHUNK = 64 * 1024
 
+ELSEWHERE = "0.0.0.0"
+"""Linux takes it for this machine, the client for another."""
+
 
 def error_status(
     code: grpc.StatusCode,
@@ -253,7 +256,7 @@ class ScriptedServer(
 ):
     """The three services; `script` says what goes wrong, `calls` what was asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
         self.script = Script()
         self.calls: list[tuple[str, Any]] = []
         self.metadata: list[dict[str, str | bytes]] = []
@@ -262,6 +265,7 @@ class ScriptedServer(
         self._made = 0
         self._released = threading.Event()
         self.port = 0
+        self._credentials = credentials
         self._server: grpc.Server | None = None
 
     def start(self) -> None:
@@ -270,7 +274,10 @@ class ScriptedServer(
         compression_service_pb2_grpc.add_CompressionServiceServicer_to_server(self, self._server)
         artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(self, self._server)
         info_service_pb2_grpc.add_InfoServiceServicer_to_server(self, self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        if self._credentials is None:
+            self.port = self._server.add_insecure_port(self.target)
+        else:
+            self.port = self._server.add_secure_port(self.target, self._credentials)
         self._server.start()
 
     def stop(self) -> None:

@@ -10,7 +10,14 @@ from typing import Any
 import grpc
 import pytest
 
-from archpress_client import Client, ClientClosedError, RequestTimeoutError, Retry, UnavailableError
+from archpress_client import (
+    Client,
+    ClientClosedError,
+    RequestTimeoutError,
+    Retry,
+    Timeouts,
+    UnavailableError,
+)
 from archpress_client._blocking_wire import BlockingWire
 from archpress_client._drive import iterate
 from archpress_client._methods import WATCH_JOB
@@ -95,14 +102,14 @@ def test_a_slow_taker_holds_up_the_reading(monkeypatch: pytest.MonkeyPatch) -> N
 class ClosedByAnother:
     """A channel that another thread closes, once, right before a call on it begins."""
 
-    def __init__(self, target: str, close: Callable[[Any], None]) -> None:
-        self._channel = grpc.insecure_channel(target)
+    def __init__(self, channel: grpc.Channel, close: Callable[[], None]) -> None:
+        self._channel = channel
         self._close = [close]
 
     def __getattr__(self, name: str) -> Any:
         """Find a kind of call."""
         if name != "close" and self._close:
-            self._close.pop()(self)
+            self._close.pop()()
         return getattr(self._channel, name)
 
 
@@ -112,35 +119,54 @@ def client(server: ScriptedServer) -> Iterator[Client]:
         yield client
 
 
+def close_first(monkeypatch: pytest.MonkeyPatch, close: Callable[[], None]) -> list[grpc.Channel]:
+    """Have the next channel closed before its first call; return the channels opened from now."""
+    opened: list[grpc.Channel] = []
+    open_channel = grpc.insecure_channel
+
+    def opening(target: str, **settings: Any) -> Any:
+        opened.append(open_channel(target, **settings))
+        return ClosedByAnother(opened[0], close) if len(opened) == 1 else opened[-1]
+
+    monkeypatch.setattr(grpc, "insecure_channel", opening)
+    return opened
+
+
+ASKS: list[Callable[[Client], object]] = [
+    Client.info,
+    lambda client: client.upload(b"model"),
+    lambda client: list(client.job("jobs/1").events()),
+]
+
+
+@pytest.mark.parametrize("ask", ASKS, ids=["unary", "send", "stream"])
 def test_a_channel_that_another_thread_gave_up_is_replaced(
-    client: Client, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    client: Client,
+    server: ScriptedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    ask: Callable[[Client], object],
 ) -> None:
-    job = client.compress("conv-7", dataset="fashion-mnist").name
-    asks: list[Callable[[], object]] = [
-        client.info,
-        lambda: client.upload(b"model"),
-        lambda: list(client.job(job).events()),
-    ]
-    wire = client._wire
-    for ask in asks:
-        wire._give_up(wire._channel())
-        channels = [
-            ClosedByAnother(server.target, wire._give_up),
-            grpc.insecure_channel(server.target),
-        ]
+    client.compress("conv-7", dataset="fashion-mnist")
+
+    def watch_in_silence() -> None:
+        server.script.hang = True
         with monkeypatch.context() as patch:
-            patch.setattr(
-                "archpress_client._blocking_wire._new_channel", lambda _, c=channels: c.pop(0)
-            )
-            ask()
-        assert channels == []
+            patch.setattr(Timeouts, "watch_silence_seconds", 0.05)
+            with pytest.raises(UnavailableError, match="nothing came"):
+                asking.job("jobs/1").result()
+        server.script.hang = False
+
+    opened = close_first(monkeypatch, watch_in_silence)
+    with Client(server.target, retry=Retry(initial_seconds=0.01, stream_attempts=2)) as asking:
+        ask(asking)
+    # Each of the two silent streams costs one.
+    assert len(opened) == 3
 
 
 def test_a_client_that_another_thread_closed_says_so(
-    client: Client, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    channel = ClosedByAnother(server.target, lambda _: client.close())
-    monkeypatch.setattr("archpress_client._blocking_wire._new_channel", lambda _: channel)
+    close_first(monkeypatch, client.close)
     with pytest.raises(ClientClosedError):
         client.info()
 

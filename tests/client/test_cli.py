@@ -15,9 +15,10 @@ import pytest
 from google.rpc import status_pb2
 from typer.testing import CliRunner
 
-from archpress_client import JobHandle, Layer, Network
+from archpress_client import JobHandle, Layer, Network, Retry
 from archpress_client.cli._app import app
-from tests.client.scripted import MODEL, ScriptedServer, error_status
+from tests.client.scripted import ELSEWHERE, MODEL, ScriptedServer, error_status
+from tests.server.auth.certificates import Authority, Files
 
 COMPRESS = ("compress", "conv-7", "--dataset", "fashion-mnist")
 
@@ -61,6 +62,25 @@ def test_compress_to_a_file(run: Any, server: ScriptedServer, tmp_path: Path) ->
     assert "candidate 2, the input narrowed: 40,002 parameters\n" in done.stderr
     assert "info: a line [not markup]" in done.stderr
     assert dict(server.asked("CreateJob")[0].spec.labels) == {"team": "a"}
+
+
+def test_a_terminal_shows_phase_loss_accuracy_and_time_left(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    shown = run(*COMPRESS).stderr
+    assert re.search(r"retrain .* 4/4 .*loss 0\.250 .*accuracy 88\.00% .*ETA 0:56", shown), shown
+    assert "epoch [of the winner]" in shown
+    assert "info: a line [not markup]" in shown
+
+
+def test_a_result_of_an_equal_job_is_told(run: Any, server: ScriptedServer) -> None:
+    run(*COMPRESS, "--detach")
+    assert "equal job" not in run("watch", "jobs/1").stderr
+    server.jobs["jobs/1"].cached_result = True
+    told = run("watch", "jobs/1").stderr
+    assert "the result of an equal job before; another --seed trains anew\n" in told
 
 
 def test_compress_a_network_from_a_file(run: Any, server: ScriptedServer, tmp_path: Path) -> None:
@@ -225,6 +245,28 @@ def test_why_no_server_answers_is_told(run: Any, server: ScriptedServer) -> None
     done = run("info")
     assert done.exit_code == 3
     assert done.stderr.endswith(f"ARCHPRESS_SERVER): {cause}\n")
+
+
+def test_insecure_lets_plain_text_leave_the_machine(
+    run: Any, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Retry, "delay_seconds", lambda *_: 0.0)
+    options = ("--server", f"{ELSEWHERE}:{server.port}")
+    assert run("info", *options).exit_code == 3
+    assert server.calls == []
+    assert run("info", *options, "--insecure").exit_code == 0
+
+
+def test_certificates_are_read_from_files(run: Any, tmp_path: Path) -> None:
+    authority, files = Authority(), Files(tmp_path)
+    chain, key = authority.issue("127.0.0.1")
+    files.write((chain, key), authority.pem)
+    server = ScriptedServer(grpc.ssl_server_credentials([(key, chain)], authority.pem, True))
+    server.start()
+    mine = ("--cert", str(files.certificate), "--key", str(files.key))
+    done = run("info", "--server", server.target, "--ca", str(files.ca), *mine)
+    server.stop()
+    assert done.exit_code == 0, done.output
 
 
 def test_no_server_for_a_module(run: Any, tmp_path: Path) -> None:

@@ -40,11 +40,19 @@ from archpress_client import (
     Retry,
     ServerError,
     Timeouts,
+    Tls,
     UnavailableError,
     UnsupportedError,
 )
 from tests.client.driven import Connect
-from tests.client.scripted import MODEL, Cut, ScriptedServer, error_status, rate_limited
+from tests.client.scripted import (
+    ELSEWHERE,
+    MODEL,
+    Cut,
+    ScriptedServer,
+    error_status,
+    rate_limited,
+)
 
 SOON = Retry(initial_seconds=0.01, max_seconds=0.05)
 
@@ -436,13 +444,31 @@ def test_a_server_of_another_version_is_told(connect: Connect) -> None:
     other.stop(0).wait()
 
 
-def test_plain_text_is_not_understood_as_tls(connect: Connect, server: ScriptedServer) -> None:
-    target = server.target.replace("127.0.0.1", "dns:///ip4.invalid")
+@pytest.mark.parametrize(
+    ("host", "settings"),
+    [
+        (ELSEWHERE, {}),
+        (ELSEWHERE, {"tls": Tls(), "insecure": True}),
+        ("127.0.0.1", {"tls": Tls()}),
+    ],
+)
+def test_a_server_without_tls_gets_nothing_that_was_to_be_encrypted(
+    connect: Connect, server: ScriptedServer, host: str, settings: dict[str, Any]
+) -> None:
     with (
-        connect(target, retry=SOON, timeouts=Timeouts(request_seconds=2.0)) as client,
-        pytest.raises((UnavailableError, RequestTimeoutError)),
+        connect(f"{host}:{server.port}", token="secret", retry=SOON, **settings) as client,
+        pytest.raises(UnavailableError),
     ):
         client.info()
+    assert server.calls == []
+
+
+def test_insecure_sends_plain_text_to_other_machines_and_the_token_with_it(
+    connect: Connect, server: ScriptedServer
+) -> None:
+    with connect(f"{ELSEWHERE}:{server.port}", token="secret", insecure=True) as client:
+        client.info()
+    assert server.metadata[-1]["authorization"] == "Bearer secret"
 
 
 def test_closing(connect: Connect, server: ScriptedServer) -> None:

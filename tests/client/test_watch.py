@@ -18,8 +18,6 @@ from archpress_client import (
     JobCancelledError,
     JobFailedError,
     JobState,
-    LogEvent,
-    LogSeverity,
     NotFoundError,
     ProgressEvent,
     QuotaExceededError,
@@ -218,7 +216,3 @@ def test_outcomes() -> None:
     assert caught.value.result.nearest_budget is not None
     with pytest.raises(ServerError):
         outcome(job_from_proto(JOB, NO_SOURCE))
-
-
-def test_log_lines() -> None:
-    assert LogEvent(1, None, LogSeverity.INFO, "x").severity == "info"

@@ -53,12 +53,15 @@ class Delay(Fault):
     """Hold everything up for a moment, once."""
 
     async def strike(self, writer: asyncio.StreamWriter) -> None:
-        """Wait."""
-        await asyncio.sleep(0.2)
+        """Wait, for less than the clients' patience."""
+        await asyncio.sleep(0.05)
 
 
 class FaultyProxy:
-    """Passes connections on to a server; each takes the next fault, while there are any."""
+    """Passes connections on to a server; each takes the next fault, while there are any.
+
+    One that outlives its fault takes another.
+    """
 
     def __init__(self, target: str, thread: LoopThread) -> None:
         self._host, _, port = target.rpartition(":")
@@ -97,7 +100,7 @@ class FaultyProxy:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        fault = self._faults.pop(0) if self._faults else None
+        fault = self._next_fault()
         far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
         there = asyncio.create_task(_pump(reader, far_writer))
         try:
@@ -109,21 +112,24 @@ class FaultyProxy:
             for side in (writer, far_writer):
                 side.close()
 
+    def _next_fault(self) -> Fault | None:
+        return self._faults.pop(0) if self._faults else None
+
     async def _back(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault | None
     ) -> None:
         passed = 0
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(4096):
-                if fault is not None and passed + len(data) > fault.after_bytes:
-                    head = fault.after_bytes - passed
+                while fault is not None and passed + len(data) > fault.after_bytes:
+                    head = max(fault.after_bytes - passed, 0)
                     writer.write(data[:head])
                     await writer.drain()
                     self.struck += 1
                     await fault.strike(writer)
                     if writer.is_closing():
                         return
-                    data, fault, passed = data[head:], None, passed + head
+                    data, fault, passed = data[head:], self._next_fault(), passed + head
                 passed += len(data)
                 writer.write(data)
                 await writer.drain()
