@@ -117,7 +117,7 @@ def _fallbacks(records: list[Record]) -> str:
     return "".join(
         f"On no target did {name} come to a network within the budget: what was trained for it is "
         f"the smallest network of the space, with {params} parameters, so that there is nothing to "
-        "test. Its decodes of then were refused for attributes that a layer's kind lacks, which the "
+        "test. Decodes of then were refused for attributes that a layer's kind lacks, which the "
         "paper (section 9) takes as 0; today's are not.\n\n"
         for name, params in _constant(records).items()
     )

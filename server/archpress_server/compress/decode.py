@@ -13,7 +13,7 @@ from random import Random
 from archpress_server.compress.latency_budget import LatencyLimit
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.embedding.prediction import Prediction
-from archpress_trainer.space.costs import Costs, count
+from archpress_trainer.space.costs import Costs
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.neighbours import neighbour
 from archpress_trainer.space.widths import SizeBudget, fit_widths
@@ -97,6 +97,7 @@ class Pool:
             if latency is not None and budget == SizeBudget():
                 self._budget = SizeBudget(max_macs=self._range.max_macs)
         self._scored: dict[str, Scored] = {}
+        self._seen: set[tuple[Architecture, bool]] = set()
 
     def __len__(self) -> int:
         """Return how many architectures there are."""
@@ -106,41 +107,36 @@ class Pool:
         self, architectures: Iterable[Architecture | None], *, as_they_are: bool = False
     ) -> None:
         """Fit each to the budget and add what is new and holds; the rest is passed over."""
-        fresh: dict[str, tuple[Architecture, Costs]] = {}
+        fresh: dict[str, Architecture] = {}
         for architecture in architectures:
-            if architecture is None:
+            if architecture is None or (architecture, as_they_are) in self._seen:
                 continue
-            fitted, costs = architecture, count(architecture)
-            if not as_they_are:
-                found = self._fitted(architecture, costs)
-                if found is None:
-                    continue
-                if found is not architecture:
-                    fitted, costs = found, count(found)
-            if fitted.digest in self._scored or fitted.digest in fresh:
+            self._seen.add((architecture, as_they_are))
+            fitted = architecture if as_they_are else self._fitted(architecture)
+            if fitted is None or fitted.digest in self._scored or fitted.digest in fresh:
                 continue
-            if self._holds(fitted, costs):
-                fresh[fitted.digest] = (fitted, costs)
-        predictions = self._embedding.predict([network for network, _ in fresh.values()])
-        for (digest, (network, costs)), prediction in zip(fresh.items(), predictions, strict=True):
-            self._scored[digest] = Scored(network, costs, prediction)
+            if self._holds(fitted):
+                fresh[fitted.digest] = fitted
+        predictions = self._embedding.predict([*fresh.values()])
+        for (digest, network), prediction in zip(fresh.items(), predictions, strict=True):
+            self._scored[digest] = Scored(network, network.costs, prediction)
 
-    def _fitted(self, architecture: Architecture, costs: Costs) -> Architecture | None:
+    def _fitted(self, architecture: Architecture) -> Architecture | None:
         latency = self._latency
-        used = self._budget.used(costs)
+        used = self._budget.used(architecture.costs)
         if latency is not None:
             used = max(used, latency.used(architecture))
-        snug = self._budget.holds(costs) and _SNUG <= used <= 1
+        snug = self._budget.holds(architecture.costs) and _SNUG <= used <= 1
         if snug or not self._fit_widths:
             return architecture
         if latency is not None:
             return latency.fit_widths(architecture, self._budget)
         return fit_widths(architecture, self._budget)
 
-    def _holds(self, architecture: Architecture, costs: Costs) -> bool:
-        near = self._range is None or self._range.holds(costs)
-        inside = self._embedding.manifest.space.contains(architecture, costs)
-        if not (near and inside and self._budget.holds(costs)):
+    def _holds(self, architecture: Architecture) -> bool:
+        near = self._range is None or self._range.holds(architecture.costs)
+        inside = self._embedding.manifest.space.contains(architecture)
+        if not (near and inside and self._budget.holds(architecture.costs)):
             return False
         return self._latency is None or self._latency.holds(architecture)
 
@@ -168,12 +164,16 @@ def search_nearby(
     settings: SearchSettings,
     rng: Random,
     *,
+    ranked: Callable[[], list[Scored]] | None = None,
     on_round: Callable[[int], None] | None = None,
 ) -> None:
-    """Add small changes of the pool's best architectures, round by round."""
+    """Add small changes of the pool's first architectures, round by round.
+
+    They are the first by `ranked`, where it is given, else those of the highest lower bounds.
+    """
     space = embedding.manifest.space
     for index in range(settings.rounds):
-        parents = pool.best(settings.parents)
+        parents = pool.best(settings.parents) if ranked is None else ranked()[: settings.parents]
         pool.add(
             neighbour(parent.architecture, space, rng)
             for parent in parents

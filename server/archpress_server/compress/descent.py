@@ -72,6 +72,7 @@ def descend(
         predicted = embedding.at(points)
         values = _objective(predicted, budget, settings, cost_pull)
         finite = values.isfinite()
+        lost |= ~finite
         optimizer.zero_grad(set_to_none=True)
         # Starts are independent: a broken one must not stop the others.
         values[finite].sum().backward()

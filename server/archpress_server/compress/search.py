@@ -24,7 +24,7 @@ from archpress_server.compress.latency_budget import LatencyLimit
 from archpress_server.compress.outlying import nearest, outlying
 from archpress_server.compress.small_networks import fastest_networks, smallest_networks
 from archpress_server.compress.types import Method, Phase, Progress, Request
-from archpress_server.compress.unbounded import smallest_good
+from archpress_server.compress.unbounded import SmallestGood
 from archpress_trainer.embedding.codec import OutsideSpaceError
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.space.costs import Costs, count
@@ -60,6 +60,8 @@ PAPER_SETTINGS = PlanSettings(
 """The paper's search: descent from the input network alone, one decode as it is (algorithm 1).
 
 Its step rule and its number of steps are not given beyond eq. 18; ours are Adam's, and a hundred.
+The terms of its objective are ours too: a log-likelihood and a squared excess of log costs where
+eq. 13 and 14 have absolute differences.
 """
 
 _COST_PULLS = (1.0, 0.01)
@@ -104,7 +106,6 @@ class Search:
         self._report = on_progress or (lambda _: None)
         self._budget = size_budget(request.budget, self.costs_before)
         self._latency = latency
-        self._train_images = train_images
         self._descended_to = self._budget
         if latency is not None:
             self._descended_to = latency.implied(self._budget, embedding.exemplars)
@@ -114,6 +115,9 @@ class Search:
             fit_widths=self.settings.search.fit_widths,
             latency=latency,
         )
+        self._by_size: SmallestGood | None = None
+        if self._unbounded:
+            self._by_size = SmallestGood(request, embedding, train_images)
         self._proposed = set(proposed)
 
     def run(self) -> None:
@@ -144,6 +148,7 @@ class Search:
             self._pool,
             self.settings.search,
             Random(self._request.seed),
+            ranked=self._ranked,
             on_round=lambda index: self._report(Progress(Phase.DECODE, index + 1, rounds)),
         )
 
@@ -204,9 +209,7 @@ class Search:
 
     def _ranked(self) -> list[Scored]:
         best = self._pool.best(len(self._pool))
-        if self._unbounded:
-            return smallest_good(best, self._request, self._embedding, self._train_images)
-        return best
+        return best if self._by_size is None else self._by_size.ranked(best)
 
 
 def _starts(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from archpress_server.compress.decode import Scored
 from archpress_server.compress.reach import reaching
@@ -19,57 +19,66 @@ _NEARLY_SURE = 0.9
 """Probability with which a network is to reach the floor."""
 
 
-def smallest_good(
-    found: Sequence[Scored],
-    request: Request,
-    embedding: Embedding,
-    train_images: int | None = None,
-) -> list[Scored]:
-    """Return networks by size, those first that are predicted to be good enough.
+class SmallestGood:
+    """Orders networks by size, those first that are predicted to be good enough.
 
     That is to reach `min_accuracy`, where it is set alone, or else to lose no more than
     `max_accuracy_drop` against the input network, and both where both are set. Networks larger than
     the input are left out while there are others.
-
-    Args:
-        found: best first.
-        request: whose budget limits no size.
-        embedding: has scored them.
-        train_images: of the final training, where they are known.
     """
-    most = count(request.architecture).params
-    allowed = [scored for scored in found if scored.costs.params <= most] or list(found)
-    is_good = _good_enough(found, request, embedding, train_images)
-    good = [scored for scored in allowed if is_good(scored)]
-    good.sort(key=lambda scored: (scored.costs.params, scored.architecture.digest))
-    return good + [scored for scored in allowed if not is_good(scored)]
 
+    def __init__(
+        self, request: Request, embedding: Embedding, train_images: int | None = None
+    ) -> None:
+        """Prepare for a request whose budget limits no size.
 
-def _good_enough(
-    found: Sequence[Scored], request: Request, embedding: Embedding, train_images: int | None
-) -> Callable[[Scored], bool]:
-    floor, drop = request.budget.min_accuracy, request.budget.max_accuracy_drop
-    reach_of = reaching(request, embedding.manifest.fidelity, train_images)
-    bar = 0.0
-    if floor is None or drop is not None:
+        Args:
+            request: what is asked for.
+            embedding: scores the networks.
+            train_images: of the final training, where they are known.
+        """
+        self._most = count(request.architecture).params
+        self._reach_of = reaching(request, embedding.manifest.fidelity, train_images)
+        self._floor = request.budget.min_accuracy
         # A drop is taken as one of predictions, which differ more than full trainings do.
-        loss = _TOLERATED_LOSS if drop is None else drop
-        bar = _input_prediction(found, request, embedding) - loss
+        self._loss = request.budget.max_accuracy_drop
+        if self._floor is None and self._loss is None:
+            self._loss = _TOLERATED_LOSS
+        self._input_accuracy = _predicted(request, embedding)
 
-    def is_good(scored: Scored) -> bool:
+    def ranked(self, found: Sequence[Scored]) -> list[Scored]:
+        """Return networks, of which the best come first, in this order."""
+        allowed = [scored for scored in found if scored.costs.params <= self._most] or found
+        bar = self._bar(found)
+
+        def place(scored: Scored) -> tuple[bool, int, str]:
+            if not self._is_good(scored, bar):
+                return (True, 0, "")
+            return (False, scored.costs.params, scored.architecture.digest)
+
+        return sorted(allowed, key=place)
+
+    def _bar(self, found: Sequence[Scored]) -> float:
+        """Return the least accuracy to be predicted; the best stands in for an unread input."""
+        if self._loss is None:
+            return 0.0
+        if self._input_accuracy is not None:
+            return self._input_accuracy - self._loss
+        return max((scored.prediction.accuracy for scored in found), default=0.0) - self._loss
+
+    def _is_good(self, scored: Scored, bar: float) -> bool:
         # A prediction that is not a number is good for nothing.
         if not scored.prediction.accuracy >= bar:
             return False
-        if floor is None:
+        if self._floor is None:
             return True
-        return reach_of(scored.prediction, scored.costs.macs).probability(floor) >= _NEARLY_SURE
+        reach = self._reach_of(scored.prediction, scored.costs.macs)
+        return reach.probability(self._floor) >= _NEARLY_SURE
 
-    return is_good
 
-
-def _input_prediction(found: Sequence[Scored], request: Request, embedding: Embedding) -> float:
-    """Return the accuracy predicted for the input, or for the best where it cannot be read."""
+def _predicted(request: Request, embedding: Embedding) -> float | None:
+    """Return the accuracy predicted for the input, None where it cannot be read."""
     try:
         return embedding.predict([reading_form(request.architecture)])[0].accuracy
     except OutsideSpaceError:
-        return max((scored.prediction.accuracy for scored in found), default=0.0)
+        return None

@@ -23,7 +23,7 @@ def next_in_queue(max_running_jobs_per_principal: int = 0) -> sa.Select[Any]:
         sa.select(jobs)
         .outerjoin(running, running.c.principal == jobs.c.principal)
         .where(jobs.c.state == State.QUEUED)
-        .order_by(count, _last_start(), *_own_order(jobs.c))
+        .order_by(count, _last_start(), *_own_order(jobs))
         .limit(1)
     )
     if max_running_jobs_per_principal:
@@ -56,13 +56,13 @@ def _last_start() -> sa.ColumnElement[float]:
     return sa.func.coalesce(last.scalar_subquery(), 0.0)
 
 
-def _own_order(columns: sa.ReadOnlyColumnCollection[str, Any]) -> tuple[Any, ...]:
-    return columns.priority.desc(), columns.create_time, columns.id
+def _own_order(table: sa.FromClause) -> tuple[Any, ...]:
+    return table.c.priority.desc(), table.c.create_time, table.c.id
 
 
 def _places() -> sa.Select[Any]:
     running = _running()
-    own = sa.func.row_number().over(partition_by=jobs.c.principal, order_by=_own_order(jobs.c))
+    own = sa.func.row_number().over(partition_by=jobs.c.principal, order_by=_own_order(jobs))
     turns = (
         sa.select(
             jobs.c.id,
@@ -76,7 +76,7 @@ def _places() -> sa.Select[Any]:
         .subquery()
     )
     place = sa.func.row_number().over(
-        order_by=(turns.c.turn, turns.c.last_start, *_own_order(turns.c))
+        order_by=(turns.c.turn, turns.c.last_start, *_own_order(turns))
     )
     places = sa.select(turns.c.id, place.label("place")).subquery()
     return sa.select(places.c.id, places.c.place).where(

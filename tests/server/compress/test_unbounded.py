@@ -11,7 +11,7 @@ import pytest
 from archpress_server.compress.decode import Scored
 from archpress_server.compress.reach import reaching
 from archpress_server.compress.types import Budget, Request
-from archpress_server.compress.unbounded import smallest_good
+from archpress_server.compress.unbounded import SmallestGood
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.embedding.prediction import Prediction
@@ -53,7 +53,7 @@ def test_the_smallest_that_loses_little_comes_first(
     embedding: Embedding, found: list[Scored], drop: float | None, order: list[int]
 ) -> None:
     request = Request(NET, "tiny", Budget(max_accuracy_drop=drop))
-    assert widths(smallest_good(found, request, embedding)) == order
+    assert widths(SmallestGood(request, embedding).ranked(found)) == order
 
 
 def test_the_smallest_that_will_reach_the_floor_comes_first(
@@ -64,7 +64,7 @@ def test_the_smallest_that_will_reach_the_floor_comes_first(
     assert reachable == sorted(reachable, reverse=True)
     for place, first in ((1, 24), (2, 16), (3, 12), (4, 8)):
         request = Request(NET, "tiny", Budget(min_accuracy=reachable[place] - 1e-6))
-        assert widths(smallest_good(found, request, embedding))[0] == first
+        assert widths(SmallestGood(request, embedding).ranked(found))[0] == first
 
 
 def test_few_images_ask_for_larger_networks(embedding: Embedding, found: list[Scored]) -> None:
@@ -72,8 +72,8 @@ def test_few_images_ask_for_larger_networks(embedding: Embedding, found: list[Sc
     few = reaching(plain, embedding.manifest.fidelity, 900)
     floor = few(found[1].prediction, found[1].costs.macs).quantile(0.9) - 1e-6
     request = Request(NET, "tiny", Budget(min_accuracy=floor))
-    assert widths(smallest_good(found, request, embedding))[0] < 24
-    assert widths(smallest_good(found, request, embedding, 900))[0] == 24
+    assert widths(SmallestGood(request, embedding).ranked(found))[0] < 24
+    assert widths(SmallestGood(request, embedding, 900).ranked(found))[0] == 24
 
 
 @pytest.mark.parametrize("budget", [Budget(), Budget(min_accuracy=0.1)], ids=["drop", "floor"])
@@ -81,17 +81,17 @@ def test_what_is_predicted_as_no_number_is_not_good(
     embedding: Embedding, found: list[Scored], budget: Budget
 ) -> None:
     unknown = replace(found[-1], prediction=Prediction(math.nan, math.nan, math.nan))
-    order = smallest_good([*found[:-1], unknown], Request(NET, "tiny", budget), embedding)
+    order = SmallestGood(Request(NET, "tiny", budget), embedding).ranked([*found[:-1], unknown])
     assert order[0] is not unknown
 
 
 def test_floor_and_drop_both_hold(embedding: Embedding, found: list[Scored]) -> None:
     request = Request(NET, "tiny", Budget(min_accuracy=0.0, max_accuracy_drop=0.0))
-    assert widths(smallest_good(found, request, embedding))[0] == 24
+    assert widths(SmallestGood(request, embedding).ranked(found))[0] == 24
 
 
 def test_larger_networks_come_where_there_are_no_others(
     embedding: Embedding, found: list[Scored]
 ) -> None:
-    assert widths(smallest_good(found[:1], Request(NET, "tiny"), embedding)) == [40]
+    assert widths(SmallestGood(Request(NET, "tiny"), embedding).ranked(found[:1])) == [40]
     assert count(found[0].architecture).params > count(NET).params

@@ -149,7 +149,7 @@ async def test_an_actor_that_cannot_be_killed_keeps_no_place(
     import ray
 
     def fail(actor: object) -> None:
-        raise ray.exceptions.RaySystemError("Ray has not been started yet")
+        raise ray.exceptions.RayError("Ray has not been started yet")
 
     monkeypatch.setattr(ray, "kill", fail)
     actor = SimpleNamespace(ready=answering(None), run=answering("the worker ended"))

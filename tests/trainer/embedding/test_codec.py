@@ -37,6 +37,7 @@ TAIL = (global_average_pool(), linear(CLASSES))
 
 def test_round_trip() -> None:
     for net in chains(80, seed=4):
+        CODEC.check(net)
         classes = CODEC.encode(net)
         assert classes.shape == (len(FIELDS), 48)
         assert classes.dtype == np.uint8
@@ -86,12 +87,17 @@ def test_derived_numbers_hold_the_costs() -> None:
     assert (derived[:, len(net.layers) :] == 0).all()
 
 
+def assert_refused(codec: Codec, architecture: Architecture, words: str) -> None:
+    for reading in (codec.encode, codec.check):
+        with pytest.raises(OutsideSpaceError, match=words):
+            reading(architecture)
+
+
 def test_images_and_classes_must_be_the_embeddings() -> None:
     channels, height, width = INPUT_SHAPE
     for shape, classes in (((channels + 1, height, width), CLASSES), (INPUT_SHAPE, CLASSES + 1)):
         layers = (conv(8, 3), global_average_pool(), linear(classes))
-        with pytest.raises(OutsideSpaceError, match="this embedding's nets"):
-            CODEC.encode(Architecture(shape, classes, layers))
+        assert_refused(CODEC, Architecture(shape, classes, layers), "this embedding's nets")
 
 
 SKIPPING_POOL = Layer(LayerKind.MAX_POOL, kernel=3, stride=1, padding=1, inputs=(0,))
@@ -109,8 +115,7 @@ SKIPPING_POOL = Layer(LayerKind.MAX_POOL, kernel=3, stride=1, padding=1, inputs=
     ],
 )
 def test_refused(layers: tuple[Layer, ...], words: str) -> None:
-    with pytest.raises(OutsideSpaceError, match=words):
-        CODEC.encode(Architecture(INPUT_SHAPE, CLASSES, layers))
+    assert_refused(CODEC, Architecture(INPUT_SHAPE, CLASSES, layers), words)
 
 
 @pytest.mark.parametrize(
@@ -123,5 +128,4 @@ def test_refused(layers: tuple[Layer, ...], words: str) -> None:
     ],
 )
 def test_refused_with_joins(layers: tuple[Layer, ...], words: str) -> None:
-    with pytest.raises(OutsideSpaceError, match=words):
-        RESIDUAL.encode(Architecture(INPUT_SHAPE, CLASSES, layers))
+    assert_refused(RESIDUAL, Architecture(INPUT_SHAPE, CLASSES, layers), words)

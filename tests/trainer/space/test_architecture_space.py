@@ -113,6 +113,7 @@ def test_the_residual_space_holds_joins_and_depthwise_convolutions() -> None:
         ((conv(8, 3), conv(8, 3, groups=2)), "layers[1].groups (CONVOLUTION): is 2, the space has"),
         ((conv(8, 3), conv(8, 3), conv(8, 3), add(0, 1, 2)), "layers[3].inputs (ADD): must be the"),
         ((conv(8, 3), conv(8, 3), relu(), add(0, 1), add(2, 3)), "layers[3].inputs (ADD): must"),
+        ((conv(8, 3), conv(8, 3), add(1, 1)), "layers[2].inputs (ADD): must be the layer before"),
         ((conv(8, 3), *[relu()] * 12, add(0, 12)), "layers[13].inputs (ADD): reaches 13 layers"),
         (
             (conv(8, 3), conv(8, 3), Layer(LayerKind.RELU, inputs=(0,)), add(1, 2)),

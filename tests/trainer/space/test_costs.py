@@ -99,6 +99,7 @@ def peak_elements(architecture: Architecture) -> int:
 
 def check(architecture: Architecture) -> None:
     costs = count(architecture)
+    assert architecture.costs == costs
     assert costs.params == count_params(build(architecture))
     assert costs.macs == counted_macs(architecture)
     assert costs.deployed_params == folded_params(architecture)

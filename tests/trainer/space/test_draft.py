@@ -21,6 +21,14 @@ def test_an_unchanged_draft_is_its_network() -> None:
         assert Draft(net).built() == net
 
 
+def test_drafts_of_a_network_are_changed_each_for_itself() -> None:
+    net = small_net()
+    first, second = Draft(net), Draft(net)
+    first.change(0, kernel=5, padding=2)
+    first.insert(1, [relu()])
+    assert second.built() == Draft(net).built() == net
+
+
 def test_a_draft_keeps_biases_that_are_not_the_usual() -> None:
     plain, normed = replace(conv(8, 3), bias=False), replace(conv(8, 3), bias=True)
     layers = (plain, relu(), normed, batch_norm(), linear(4))

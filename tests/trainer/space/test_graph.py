@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 from dataclasses import replace
@@ -28,7 +29,7 @@ from archpress_trainer.space.layers import (
     relu,
 )
 from archpress_trainer.space.vocab import LayerKind, Limits
-from tests.trainer.nets import random_dag, reordered, small_net
+from tests.trainer.nets import chains, random_dag, reordered, residual_nets, small_net
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -205,6 +206,14 @@ def test_json_round_trip(seed: int) -> None:
     assert again == architecture
     assert again.shapes == architecture.shapes
     assert again.digest == architecture.digest
+
+
+def test_the_digest_is_that_of_the_canonical_json_text() -> None:
+    drawn = [random_dag(Random(seed)) for seed in range(60)]
+    for net in [*chains(20), *residual_nets(20), *drawn]:
+        record = (net if net.has_unique_order else net.canonical()).to_json()
+        text = json.dumps(record, sort_keys=True, separators=(",", ":"))
+        assert net.digest == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_json_of_a_chain_is_short() -> None:

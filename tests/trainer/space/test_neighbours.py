@@ -10,11 +10,22 @@ from hypothesis import strategies as st
 
 from archpress_trainer.embedding.codec import Codec
 from archpress_trainer.space.architecture_space import ArchitectureSpace
+from archpress_trainer.space.graph import Architecture
+from archpress_trainer.space.layers import add, conv, global_average_pool, linear
 from archpress_trainer.space.neighbours import neighbour
 from archpress_trainer.space.prior import prior
 from archpress_trainer.space.sampling import draw
 from archpress_trainer.space.vocab import ACTIVATIONS, LayerKind
-from tests.trainer.nets import RESIDUAL_SPACE, SPACE, chains, residual_net, residual_nets, small_net
+from tests.trainer.nets import (
+    CLASSES,
+    INPUT_SHAPE,
+    RESIDUAL_SPACE,
+    SPACE,
+    chains,
+    residual_net,
+    residual_nets,
+    small_net,
+)
 
 
 @pytest.mark.parametrize("space", [SPACE, RESIDUAL_SPACE], ids=["chains", "joins"])
@@ -55,6 +66,21 @@ def test_the_walk_changes_skips_and_depthwise_convolutions() -> None:
     assert depthwise >= {0, 1, 2}
     # A block more is the whole block, with its skip; one less takes the skip along.
     assert {len(o.layers) for o in others} >= {len(net.layers) + 7, len(net.layers) - 7}
+
+
+def test_no_join_reads_the_same_layer_twice() -> None:
+    # A strided block with its projection, and what one step adds: a sum of its body and its sum.
+    # Without the first sum and the projection the second one is left with the body alone.
+    block = (conv(8, 3), conv(8, 3, stride=2), conv(8, 1, stride=2, inputs=(0,)), add(1, 2))
+    net = Architecture(
+        INPUT_SHAPE, CLASSES, (*block, add(1, 3), global_average_pool(), linear(CLASSES))
+    )
+    drawn = [neighbour(net, RESIDUAL_SPACE, Random(seed)) for seed in range(100)]
+    others = [other for other in drawn if other is not None]
+    assert {sum(layer.kind is LayerKind.ADD for layer in o.layers) for o in others} >= {1, 2, 3}
+    for other in others:
+        assert all(len(set(layer.inputs)) == len(layer.inputs) for layer in other.layers)
+        assert Codec(RESIDUAL_SPACE).encode(other).any()
 
 
 def test_the_walk_reaches_other_depths_widths_kernels_and_activations() -> None:

@@ -105,6 +105,20 @@ class Codec:
         Raises:
             OutsideSpaceError: the architecture does not lie in the space.
         """
+        columns = self._columns(architecture)
+        classes = np.zeros((self.length, len(self.fields)), dtype=np.uint8)
+        classes[: len(columns)] = columns
+        return classes.T
+
+    def check(self, architecture: Architecture) -> None:
+        """Refuse what `encode` refuses.
+
+        Raises:
+            OutsideSpaceError: the architecture does not lie in the space.
+        """
+        self._columns(architecture)
+
+    def _columns(self, architecture: Architecture) -> list[tuple[int, ...]]:
         layers = architecture.layers
         takes = (architecture.input_shape, architecture.classes)
         if takes != (self.space.input_shape, self.space.classes):
@@ -120,16 +134,16 @@ class Codec:
             raise OutsideSpaceError(
                 f"the net has {len(layers)} layers, the embedding's space {self.space.max_layers}"
             )
-        columns = np.zeros((self.length, len(self.fields)), dtype=np.uint8)
+        columns = []
         for index, layer in enumerate(layers):
             try:
-                columns[index] = self._column(architecture, index, layer)
+                columns.append(self._column(architecture, index, layer))
             except KeyError as error:
                 raise OutsideSpaceError(
                     f"layers[{index}] ({layer.kind.name}) has a value {error} "
                     "that the embedding's space does not"
                 ) from None
-        return columns.T
+        return columns
 
     def _column(self, architecture: Architecture, index: int, layer: Layer) -> tuple[int, ...]:
         kinds, kernels, _, strides, paddings, *graph = self._classes

@@ -9,7 +9,7 @@ import torch
 from archpress_trainer.embedding.autoencoder import Autoencoder
 from archpress_trainer.embedding.codec import Codec
 from archpress_trainer.embedding.decode import decode_masked
-from archpress_trainer.embedding.features import feature_names
+from archpress_trainer.embedding.features import feature_matrix, feature_names
 from archpress_trainer.embedding.heads import AccuracyHeads, HeadSettings
 from archpress_trainer.embedding.interface import Draws, Exemplar, PointPrediction, predictions
 from archpress_trainer.embedding.manifest import Manifest
@@ -88,8 +88,10 @@ class DefaultEmbedding:
         return Draws(accuracy.sigmoid(), label.sigmoid())
 
     def _facts(self, architectures: Sequence[Architecture]) -> torch.Tensor:
-        encoded = encode_all(self.codec, architectures)
-        return (encoded.features - self._feature_mean) / self._feature_std
+        for architecture in architectures:
+            self.codec.check(architecture)
+        facts = torch.from_numpy(feature_matrix(architectures, self.codec.space))
+        return (facts - self._feature_mean) / self._feature_std
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return every fitted number; the autoencoder's weights in half precision."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from archpress_trainer.embedding.join_features import JOIN_FEATURES, join_features
 from archpress_trainer.space.architecture_space import ArchitectureSpace
-from archpress_trainer.space.costs import Costs, count, layer_macs, layer_params
+from archpress_trainer.space.costs import Costs, layer_macs, layer_params
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.shapes import Shape, elements
 from archpress_trainer.space.vocab import ACTIVATIONS, POOLS, WEIGHTED, WINDOWED, LayerKind
@@ -93,12 +93,13 @@ def features(
     architecture: Architecture, space: ArchitectureSpace, costs: Costs | None = None
 ) -> NDArray[np.float32]:
     """Return the features of an architecture, shape `(features,)`."""
-    costs = costs or count(architecture)
+    costs = costs or architecture.costs
     blocks = _blocks(architecture)
+    field = _receptive_field(architecture)
     values = (
-        *_whole(architecture, blocks, costs),
+        *_whole(architecture, blocks, costs, field),
         *_profile(architecture, blocks),
-        *_signal(architecture, blocks, costs),
+        *_signal(architecture, blocks, costs, field),
         *(join_features(architecture, costs) if space.has_joins else ()),
     )
     return np.array(values, dtype=np.float32)
@@ -145,7 +146,9 @@ def _blocks(architecture: Architecture) -> list[_Block]:
     ]
 
 
-def _whole(architecture: Architecture, blocks: Sequence[_Block], costs: Costs) -> tuple[float, ...]:
+def _whole(
+    architecture: Architecture, blocks: Sequence[_Block], costs: Costs, field: int
+) -> tuple[float, ...]:
     layers = architecture.layers
     kinds = [layer.kind for layer in layers]
     log_widths = [block.log_width for block in blocks]
@@ -175,7 +178,7 @@ def _whole(architecture: Architecture, blocks: Sequence[_Block], costs: Costs) -
         kinds.count(LayerKind.LINEAR) - 1,
         kinds.count(LayerKind.SIGMOID),
         (downsamplings[0] / len(layers)) if downsamplings else 1.0,
-        log2(_receptive_field(architecture)),
+        log2(field),
     )
 
 
@@ -195,7 +198,7 @@ def _profile(architecture: Architecture, blocks: Sequence[_Block]) -> tuple[floa
 
 
 def _signal(
-    architecture: Architecture, blocks: Sequence[_Block], costs: Costs
+    architecture: Architecture, blocks: Sequence[_Block], costs: Costs, field: int
 ) -> tuple[float, ...]:
     layers = architecture.layers
     kinds = [layer.kind for layer in layers]
@@ -226,7 +229,7 @@ def _signal(
         float(np.std(log_widths)),
         sum(block.kernel == 1 for block in blocks) / n,
         sum(block.kernel == 3 for block in blocks) / n,
-        _receptive_field(architecture) / architecture.input_shape[1],
+        field / architecture.input_shape[1],
         log2(min(maps)),
         log2(sum(maps) / len(maps)),
         LayerKind.BATCH_NORM in head,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 import torch
 
 from archpress_trainer.embedding.manifest import Manifest
 from archpress_trainer.embedding.prediction import Prediction
-from archpress_trainer.space.costs import Costs, count
+from archpress_trainer.space.costs import Costs
 from archpress_trainer.space.graph import Architecture
 
 
@@ -53,10 +52,10 @@ class Exemplar:
     architecture: Architecture
     accuracy: float
 
-    @cached_property
+    @property
     def costs(self) -> Costs:
         """Exact costs."""
-        return count(self.architecture)
+        return self.architecture.costs
 
 
 class Embedding(Protocol):

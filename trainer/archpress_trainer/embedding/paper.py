@@ -198,7 +198,8 @@ class PaperEmbedding:
         columns[2, -1] = space.classes
         # Attributes that a kind does not have are 0, whatever was decoded (section 9).
         windowless = ~np.isin(columns[0], list(WINDOWED))
-        columns[np.ix_(_WINDOW_ROWS, windowless)] = 0
+        for row in _WINDOW_ROWS:
+            columns[row, windowless] = 0
         try:
             return from_sequence(
                 columns, space.input_shape, space.classes, dropout_rate=space.dropout_rate

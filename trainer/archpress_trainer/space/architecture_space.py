@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from archpress_trainer.space.costs import Costs, count
+from archpress_trainer.space.costs import Costs
 from archpress_trainer.space.errors import Violation
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layer import Layer
@@ -114,7 +114,7 @@ class ArchitectureSpace:
 
     def violations(self, architecture: Architecture, costs: Costs | None = None) -> list[Violation]:
         """Return why an architecture lies outside this space; empty if it lies inside."""
-        costs = costs or count(architecture)
+        costs = costs or architecture.costs
         found = []
         if architecture.input_shape != self.input_shape:
             found.append(
@@ -141,14 +141,15 @@ class ArchitectureSpace:
             for name, value, limit in limits
             if value > limit
         ]
+        last = len(architecture.layers) - 1
         for index, layer in enumerate(architecture.layers):
-            last = index == len(architecture.layers) - 1
-            faults = self._layer_faults(layer, last=last)
+            faults = self._layer_faults(layer, last=index == last)
             if layer.groups != 1:
                 faults += self._groups_faults(layer, depthwise=architecture.is_depthwise(index))
             if self.has_joins:
                 faults += self._reach_faults(index, layer)
-            found += [Violation(name, reason, index, layer.kind) for name, reason in faults]
+            for name, reason in faults:
+                found.append(Violation(name, reason, index, layer.kind))
         return found
 
     def contains(self, architecture: Architecture, costs: Costs | None = None) -> bool:
@@ -181,7 +182,7 @@ class ArchitectureSpace:
         return [("groups", f"is {layer.groups}, the space has {known}")]
 
     def _reach_faults(self, index: int, layer: Layer) -> list[tuple[str, str]]:
-        if layer.kind in JOINS and (len(layer.inputs) != 2 or index - 1 not in layer.inputs):
+        if layer.kind in JOINS and (len(layer.inputs) != 2 or layer.inputs.count(index - 1) != 1):
             return [("inputs", "must be the layer before it and one other")]
         reach = index - min(layer.inputs)
         if reach > 1 and layer.kind not in JOINS and layer.kind is not LayerKind.CONVOLUTION:

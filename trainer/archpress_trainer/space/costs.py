@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layer import INPUT, Layer
 from archpress_trainer.space.shapes import Shape, elements
 from archpress_trainer.space.vocab import WEIGHTED, LayerKind
 
+if TYPE_CHECKING:
+    from archpress_trainer.space.graph import Architecture
+
 _FLOAT_BYTES = 4
+_WITH_PARAMS = WEIGHTED | {LayerKind.BATCH_NORM}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +66,11 @@ def folds_into_input(architecture: Architecture, index: int) -> bool:
 
 
 def count(architecture: Architecture) -> Costs:
-    """Return the exact costs of an architecture."""
+    """Return the exact costs of an architecture, which `Architecture.costs` remembers."""
     params = macs = deployed = 0
     for index, layer in enumerate(architecture.layers):
+        if layer.kind not in _WITH_PARAMS:
+            continue
         in_shape = architecture.in_shape(index)
         own = layer_params(layer, in_shape)
         params += own

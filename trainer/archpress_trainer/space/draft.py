@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from archpress_trainer.space.architecture_space import DEPTHWISE
 from archpress_trainer.space.graph import Architecture, biased_by_default
@@ -21,7 +22,7 @@ class Draft:
     def __init__(self, architecture: Architecture) -> None:
         """Start with the layers of an architecture."""
         self._architecture = architecture
-        self.layers = [_loose(architecture, index) for index in range(len(architecture.layers))]
+        self.layers = [*_loose_layers(architecture)]
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
@@ -103,19 +104,27 @@ class Draft:
         return Architecture(self._architecture.input_shape, self._architecture.classes, layers)
 
 
+@lru_cache(maxsize=16)
+def _loose_layers(architecture: Architecture) -> tuple[Layer, ...]:
+    # Searches draw many changes of a network one after another.
+    return tuple(_loose(architecture, index) for index in range(len(architecture.layers)))
+
+
 def _loose(architecture: Architecture, index: int) -> Layer:
     layer = architecture.layers[index]
+    if layer.kind not in WEIGHTED:
+        return layer.with_width(0)
     depthwise = architecture.is_depthwise(index)
     readers = (architecture.layers[reader].kind for reader in architecture.consumers[index])
     bias = layer.bias if layer.bias is not biased_by_default(readers) else None
     return Layer(
         layer.kind,
         layer.kernel,
-        layer.out_channels if layer.kind in WEIGHTED and not depthwise else 0,
+        0 if depthwise else layer.out_channels,
         layer.stride,
         layer.padding,
         DEPTHWISE if depthwise else layer.groups,
-        bias=bias if layer.kind in WEIGHTED else None,
+        bias=bias,
         rate=layer.rate,
         inputs=layer.inputs,
     )

@@ -6,9 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
+from archpress_trainer.space.costs import Costs, count
 from archpress_trainer.space.errors import ArchitectureError, Violation
 from archpress_trainer.space.layer import INPUT, Layer
 from archpress_trainer.space.order import canonical_order, has_unique_order
@@ -34,6 +35,8 @@ class Architecture:
     layers: tuple[Layer, ...]
     shapes: tuple[Shape, ...] = field(init=False, compare=False, repr=False)
     """Output shape of each layer: `(channels, height, width)` or `(channels,)`."""
+    consumers: tuple[tuple[int, ...], ...] = field(init=False, compare=False, repr=False)
+    """For each layer, the indices of the layers that read it."""
 
     def __post_init__(self) -> None:
         """Validate, normalise and infer the shapes."""
@@ -45,8 +48,10 @@ class Architecture:
         if violations:
             raise ArchitectureError(violations)
         shapes = self._infer(layers)
-        object.__setattr__(self, "layers", _normalised(layers, shapes))
+        consumers = _consumers(layers)
+        object.__setattr__(self, "layers", _normalised(layers, shapes, consumers))
         object.__setattr__(self, "shapes", shapes)
+        object.__setattr__(self, "consumers", consumers)
 
     def _infer(self, layers: tuple[Layer, ...]) -> tuple[Shape, ...]:
         shapes: list[Shape] = []
@@ -95,9 +100,9 @@ class Architecture:
         return layer.groups > 1 and layer.groups == self.in_shape(index)[0] == layer.out_channels
 
     @cached_property
-    def consumers(self) -> tuple[tuple[int, ...], ...]:
-        """For each layer, the indices of the layers that read it."""
-        return consumers_of(self.layers)
+    def costs(self) -> Costs:
+        """Exact costs."""
+        return count(self)
 
     @property
     def is_chain(self) -> bool:
@@ -126,7 +131,10 @@ class Architecture:
     def digest(self) -> str:
         """SHA-256 (hex) of the canonical form: equal for reorderings of the same network."""
         source = self if self.has_unique_order else self.canonical()
-        text = json.dumps(source.to_json(), sort_keys=True, separators=(",", ":"))
+        header = _text({"classes": self.classes, "input_shape": self.input_shape})
+        layers = ",".join(_layer_text(layer, place) for place, layer in enumerate(source.layers))
+        # The JSON text of `to_json`; the networks of a search share most of their layers.
+        text = f'{header[:-1]},"layers":[{layers}]}}'
         return hashlib.sha256(text.encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
@@ -145,9 +153,7 @@ class Architecture:
         return cls((channels, height, width), record["classes"], layers)
 
 
-def consumers_of(layers: Iterable[Layer]) -> tuple[tuple[int, ...], ...]:
-    """Return, for each layer, the indices of the layers that read it."""
-    layers = tuple(layers)
+def _consumers(layers: tuple[Layer, ...]) -> tuple[tuple[int, ...], ...]:
     readers: list[list[int]] = [[] for _ in layers]
     for index, layer in enumerate(layers):
         for source in layer.inputs:
@@ -161,17 +167,27 @@ def biased_by_default(readers: Iterable[LayerKind]) -> bool:
     return list(readers) != [LayerKind.BATCH_NORM]
 
 
+def _text(record: dict[str, Any]) -> str:
+    return json.dumps(record, sort_keys=True, separators=(",", ":"))
+
+
+@lru_cache(maxsize=4096)
+def _layer_text(layer: Layer, place: int) -> str:
+    return _text(layer.to_json(place))
+
+
 def _explicit_inputs(index: int, layer: Layer) -> Layer:
     return layer if layer.inputs else replace(layer, inputs=(index - 1,))
 
 
-def _normalised(layers: tuple[Layer, ...], shapes: tuple[Shape, ...]) -> tuple[Layer, ...]:
-    readers = consumers_of(layers)
+def _normalised(
+    layers: tuple[Layer, ...], shapes: tuple[Shape, ...], consumers: tuple[tuple[int, ...], ...]
+) -> tuple[Layer, ...]:
     result = []
     for index, (layer, shape) in enumerate(zip(layers, shapes, strict=True)):
         bias = layer.bias
         if layer.kind in WEIGHTED and bias is None:
-            bias = biased_by_default(layers[i].kind for i in readers[index])
+            bias = biased_by_default(layers[i].kind for i in consumers[index])
         if layer.out_channels != shape[0] or bias is not layer.bias:
             layer = layer.with_width(shape[0], bias=bias)
         result.append(layer)

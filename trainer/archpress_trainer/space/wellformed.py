@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from archpress_trainer.space.errors import Violation
 from archpress_trainer.space.layer import Layer
@@ -39,8 +39,8 @@ def layer_violations(layers: Sequence[Layer]) -> list[Violation]:
     found: list[Violation] = []
     read: set[int] = set()
     for index, layer in enumerate(layers):
-        faults = [*_attribute_faults(layer), *_input_faults(index, layer)]
-        found += [Violation(name, reason, index, layer.kind) for name, reason in faults]
+        for name, reason in (*_attribute_faults(layer), *_input_faults(index, layer)):
+            found.append(Violation(name, reason, index, layer.kind))
         read.update(layer.inputs)
     for index, layer in enumerate(layers[:-1]):
         if index not in read:
@@ -53,27 +53,30 @@ def layer_violations(layers: Sequence[Layer]) -> list[Violation]:
     return found
 
 
+def _ranges(kind: LayerKind) -> tuple[tuple[str, int, int], ...]:
+    """Return the attributes of a kind with their least and their largest values."""
+    windowed, weighted = kind in WINDOWED, kind in WEIGHTED
+    return (
+        ("kernel", int(windowed), Limits.KERNEL if windowed else 0),
+        ("stride", int(windowed), Limits.STRIDE if windowed else 0),
+        ("padding", 0, Limits.PADDING if windowed else 0),
+        ("out_channels", int(weighted), Limits.CHANNELS),
+        ("groups", 1, Limits.CHANNELS if kind is LayerKind.CONVOLUTION else 1),
+    )
+
+
+_RANGES: Mapping[LayerKind, tuple[tuple[str, int, int], ...]] = {
+    kind: _ranges(kind) for kind in LayerKind
+}
+
+
 def _attribute_faults(layer: Layer) -> list[tuple[str, str]]:
-    ranges: list[tuple[str, float, float, float]] = []
-    if layer.kind in WINDOWED:
-        ranges += [
-            ("kernel", layer.kernel, 1, Limits.KERNEL),
-            ("stride", layer.stride, 1, Limits.STRIDE),
-            ("padding", layer.padding, 0, Limits.PADDING),
-        ]
-    else:
-        ranges += [(name, getattr(layer, name), 0, 0) for name in ("kernel", "stride", "padding")]
-    if layer.kind in WEIGHTED:
-        ranges.append(("out_channels", layer.out_channels, 1, Limits.CHANNELS))
-    else:
-        ranges.append(("out_channels", layer.out_channels, 0, Limits.CHANNELS))
-    groups_limit = Limits.CHANNELS if layer.kind is LayerKind.CONVOLUTION else 1
-    ranges.append(("groups", layer.groups, 1, groups_limit))
-    faults = [
-        (name, f"is {value}, must be {low}" + (f" to {high}" if high != low else ""))
-        for name, value, low, high in ranges
-        if not low <= value <= high
-    ]
+    faults = []
+    for name, low, high in _RANGES[layer.kind]:
+        value = getattr(layer, name)
+        if not low <= value <= high:
+            most = f" to {high}" if high != low else ""
+            faults.append((name, f"is {value}, must be {low}{most}"))
     if layer.kind in POOLS and layer.padding > layer.kernel // 2:
         faults.append(
             ("padding", f"is {layer.padding}, must be at most half the kernel {layer.kernel}")
