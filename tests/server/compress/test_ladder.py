@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,13 @@ from typing import Any
 import pytest
 
 from archpress_server.compress import ladder
-from archpress_server.compress.ladder import plan_sizes, size_of
+from archpress_server.compress.ladder import Ladder, kept_ladder, plan_sizes, size_of
 from archpress_server.compress.planning import plan
 from archpress_server.compress.types import Budget, Candidate, Plan, Request, RequestError
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.interface import Embedding
+from archpress_trainer.embedding.prediction import Prediction
+from archpress_trainer.space.costs import count
 from archpress_trainer.space.width_groups import WidthGroups
 from tests.trainer.nets import small_net
 
@@ -129,3 +133,63 @@ def test_sizes_below_the_space_are_left_out(embedding: Embedding) -> None:
     assert any(f"there are {len(found.sizes)} sizes, not 8" in text for text in found.warnings)
     with pytest.raises(RequestError):
         planned(embedding, Budget(max_params=1), 8)
+
+
+@dataclass
+class Memory:
+    """Keeps parts as they are saved."""
+
+    parts: dict[str, bytes] = field(default_factory=dict)
+
+    def load(self, part: str) -> bytes | None:
+        return self.parts.get(part)
+
+    def save(self, part: str, content: bytes) -> None:
+        self.parts[part] = content
+
+    def due(self) -> bool:
+        return False
+
+
+COSTS = count(NET)
+SIZES = (
+    (Candidate(NET, COSTS, Prediction(0.9, 0.8, 0.95), 1), Candidate(NET, COSTS, None, 2)),
+    (Candidate(NET, COSTS, None, 3, inherits=True),),
+)
+FOUND = Ladder(COSTS, SIZES, ("a warning",))
+OTHER = replace(FOUND, warnings=("another one",))
+
+
+def test_candidates_are_kept_for_another_attempt() -> None:
+    store = Memory()
+    assert kept_ladder(store, lambda: FOUND) == FOUND
+    assert kept_ladder(store, lambda: OTHER) == FOUND
+
+
+def _edit(**changes: object) -> Callable[[bytes], bytes]:
+    return lambda content: json.dumps({**json.loads(content), **changes}).encode()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda _: b"",
+        lambda _: b"\x80\x04N.",
+        lambda _: b"[]",
+        lambda _: b"{}",
+        _edit(version=1),
+        _edit(ladder={}),
+        _edit(ladder=None),
+        _edit(ladder={**FOUND.to_json(), "sizes": [[{"rank": 1}]]}),
+    ],
+    ids=["cut", "empty", "no-text", "list", "nothing", "old", "bare", "null", "candidate"],
+)
+def test_candidates_of_a_damaged_or_old_part_are_found_again(
+    damage: Callable[[bytes], bytes],
+) -> None:
+    store = Memory()
+    kept_ladder(store, lambda: OTHER)
+    store.parts = {part: damage(content) for part, content in store.parts.items()}
+    assert kept_ladder(store, lambda: FOUND) == FOUND
+    assert kept_ladder(store, lambda: OTHER) == FOUND

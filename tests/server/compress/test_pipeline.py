@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from archpress_server.compress import delivery
+from archpress_server.compress import delivery, latency, latency_budget
 from archpress_server.compress.certify import certify
 from archpress_server.compress.conditions import Conditions
 from archpress_server.compress.effort import EffortPlan, effort_plan
 from archpress_server.compress.export import INPUT_NAME
 from archpress_server.compress.input_net import TrainedInput, given_input, train_input
 from archpress_server.compress.latency import Timer, session
+from archpress_server.compress.latency_model import FittedLatency
 from archpress_server.compress.pipeline import compress
+from archpress_server.compress.recount import recount
 from archpress_server.compress.types import (
     Budget,
     Certificate,
@@ -34,8 +36,10 @@ from archpress_server.compress.types import (
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.space.build import build
+from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layers import batch_norm, conv, linear, max_pool, relu
+from archpress_trainer.space.vocab import LayerKind
 from archpress_trainer.training.device import Compute
 from archpress_trainer.training.recipe import Recipe, Schedule, population_recipe
 from tests.server.compress.predicted import predicted
@@ -49,10 +53,16 @@ SHORT = EffortPlan(
     round_images=200,
     final_recipe=Recipe("final", 12, batch_size=16, learning_rate=0.1, average_decay=0.9),
 )
+BRIEF = replace(SHORT, final_recipe=replace(SHORT.final_recipe, epochs=1))
 
 
 def run(
-    request: Request, folder: Path, sources: DataSources, cpu: Compute, recorder: Recorder
+    request: Request,
+    folder: Path,
+    sources: DataSources,
+    cpu: Compute,
+    recorder: Recorder,
+    effort: EffortPlan = SHORT,
 ) -> Compression:
     return compress(
         request,
@@ -60,7 +70,7 @@ def run(
         sources.load("tiny"),
         recorder,
         threads=1,
-        effort=SHORT,
+        effort=effort,
         compute=cpu,
     )
 
@@ -307,15 +317,46 @@ def test_an_input_that_diverges_is_told(
     assert error.value.reason is Reason.TRAINING_DIVERGED
 
 
+_SECONDS_PER_MAC = 1e-9
+_RATES = (0.0, _SECONDS_PER_MAC, 0.0)
+BY_MACS = FittedLatency(
+    0.0, 8, {(kind,): _RATES for kind in (LayerKind.CONVOLUTION, LayerKind.LINEAR)}, 0.0
+)
+
+
+class _ByMacs(Timer):
+    """Stands for the clock of a machine on which a MAC takes a nanosecond, and nothing else."""
+
+    def __init__(self, model: bytes, input_shape: tuple[int, int, int]) -> None:
+        self._seconds = recount(model).macs * _SECONDS_PER_MAC
+
+    def seconds(self, runs: int) -> list[float]:
+        return [self._seconds] * runs
+
+
 def test_the_certified_network_keeps_to_the_latency(
-    tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute
+    tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    most = 2 * Timer.untrained(NET).median_seconds()
+    monkeypatch.setattr(latency, "Timer", _ByMacs)
+    monkeypatch.setattr(latency_budget, "calibrate", lambda _: BY_MACS)
+    before = count(NET).macs * _SECONDS_PER_MAC
+    most = 0.3 * before
     request = Request(NET, "tiny", Budget(max_params=3_000, max_latency_seconds=most))
-    result = run(request, tiny_embedding, tiny_sources, cpu, Recorder())
-    assert result.certificate.latency.median_seconds <= most
+    recorder = Recorder()
+    result = run(request, tiny_embedding, tiny_sources, cpu, recorder, BRIEF)
+    assert all(c.costs.macs * _SECONDS_PER_MAC <= most for c in recorder.candidates)
+    after = count(result.architecture).macs * _SECONDS_PER_MAC
+    assert result.certificate.latency.median_seconds == pytest.approx(after)
+    assert result.certificate.input_latency.median_seconds == pytest.approx(before)
 
 
+@pytest.fixture
+def uncalibrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare a test the calibration, which takes seconds: a limit of one second binds nobody."""
+    monkeypatch.setattr(latency_budget, "calibrate", lambda _: BY_MACS)
+
+
+@pytest.mark.usefixtures("uncalibrated")
 def test_a_network_that_certifies_too_slow_gives_way_to_the_next(
     tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,7 +371,7 @@ def test_a_network_that_certifies_too_slow_gives_way_to_the_next(
     monkeypatch.setattr(delivery, "certify", slow)
     request = Request(NET, "tiny", Budget(max_params=3_000, max_latency_seconds=1.0))
     slow_ones = 1
-    result = run(request, tiny_embedding, tiny_sources, cpu, recorder)
+    result = run(request, tiny_embedding, tiny_sources, cpu, recorder, BRIEF)
     assert len(certified) == 2
     assert any("next candidate" in warning for warning in recorder.warnings)
     assert result.certificate == certified[1]
@@ -340,7 +381,7 @@ def test_a_network_that_certifies_too_slow_gives_way_to_the_next(
     certified.clear()
     slow_ones = 2
     with pytest.raises(CompressionError) as error:
-        run(request, tiny_embedding, tiny_sources, cpu, Recorder())
+        run(request, tiny_embedding, tiny_sources, cpu, Recorder(), BRIEF)
     assert error.value.reason is Reason.BUDGET_UNREACHABLE
     assert error.value.metadata == {"max_latency": "9.000000000s"}
     assert error.value.best is not None
@@ -360,6 +401,7 @@ def test_without_weights_the_narrowed_input_is_a_candidate_of_the_rounds(
     assert not any(c.inherits for c in recorder.candidates)
 
 
+@pytest.mark.usefixtures("uncalibrated")
 def test_a_next_candidate_without_weights_starts_from_nothing(
     tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -378,7 +420,7 @@ def test_a_next_candidate_without_weights_starts_from_nothing(
             dataset,
             recorder,
             threads=1,
-            effort=replace(SHORT, trained_candidates=1),
+            effort=replace(BRIEF, trained_candidates=1),
             compute=cpu,
             input_network=ignorant,
         )

@@ -172,15 +172,7 @@ def test_all_sizes_go_by_one_measurement_of_this_machine(
 def test_optimism_is_of_the_round_where_the_next_candidate_is_delivered(
     compressed: Any, tiny_embedding: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    certified = []
-
-    def slow(*arguments: Any, **options: Any) -> Certificate:
-        found = certify(*arguments, **options)
-        certified.append(found)
-        latency = replace(found.latency, median_seconds=9.0)
-        return replace(found, latency=latency) if len(certified) == 1 else found
-
-    monkeypatch.setattr(delivery, "certify", slow)
+    certified = certify_slowly(monkeypatch, {0})
     fidelity = load(tiny_embedding).manifest.fidelity
     as_labels = replace(
         SHORT,

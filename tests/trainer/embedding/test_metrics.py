@@ -16,8 +16,6 @@ from archpress_trainer.embedding.metrics import (
     tau_within_band,
 )
 
-RNG = np.random.default_rng(0)
-
 
 def test_tau_counts_pairs() -> None:
     measured = np.array([0.1, 0.2, 0.3, 0.4])
@@ -29,8 +27,9 @@ def test_tau_counts_pairs() -> None:
 
 
 def test_tau_in_a_band_looks_at_near_pairs_only() -> None:
-    predicted, measured = RNG.normal(size=40), RNG.normal(size=40)
-    params = np.exp(RNG.uniform(7, 9, 40)).astype(np.float64)
+    rng = np.random.default_rng(0)
+    predicted, measured = rng.normal(size=40), rng.normal(size=40)
+    params = np.exp(rng.uniform(7, 9, 40)).astype(np.float64)
     signs = [
         np.sign(predicted[i] - predicted[j]) * np.sign(measured[i] - measured[j])
         for i, j in combinations(range(40), 2)
@@ -45,7 +44,8 @@ def test_tau_in_a_band_looks_at_near_pairs_only() -> None:
 
 
 def test_baselines_are_held_out() -> None:
-    features = RNG.normal(size=(60, len(FEATURES))).astype(np.float32)
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(60, len(FEATURES))).astype(np.float32)
     column = FEATURES.index("log2 params")
     related = features[:, column].astype(np.float64) * 0.1 + 0.5
     found = baseline_predictions(features, related, seed=0)
@@ -54,16 +54,17 @@ def test_baselines_are_held_out() -> None:
     for predicted in found.values():
         assert kendall_tau(predicted, related) > 0.6
     # On noise, a predictor that had seen the labels would still do well.
-    noise = RNG.normal(size=60)
+    noise = rng.normal(size=60)
     for predicted in baseline_predictions(features, noise, seed=0).values():
         assert abs(kendall_tau(predicted, noise)) < 0.4
 
 
 def test_quality_has_every_metric_that_is_printed() -> None:
-    accuracy = RNG.uniform(size=30)
+    rng = np.random.default_rng(0)
+    accuracy = rng.uniform(size=30)
     names = ("log_params", "ridge", "boosted_trees", "boosted_trees_all")
     baselines = {name: accuracy for name in names}
-    params = np.exp(RNG.uniform(7, 8, 30))
+    params = np.exp(rng.uniform(7, 8, 30))
     found = quality(
         accuracy, accuracy + 0.01, params, baselines, covered=0.9, exact_reconstruction=0.5
     )
