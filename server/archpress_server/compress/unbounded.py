@@ -24,7 +24,8 @@ class SmallestGood:
 
     That is to reach `min_accuracy`, where it is set alone, or else to lose no more than
     `max_accuracy_drop` against the input network, and both where both are set. Networks larger than
-    the input are left out while there are others.
+    the input are left out while there are others. One that is smaller than any that was labelled is
+    good only where the input is so too: no label backs its prediction.
     """
 
     def __init__(
@@ -38,6 +39,8 @@ class SmallestGood:
             train_images: of the final training, where they are known.
         """
         self._most = count(request.architecture).params
+        labelled = min((exemplar.costs.params for exemplar in embedding.exemplars), default=0)
+        self._least = labelled if labelled < self._most else 0
         self._reach_of = reaching(request, embedding.manifest.fidelity, train_images)
         self._floor = request.budget.min_accuracy
         # A drop is taken as one of predictions, which differ more than full trainings do.
@@ -68,7 +71,7 @@ class SmallestGood:
 
     def _is_good(self, scored: Scored, bar: float) -> bool:
         # A prediction that is not a number is good for nothing.
-        if not scored.prediction.accuracy >= bar:
+        if scored.costs.params < self._least or not scored.prediction.accuracy >= bar:
             return False
         if self._floor is None:
             return True

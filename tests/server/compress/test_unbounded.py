@@ -18,7 +18,7 @@ from archpress_trainer.embedding.prediction import Prediction
 from archpress_trainer.space.costs import count
 from tests.trainer.nets import small_net
 
-NET = small_net(32)
+NET = small_net(32, second=64)
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +26,9 @@ def embedding(tiny_embedding: Path) -> Embedding:
     return load(tiny_embedding)
 
 
-def scored(embedding: Embedding, width: int, above: float) -> Scored:
+def scored(embedding: Embedding, width: int, above: float, second: int = 64) -> Scored:
     """Return a network predicted to be so much better than the input."""
-    network = small_net(width)
+    network = small_net(width, second=second)
     accuracy = embedding.predict([NET])[0].accuracy + above
     prediction = Prediction(accuracy, accuracy - 0.01, accuracy + 0.01)
     return Scored(network, count(network), prediction)
@@ -65,6 +65,18 @@ def test_the_smallest_that_will_reach_the_floor_comes_first(
     for place, first in ((1, 24), (2, 16), (3, 12), (4, 8)):
         request = Request(NET, "tiny", Budget(min_accuracy=reachable[place] - 1e-6))
         assert widths(SmallestGood(request, embedding).ranked(found))[0] == first
+
+
+def test_below_the_labelled_networks_none_counts_as_good(embedding: Embedding) -> None:
+    labelled = min(exemplar.costs.params for exemplar in embedding.exemplars)
+    tiny, small = scored(embedding, 8, 0.1, second=8), scored(embedding, 8, 0.1)
+    assert tiny.costs.params < labelled <= small.costs.params
+    request = Request(NET, "tiny", Budget(max_accuracy_drop=0.0))
+    assert SmallestGood(request, embedding).ranked([tiny, small]) == [small, tiny]
+    request = replace(request, architecture=small_net(12, second=12))
+    assert SmallestGood(request, embedding).ranked([tiny]) == [tiny]
+    larger = scored(embedding, 12, 0.2, second=12)
+    assert SmallestGood(request, embedding).ranked([larger, tiny]) == [tiny, larger]
 
 
 def test_few_images_ask_for_larger_networks(embedding: Embedding, found: list[Scored]) -> None:
