@@ -42,6 +42,16 @@ def test_pool_keeps_distinct_nets_within_the_budget(embedding: Embedding) -> Non
     assert [layer.kind for layer in scored.architecture.layers] == [la.kind for la in NET.layers]
 
 
+def test_a_net_that_was_fitted_can_still_come_as_it_is(embedding: Embedding) -> None:
+    pool = Pool(embedding, SizeBudget(max_params=60_000))
+    pool.add([NET])
+    (fitted,) = pool.best(5)
+    assert fitted.architecture != NET
+    for _ in range(2):
+        pool.add([NET], as_they_are=True)
+        assert {one.architecture for one in pool.best(5)} == {fitted.architecture, NET}
+
+
 def test_a_budget_is_narrowed_to_the_range_that_labels_back() -> None:
     labelled = LabelledRange(max_macs=5_000, max_activation_bytes=900)
     tight = SizeBudget(max_params=10, max_macs=20)
