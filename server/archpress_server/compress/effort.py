@@ -6,7 +6,12 @@ from dataclasses import dataclass, replace
 
 from archpress_server.compress.types import Budget, Effort, Method
 from archpress_trainer.embedding.manifest import Manifest
-from archpress_trainer.training.recipe import Recipe, paper_recipe, population_recipe
+from archpress_trainer.training.recipe import (
+    Recipe,
+    paper_recipe,
+    population_recipe,
+    suits_mirroring,
+)
 from archpress_trainer.training.teaching import comes_back, views
 
 _SHORT_EDGE = 32
@@ -108,11 +113,12 @@ def effort_plan(
     dataset: str,
     input_shape: tuple[int, int, int],
     *,
-    flip: bool = True,
+    flip: bool | None = None,
 ) -> EffortPlan:
     """Return what an effort means for a data set; the paper's method trains one candidate.
 
-    With `flip` images are mirrored, but for the paper's method, whose recipe says it itself.
+    With `flip` images are mirrored; None mirrors what `suits_mirroring`. The recipe of the paper's
+    method says it itself.
     """
     if method is Method.PAPER:
         recipe = paper_recipe(dataset)
@@ -125,6 +131,7 @@ def effort_plan(
                 milestones=tuple(m // scale for m in recipe.milestones),
             )
         return EffortPlan(1, recipe, None, recipe)
+    flip = suits_mirroring(dataset) if flip is None else flip
     small = input_shape[1] < _SHORT_EDGE
     teaches = effort is not Effort.DRAFT
     final = Recipe(

@@ -11,7 +11,7 @@ from archpress_server.compress.types import Effort, Method
 from archpress_trainer.embedding.bundled import artifact_folder
 from archpress_trainer.embedding.manifest import Manifest, read_manifest
 from archpress_trainer.training.fidelity import Fidelity
-from archpress_trainer.training.recipe import paper_recipe, population_recipe
+from archpress_trainer.training.recipe import Schedule, paper_recipe, population_recipe
 
 IMAGES = 55_000
 
@@ -70,6 +70,12 @@ def test_images_are_mirrored_where_those_of_the_labels_were(
     assert not mirrored.first_round_is_as_labels(told, 5_500)
 
 
+def test_who_says_nothing_mirrors_what_suits_it() -> None:
+    for dataset, suits in (("cifar10", True), ("svhn", False)):
+        plan = effort_plan(Effort.DRAFT, Method.DEFAULT, dataset, (3, 32, 32))
+        assert (plan.final_recipe.flip, plan.round_recipe.flip) == (suits, suits)
+
+
 def test_a_draft_asks_no_teacher_that_takes_far_longer_than_the_training() -> None:
     small, large = (1, 28, 28), (3, 32, 32)
     draft = effort_plan(Effort.DRAFT, Method.DEFAULT, "fashion-mnist", small)
@@ -89,5 +95,36 @@ def test_work_counts_a_teacher_that_is_asked_every_time() -> None:
     alone = 60 * 45_000 * 1_000_000
     assert cropped.full_work(1_000_000, 45_000) == alone
     assert cropped.full_work(1_000_000, 45_000, teacher_macs=6_000_000) == 3 * alone
-    remembered = effort_plan(Effort.STANDARD, Method.DEFAULT, "fashion-mnist", (1, 28, 28))
+    remembered = planned(Effort.STANDARD)
     assert remembered.full_work(10**6, IMAGES, 10**9) == remembered.full_work(10**6, IMAGES)
+
+
+def test_efforts_spend_more_and_the_papers_method_trains_one() -> None:
+    plans = [planned(effort) for effort in Effort]
+    assert [plan.final_recipe.epochs for plan in plans] == sorted(
+        plan.final_recipe.epochs for plan in plans
+    )
+    assert len({plan.trained_candidates for plan in plans}) == len(plans)
+    paper = effort_plan(Effort.FULL, Method.PAPER, "fashion-mnist", (1, 28, 28))
+    assert paper.trained_candidates == 1
+    assert paper.final_recipe.schedule is Schedule.STEPS
+    assert paper.final_recipe.epochs == 50
+
+
+@pytest.mark.parametrize("effort", list(Effort))
+def test_who_has_a_teacher_trains_no_shorter(effort: Effort) -> None:
+    plan = planned(effort)
+    alone = plan.input_recipe_for(10**5, IMAGES)
+    taught = plan.recipe_for(10**5, IMAGES)
+    assert (alone.epochs < taught.epochs) == plan.teaches
+    assert replace(alone, epochs=taught.epochs) == taught
+
+
+def test_a_draft_trains_large_networks_for_fewer_epochs() -> None:
+    plan = planned(Effort.DRAFT)
+    epochs = [plan.recipe_for(macs, IMAGES).epochs for macs in (10**5, 10**7, 10**9)]
+    assert epochs[0] == plan.final_recipe.epochs
+    assert epochs == sorted(epochs, reverse=True)
+    assert epochs[2] >= 5
+    full = planned(Effort.FULL)
+    assert full.recipe_for(10**9, IMAGES) == full.final_recipe

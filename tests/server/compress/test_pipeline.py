@@ -13,7 +13,7 @@ import torch
 from archpress_server.compress import delivery, latency, latency_budget
 from archpress_server.compress.certify import certify
 from archpress_server.compress.conditions import Conditions
-from archpress_server.compress.effort import EffortPlan, effort_plan
+from archpress_server.compress.effort import EffortPlan
 from archpress_server.compress.export import INPUT_NAME
 from archpress_server.compress.input_net import TrainedInput, given_input, train_input
 from archpress_server.compress.latency import Timer, session
@@ -25,8 +25,6 @@ from archpress_server.compress.types import (
     Certificate,
     Compression,
     CompressionError,
-    Effort,
-    Method,
     Phase,
     Reason,
     Request,
@@ -41,7 +39,7 @@ from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layers import batch_norm, conv, linear, max_pool, relu
 from archpress_trainer.space.vocab import LayerKind
 from archpress_trainer.training.device import Compute
-from archpress_trainer.training.recipe import Recipe, Schedule, population_recipe
+from archpress_trainer.training.recipe import Recipe, population_recipe
 from tests.server.compress.predicted import predicted
 from tests.server.compress.recorder import Recorder
 from tests.trainer.nets import residual_net, small_net
@@ -477,34 +475,3 @@ def test_candidates_can_be_trained_for_all_epochs_where_there_are_such(
     )
     most = max(candidate.costs.macs for candidate in recorder.candidates)
     assert (most <= affordable) == (affordable > 10)
-
-
-def test_efforts_spend_more_and_the_papers_method_trains_one() -> None:
-    plans = [effort_plan(e, Method.DEFAULT, "fashion-mnist", (1, 28, 28)) for e in Effort]
-    assert [plan.final_recipe.epochs for plan in plans] == sorted(
-        plan.final_recipe.epochs for plan in plans
-    )
-    assert len({plan.trained_candidates for plan in plans}) == len(plans)
-    paper = effort_plan(Effort.FULL, Method.PAPER, "fashion-mnist", (1, 28, 28))
-    assert paper.trained_candidates == 1
-    assert paper.final_recipe.schedule is Schedule.STEPS
-    assert paper.final_recipe.epochs == 50
-
-
-@pytest.mark.parametrize("effort", list(Effort))
-def test_who_has_a_teacher_trains_no_shorter(effort: Effort) -> None:
-    plan = effort_plan(effort, Method.DEFAULT, "fashion-mnist", (1, 28, 28))
-    alone = plan.input_recipe_for(10**5, 55_000)
-    taught = plan.recipe_for(10**5, 55_000)
-    assert (alone.epochs < taught.epochs) == plan.teaches
-    assert replace(alone, epochs=taught.epochs) == taught
-
-
-def test_a_draft_trains_large_networks_for_fewer_epochs() -> None:
-    plan = effort_plan(Effort.DRAFT, Method.DEFAULT, "fashion-mnist", (1, 28, 28))
-    epochs = [plan.recipe_for(macs, 55_000).epochs for macs in (10**5, 10**7, 10**9)]
-    assert epochs[0] == plan.final_recipe.epochs
-    assert epochs == sorted(epochs, reverse=True)
-    assert epochs[2] >= 5
-    full = effort_plan(Effort.FULL, Method.DEFAULT, "fashion-mnist", (1, 28, 28))
-    assert full.recipe_for(10**9, 55_000) == full.final_recipe

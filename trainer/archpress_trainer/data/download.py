@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import logging
 import shutil
 import time
@@ -14,12 +12,12 @@ from tempfile import TemporaryDirectory
 from typing import IO
 
 from archpress_trainer.data.dataset import DatasetError
+from archpress_trainer.file_lock import lock_at_once
 
 WAIT_SECONDS = 1800.0
 """Longest wait for somebody else's download, of up to 250 MB from a slow server."""
 
 _POLL_SECONDS = 0.5
-_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -71,18 +69,13 @@ def _lock(file: IO[str], name: str) -> bool:
     has_told = False
     while True:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
+            return lock_at_once(file)
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 raise DatasetError(
                     f"{name}: somebody else's download, which holds {file.name}, takes longer than "
                     f"{WAIT_SECONDS:g} seconds: end it, or wait until it is done"
                 ) from None
-        except OSError as error:
-            if error.errno not in _WITHOUT_LOCKS:
-                raise
-            return False
         if not has_told:
             logging.getLogger(__name__).warning(
                 "%s: waiting for somebody else's download, which holds %s", name, file.name

@@ -89,11 +89,9 @@ def feature_names(space: ArchitectureSpace) -> tuple[str, ...]:
     return (*FEATURES, *JOIN_FEATURES) if space.has_joins else FEATURES
 
 
-def features(
-    architecture: Architecture, space: ArchitectureSpace, costs: Costs | None = None
-) -> NDArray[np.float32]:
+def features(architecture: Architecture, space: ArchitectureSpace) -> NDArray[np.float32]:
     """Return the features of an architecture, shape `(features,)`."""
-    costs = costs or architecture.costs
+    costs = architecture.costs
     blocks = _blocks(architecture)
     field = _receptive_field(architecture)
     values = (

@@ -96,5 +96,5 @@ def _sample(
     for sample in islice(draw(prior(space), Random(seed)), count):
         classes.append(codec.encode(sample.architecture))
         derived.append(codec.derived(sample.architecture).astype(np.float16))
-        facts.append(features(sample.architecture, space, sample.costs))
+        facts.append(features(sample.architecture, space))
     return np.stack(classes), np.stack(derived), np.stack(facts)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -11,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from archpress_trainer.embedding.record import RECORDS_FILE, Record
+from archpress_trainer.file_lock import lock_at_once
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
 from archpress_trainer.whole_file import write_atomically
 
 SPEC_FILE = "population.json"
 REPEATS_FILE = "repeats.jsonl"
 _LOCK_FILE = ".lock"
-_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class PopulationStore:
@@ -48,14 +46,11 @@ class PopulationStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / _LOCK_FILE).open("w") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_at_once(file)
             except BlockingIOError:
                 raise PopulationError(
                     f"another build is at work in {self.folder}: wait for it, or use another folder"
                 ) from None
-            except OSError as error:
-                if error.errno not in _WITHOUT_LOCKS:
-                    raise
             yield
 
     def open(self, spec: PopulationSpec) -> None:

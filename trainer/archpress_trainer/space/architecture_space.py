@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from archpress_trainer.space.costs import Costs
 from archpress_trainer.space.errors import Violation
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layer import Layer
@@ -112,9 +111,8 @@ class ArchitectureSpace:
         values["kinds"] = tuple(LayerKind[name] for name in record["kinds"])
         return cls(**values)
 
-    def violations(self, architecture: Architecture, costs: Costs | None = None) -> list[Violation]:
+    def violations(self, architecture: Architecture) -> list[Violation]:
         """Return why an architecture lies outside this space; empty if it lies inside."""
-        costs = costs or architecture.costs
         found = []
         if architecture.input_shape != self.input_shape:
             found.append(
@@ -133,8 +131,8 @@ class ArchitectureSpace:
             found.append(Violation("layers", "there is no convolution"))
         limits = (
             ("layers", len(architecture.layers), self.max_layers),
-            ("params", costs.params, self.max_params),
-            ("macs", costs.macs, self.max_macs),
+            ("params", architecture.costs.params, self.max_params),
+            ("macs", architecture.costs.macs, self.max_macs),
         )
         found += [
             Violation(name, f"there are {value}, the space allows {limit}")
@@ -152,9 +150,9 @@ class ArchitectureSpace:
                 found.append(Violation(name, reason, index, layer.kind))
         return found
 
-    def contains(self, architecture: Architecture, costs: Costs | None = None) -> bool:
+    def contains(self, architecture: Architecture) -> bool:
         """Return whether an architecture lies inside this space."""
-        return not self.violations(architecture, costs)
+        return not self.violations(architecture)
 
     def _layer_faults(self, layer: Layer, *, last: bool) -> list[tuple[str, str]]:
         if layer.kind not in self.kinds:

@@ -9,7 +9,7 @@ from random import Random
 from typing import Protocol
 
 from archpress_trainer.space.architecture_space import ArchitectureSpace
-from archpress_trainer.space.costs import Costs, count
+from archpress_trainer.space.costs import Costs
 from archpress_trainer.space.errors import ArchitectureError
 from archpress_trainer.space.graph import Architecture
 from archpress_trainer.space.layer import Layer
@@ -91,11 +91,10 @@ def examine(space: ArchitectureSpace, layers: list[Layer]) -> Sample | str:
         architecture = Architecture(space.input_shape, space.classes, tuple(layers))
     except ArchitectureError as error:
         return _reason(error)
-    costs = count(architecture)
-    outside = space.violations(architecture, costs)
+    outside = space.violations(architecture)
     if outside:
         return f"outside the space: {outside[0].field}"
-    return Sample(architecture, costs)
+    return Sample(architecture, architecture.costs)
 
 
 def _reason(error: ArchitectureError) -> str:
