@@ -76,7 +76,7 @@ class Build:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_killed_four_times_and_the_same_as_never_killed(tiny_dataset: Path, tmp_path: Path) -> None:
+def test_killed_thrice_and_the_same_as_never_killed(tiny_dataset: Path, tmp_path: Path) -> None:
     whole, killed = (
         Build(tiny_dataset, tmp_path / "whole"),
         Build(tiny_dataset, tmp_path / "killed"),
@@ -85,8 +85,7 @@ def test_killed_four_times_and_the_same_as_never_killed(tiny_dataset: Path, tmp_
     kept: list[Record] = []
     fitted = killed.work / "autoencoder.safetensors"
     for happens in (
-        lambda: killed.lines() >= 3,
-        lambda: killed.lines() >= 11,
+        lambda: killed.lines() >= 5,
         # Within the fit, whose inputs take a while to be sampled.
         lambda: killed.lines() == NETS,
         fitted.exists,
