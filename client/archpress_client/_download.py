@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -107,6 +109,23 @@ class Download:
             )
 
 
+def check_place(path: Path) -> None:
+    """Refuse a path whose file cannot be replaced by another.
+
+    Raises:
+        OSError: it is a folder, a device or a pipe, or its folder is missing or read-only.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "is a device or a pipe, not a file", str(path))
+    folder = path.parent
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no folder", str(folder))
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, "no file can be made in the folder", str(folder))
+
+
 class PartFile:
     """A file that takes the place of another once it is whole.
 
@@ -114,10 +133,15 @@ class PartFile:
     """
 
     def __init__(self, path: Path) -> None:
-        """Name a file beside `path`, or beside what a link there leads to."""
+        """Name a file beside `path`, or beside what a link there leads to.
+
+        Raises:
+            OSError: nothing can take the place of what is at `path`.
+        """
         # Else the link would be replaced, and what it leads to would stay as it was.
         self._path = Path(os.path.realpath(path))
-        self._part = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}.part")
+        check_place(self._path)
+        self._part = self._path.with_name(f".{secrets.token_hex(8)}.part")
         self._lock = threading.Lock()
         self._file: BinaryIO | None = None
         self._abandoned = False
@@ -144,5 +168,7 @@ class PartFile:
         with self._lock:
             self._abandoned = True
             if self._file is not None:
-                self._file.close()
+                # It writes what is left, which fails on a full disk.
+                with contextlib.suppress(OSError):
+                    self._file.close()
                 self._part.unlink(missing_ok=True)

@@ -9,7 +9,12 @@ from contextlib import aclosing
 
 from archpress_client import _request
 from archpress_client._convert_job import event_from_proto, job_from_proto
-from archpress_client._errors import ArchpressError, RequestTimeoutError, ServerError
+from archpress_client._errors import (
+    ArchpressError,
+    RequestTimeoutError,
+    ServerError,
+    UnavailableError,
+)
 from archpress_client._events import CompletedEvent, Event
 from archpress_client._methods import (
     CANCEL_JOB,
@@ -97,7 +102,10 @@ class JobOperations:
                         if watch.finished:
                             return
             except RequestTimeoutError as caught:
-                raise RequestTimeoutError(_NOT_FINAL) from caught
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise RequestTimeoutError(_NOT_FINAL) from caught
+                # Somebody on the way limits how long a stream lasts.
+                error = UnavailableError(caught.message)
             except ArchpressError as caught:
                 error = caught
             if self._create is not None and is_unknown(error):

@@ -80,7 +80,17 @@ class LatencyTable:
         """Yield what the messages cannot carry, or a server refuses whatever its embedding."""
         path = "spec.latency_table"
         yield from _negative(f"{path}.fixed_seconds", self.fixed_seconds)
+        if not isinstance(self.layers, tuple | list):
+            yield FieldViolation(f"{path}.layers", f"is {self.layers!r}, must be a list of rows")
+            return
         for index, row in enumerate(self.layers):
+            if not isinstance(row, LayerLatency):
+                text = f"is {row!r}, must be a LayerLatency"
+                yield FieldViolation(f"{path}.layers[{index}]", text)
+                continue
+            if not isinstance(row.kind, LayerKind):
+                text = f"is {row.kind!r}, must be a LayerKind"
+                yield FieldViolation(f"{path}.layers[{index}].kind", text)
             for name in _NUMBERS:
                 yield from _negative(f"{path}.layers[{index}].{name}", getattr(row, name))
             kernel: object = row.kernel

@@ -152,7 +152,9 @@ class Layer:
         for name, default in _DEFAULTS.items():
             value = getattr(self, name)
             implied = name == "out_channels" and self.kind not in WEIGHTED
-            if value != default and not implied:
+            # What an API's unset rate means is not 0.
+            told = name == "rate" and self.kind is LayerKind.DROPOUT
+            if told or (value != default and not implied):
                 record[name] = list(value) if isinstance(value, tuple) else value
         return record
 
@@ -170,6 +172,8 @@ class Layer:
                 raise _malformed(f"{path}.{name}", "a layer has no such attribute")
             if not _fits(value, _DEFAULTS[name]):
                 raise _malformed(f"{path}.{name}", f"{value!r} is not a value for it")
+        if kind == LayerKind.DROPOUT.name and "rate" not in values:
+            raise _malformed(f"{path}.rate", "is missing; a DROPOUT layer has one, 0 to below 1")
         inputs = tuple(values.pop("inputs", ()))
         return cls(kind=LayerKind[kind], inputs=inputs, **values)
 

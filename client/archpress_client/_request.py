@@ -14,7 +14,7 @@ from archpress_client._convert_spec import spec_to_proto
 from archpress_client._durations import duration_to_proto
 from archpress_client._errors import FieldViolation, InvalidRequestError
 from archpress_client._latency_table import LatencyTable
-from archpress_client._network import Layer, Network
+from archpress_client._network import Layer, LayerKind, Network
 from archpress_client._types import Budget, JobSpec, JobState
 from archpress_proto.v1.compression_service_pb2 import (
     CreateJobRequest,
@@ -54,14 +54,10 @@ def plan(spec: JobSpec, max_candidates: int) -> PlanRequest:
 def list_jobs(
     states: Iterable[JobState | str] | None, labels: Mapping[str, str] | None, page_size: int
 ) -> ListJobsRequest:
-    """Return the request for the first page of jobs."""
-    wanted = [choice(JobState, "states", state) for state in states or ()]
+    """Return the request for the first page of jobs; `states` may be a single one."""
+    named = [states] if isinstance(states, str) else states or ()
+    wanted = [choice(JobState, "states", state) for state in named]
     violations = _range("page_size", page_size, 0, 1000)
-    violations += [
-        FieldViolation("states", "UNKNOWN is no state to ask for")
-        for state in wanted
-        if state is JobState.UNKNOWN
-    ]
     if not isinstance(labels, Mapping | None):
         violations.append(FieldViolation("labels", f"is {labels!r}, must map texts to texts"))
     else:
@@ -108,22 +104,20 @@ def watch_job(name: str, after_seq: int, heartbeat_seconds: float) -> WatchJobRe
 
 def job_name(name: str) -> str:
     """Return `name` if it can be a job's: `jobs/{id}`, or just the id."""
-    full = name if name.startswith("jobs/") else f"jobs/{name}"
-    if not _JOB_NAME.fullmatch(full):
+    full = name if str(name).startswith("jobs/") else f"jobs/{name}"
+    if not (_is_text(name) and _JOB_NAME.fullmatch(full)):
         raise InvalidRequestError.of([FieldViolation("name", f"{name!r} is no name of a job")])
     return full
 
 
 def choice(kind: type[E], field: str, value: str) -> E:
-    """Return the member that `value` names, in either case."""
-    try:
-        return kind(value.lower())
-    except (ValueError, AttributeError):
-        known = ", ".join(sorted(kind))
-        raise InvalidRequestError.of(
-            [FieldViolation(field, f"is {value!r}, must be one of {known}")],
-            reason="INVALID_FIELD",
-        ) from None
+    """Return the member that `value` names, in either case; UNKNOWN cannot be named."""
+    known = {str(member): member for member in kind if member.name != "UNKNOWN"}
+    found = known.get(value.lower()) if isinstance(value, str) else None
+    if found is None:
+        text = f"is {value!r}, must be one of {', '.join(sorted(known))}"
+        raise InvalidRequestError.of([FieldViolation(field, text)], reason="INVALID_FIELD")
+    return found
 
 
 def _refuse(violations: list[FieldViolation]) -> None:
@@ -204,14 +198,23 @@ def _network_violations(network: Network) -> Iterator[FieldViolation]:
         if not isinstance(layer, Layer):
             yield FieldViolation(f"{path}.layers[{index}]", f"is {layer!r}, must be a Layer")
             continue
-        if not _is_number(layer.rate):
-            text = f"is {layer.rate!r}, must be a number"
-            yield FieldViolation(f"{path}.layers[{index}].rate", text)
-        for name in ("kernel", "out_channels", "stride", "padding", "groups"):
-            field = f"{path}.layers[{index}].{name}"
-            yield from _range(field, getattr(layer, name), 0, _INT32)
-        for source in layer.inputs:
-            yield from _range(f"{path}.layers[{index}].inputs", source, -1, index - 1)
+        yield from _layer_violations(f"{path}.layers[{index}]", layer, index)
+
+
+def _layer_violations(path: str, layer: Layer, index: int) -> Iterator[FieldViolation]:
+    if not isinstance(layer.kind, LayerKind):
+        yield FieldViolation(f"{path}.kind", f"is {layer.kind!r}, must be a LayerKind")
+    if not isinstance(layer.bias, bool | None):
+        yield FieldViolation(f"{path}.bias", f"is {layer.bias!r}, must be True, False or None")
+    if not _is_number(layer.rate):
+        yield FieldViolation(f"{path}.rate", f"is {layer.rate!r}, must be a number")
+    for name in ("kernel", "out_channels", "stride", "padding", "groups"):
+        yield from _range(f"{path}.{name}", getattr(layer, name), 0, _INT32)
+    if not isinstance(layer.inputs, tuple | list):
+        yield FieldViolation(f"{path}.inputs", f"is {layer.inputs!r}, must be indices of layers")
+        return
+    for source in layer.inputs:
+        yield from _range(f"{path}.inputs", source, -1, index - 1)
 
 
 def _range(field: str, value: int, low: int, high: int) -> list[FieldViolation]:

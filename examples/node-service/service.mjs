@@ -77,7 +77,8 @@ server.listen(Number(options.port), "127.0.0.1", () => {
 
 /** Make a job and send its events as they come. */
 async function compress(query, response) {
-  const budget = { maxParams: Number(query.get("max_params")) };
+  const most = query.get("max_params");
+  const budget = most === null ? {} : { maxParams: Number(most) };
   const network = query.get("network") ?? "";
   const model = network.startsWith("artifacts/") ? { artifact: network } : { network };
   const spec = { ...model, dataset: query.get("dataset"), budget };
@@ -85,20 +86,26 @@ async function compress(query, response) {
   const create = { spec, requestId: randomUUID() };
   const job = await again(() => unary(compression, "CreateJob", create));
   response.writeHead(200, { "Content-Type": "text/event-stream" });
-  for await (const event of watch(job.name)) {
+  const caller = { gone: response.destroyed, stream: null };
+  response.on("close", () => {
+    caller.gone = true;
+    caller.stream?.cancel();
+  });
+  for await (const event of watch(job.name, caller)) {
     response.write(`data: ${JSON.stringify(shown(event))}\n\n`);
   }
   response.end();
 }
 
-/** Yield a job's events, over as many streams as it takes. */
-async function* watch(name) {
+/** Yield a job's events, over as many streams as it takes, until its end or the caller's leave. */
+async function* watch(name, caller) {
   let seq = 0;
-  for (let failures = 0; ; ) {
+  for (let failures = 0; !caller.gone; ) {
     const heartbeatInterval = { seconds: HEARTBEAT_SECONDS };
     const request = { name, afterSeq: seq, heartbeatInterval };
     try {
-      for await (const event of lively(compression.WatchJob(request, headers()))) {
+      caller.stream = compression.WatchJob(request, headers());
+      for await (const event of lively(caller.stream)) {
         failures = 0;
         // Heartbeats have no number.
         seq = Math.max(seq, event.seq ?? 0);

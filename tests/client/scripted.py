@@ -260,6 +260,8 @@ class ScriptedServer(
         self.script = Script()
         self.calls: list[tuple[str, Any]] = []
         self.metadata: list[dict[str, str | bytes]] = []
+        self.left: list[str] = []
+        """Jobs of the watch streams that have ended, whoever ended them."""
         self.jobs: dict[str, jobs_pb2.Job] = {}
         self._by_request: dict[str, tuple[bytes, str]] = {}
         self._made = 0
@@ -342,6 +344,7 @@ class ScriptedServer(
         context: grpc.ServicerContext,
     ) -> Iterator[jobs_pb2.JobEvent]:
         self._note("WatchJob", request, context)
+        context.add_callback(lambda: self.left.append(request.name))
         job = self._job(request.name, context)
         if self.script.hang:
             self._released.wait(30)

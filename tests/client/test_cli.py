@@ -230,6 +230,30 @@ def test_missing_files(run: Any, tmp_path: Path) -> None:
     assert "no folder" in nowhere.stderr
 
 
+def test_bad_usage_speaks_json_too(run: Any, tmp_path: Path) -> None:
+    done = run("compress", str(tmp_path / "no.onnx"), "--dataset", "x", "--json")
+    assert done.exit_code == 2
+    assert "no.onnx: No such file" in json.loads(done.stdout)["error"]["message"]
+
+
+def test_a_model_that_ends_the_program_is_told(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text("raise SystemExit(0)")
+    done = run("compress", f"{tmp_path / 'model.py'}:net", "--dataset", "x")
+    assert done.exit_code == 2
+    assert "SystemExit" in done.stderr
+
+
+def test_a_result_that_cannot_be_saved_can_be_got_again(
+    run: Any, server: ScriptedServer, tmp_path: Path
+) -> None:
+    server.script.corrupt = True
+    out = tmp_path / "small.onnx"
+    done = run(*COMPRESS, "--out", str(out))
+    assert done.exit_code == 1
+    assert f"Get it: archpress download jobs/1 --out {out}" in done.stderr
+    assert not out.exists()
+
+
 def test_no_server(run: Any) -> None:
     done = run("info", "--server", "127.0.0.1:1")
     assert done.exit_code == 3

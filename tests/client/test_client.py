@@ -100,6 +100,16 @@ def test_a_watch_waits_where_it_is_resumed_too_often(
     assert [request.after_seq for request in server.asked("WatchJob")] == [0, 2, 2]
 
 
+def test_a_stream_that_somebody_on_the_way_ends_is_resumed(
+    client: Client, server: ScriptedServer
+) -> None:
+    server.script.cuts = [Cut(2, grpc.StatusCode.DEADLINE_EXCEEDED)] * 2
+    job = client.compress("conv-7", dataset="fashion-mnist")
+    assert [event.seq for event in job.events()] == list(range(1, 11))
+    server.script.cuts = [Cut(2, grpc.StatusCode.DEADLINE_EXCEEDED)]
+    assert [event.seq for event in job.events(timeout_seconds=60)] == list(range(1, 11))
+
+
 def test_a_server_that_restarts(client: Client, server: ScriptedServer) -> None:
     server.script.never_ends = True
     job = client.compress("conv-7", dataset="fashion-mnist")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import resource
+import signal
 from pathlib import Path
 from random import Random
 
@@ -156,4 +159,41 @@ def test_a_file_that_was_abandoned_is_not_made_afterwards(tmp_path: Path) -> Non
     part.abandon()
     with pytest.raises(ValueError, match="was abandoned"):
         part.open()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_file_is_left_as_it_is(tmp_path: Path) -> None:
+    pipe, folder = tmp_path / "pipe", tmp_path / "folder"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    for path, text in ((pipe, "is a device or a pipe"), (folder, "is a folder")):
+        with pytest.raises(OSError, match=text) as caught:
+            PartFile(path)
+        assert caught.value.filename == str(path)
+    assert pipe.is_fifo()
+    with pytest.raises(OSError, match="there is no folder"):
+        PartFile(tmp_path / "no" / "small.onnx")
+
+
+def test_the_longest_name_is_written(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 255)
+    part = PartFile(path)
+    part.open().write(b"model")
+    part.finish()
+    assert path.read_bytes() == b"model"
+
+
+def test_a_full_disk_keeps_no_part(tmp_path: Path) -> None:
+    part = PartFile(tmp_path / "small.onnx")
+    part.open().write(b"model")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            part.finish()
+        part.abandon()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
     assert list(tmp_path.iterdir()) == []

@@ -15,6 +15,8 @@ from archpress_client import (
     JobState,
     LatencyTable,
     Layer,
+    LayerKind,
+    LayerLatency,
     Network,
 )
 from archpress_client import _request as build
@@ -44,6 +46,11 @@ FULL = JobSpec(
 
 
 RELU, DROPOUT = Layer.relu(), Layer.dropout("half")  # type: ignore[arg-type]
+ROW = LayerLatency(kind=TEXT, seconds_per_mac=1e-9)
+
+
+def _of(layer: Layer) -> Network:
+    return Network((1, 28, 28), 10, [layer])
 
 
 @pytest.mark.parametrize("spec", [SPEC, FULL, replace(SPEC, network="artifacts/7")])
@@ -93,6 +100,13 @@ def test_zero_is_a_value_and_none_is_not() -> None:
         ({"network": Network(7, 10, [RELU])}, "spec.architecture.input_shape"),  # type: ignore[arg-type]
         ({"network": Network((1, 28, 28), 10, ["relu"])}, "spec.architecture.layers[0]"),  # type: ignore[list-item]
         ({"network": Network((1, 28, 28), 10, [DROPOUT])}, "spec.architecture.layers[0].rate"),
+        ({"network": _of(Layer.activation(TEXT))}, "spec.architecture.layers[0].kind"),
+        ({"network": _of(Layer(3))}, "spec.architecture.layers[0].kind"),  # type: ignore[arg-type]
+        ({"network": _of(Layer.conv(8, 3, bias=TEXT))}, "spec.architecture.layers[0].bias"),
+        ({"network": _of(Layer(LayerKind.RELU, inputs=5))}, "spec.architecture.layers[0].inputs"),  # type: ignore[arg-type]
+        ({"latency_table": LatencyTable(layers=5)}, "spec.latency_table.layers"),  # type: ignore[arg-type]
+        ({"latency_table": LatencyTable(layers=[TEXT])}, "spec.latency_table.layers[0]"),
+        ({"latency_table": LatencyTable(layers=[ROW])}, "spec.latency_table.layers[0].kind"),
         ({"budget": Budget(max_params_ratio=TEXT)}, "spec.budget.max_params_ratio"),
         ({"budget": Budget(min_accuracy=TEXT)}, "spec.budget.min_accuracy"),
         ({"budget": Budget(max_latency_seconds=TEXT)}, "spec.budget.max_latency"),
@@ -150,8 +164,12 @@ def test_request_id_is_kept() -> None:
 def test_list_and_plan() -> None:
     request = build.list_jobs([JobState.QUEUED, "RUNNING"], {"a": "b"}, 10)
     assert list(request.states) == [1, 2]
-    with pytest.raises(InvalidRequestError, match="must be one of"):
+    for single in (JobState.RUNNING, "running"):
+        assert list(build.list_jobs(single, None, 10).states) == [2]
+    with pytest.raises(InvalidRequestError, match=r"is 'gone', must be one of .*succeeded$"):
         build.list_jobs(["gone"], None, 10)
+    with pytest.raises(InvalidRequestError, match="is 'gone', must be one of"):
+        build.list_jobs("gone", None, 10)
     with pytest.raises(InvalidRequestError, match="page_size"):
         build.list_jobs(None, None, 1001)
     with pytest.raises(InvalidRequestError, match="UNKNOWN"):
@@ -169,3 +187,9 @@ def test_job_names() -> None:
     for wrong in ("", "jobs/", "jobs/a/b", "jobs/a b", "../x"):
         with pytest.raises(InvalidRequestError):
             build.job_name(wrong)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", None, 7, "\udce9"])
+def test_what_is_no_name_of_a_job_is_refused(name: Any) -> None:
+    with pytest.raises(InvalidRequestError, match="is no name of a job"):
+        build.job_name(name)

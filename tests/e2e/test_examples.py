@@ -24,6 +24,7 @@ from google.protobuf.duration_pb2 import Duration
 from archpress_client import Client
 from tests.client.scripted import MODEL, Cut, ScriptedServer, error_status
 from tests.e2e.networks import NETWORK
+from tests.trainer.population.helpers import wait_until
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -174,6 +175,27 @@ def test_the_node_service(target: str, network: str, node_folder: Path) -> None:
         status, model = fetch(f"{address}/models/{job}")
         assert hashlib.sha256(model).hexdigest() == events[-1]["sha256"]
         assert fetch(f"{address}/models/none")[0] == 404
+
+
+@pytest.mark.slow
+def test_the_node_service_leaves_a_job_whose_caller_left(node_folder: Path) -> None:
+    server = ScriptedServer()
+    server.script.never_ends = True
+    server.start()
+    command = ["node", "service.mjs", "--server", server.target, "--port", "0"]
+    command += ["--protos", str(ROOT / "proto")]
+    try:
+        with running(command, node_folder) as address:
+            url = f"{address}/compress?network=conv-7&dataset=fashion-mnist"
+            with urllib.request.urlopen(url) as response:
+                assert response.read(5) == b"data:"
+                assert server.left == []
+            assert wait_until(lambda: server.left == ["jobs/1"], 10)
+            time.sleep(1)
+    finally:
+        server.stop()
+    assert len(server.asked("WatchJob")) == 1
+    assert not server.asked("CreateJob")[0].spec.budget.HasField("max_params")
 
 
 @pytest.mark.slow

@@ -50,27 +50,6 @@ METHODS = {
     "/archpress.v1.InfoService/GetServerInfo": "GetServerInfoRequest -> ServerInfo",
 }
 
-LAYER_KINDS = {
-    "LAYER_KIND_UNSPECIFIED": 0,
-    "LAYER_KIND_CONVOLUTION": 1,
-    "LAYER_KIND_MAX_POOL": 2,
-    "LAYER_KIND_BATCH_NORM": 3,
-    "LAYER_KIND_RELU": 4,
-    "LAYER_KIND_SIGMOID": 5,
-    "LAYER_KIND_DROPOUT": 6,
-    "LAYER_KIND_AVERAGE_POOL": 7,
-    "LAYER_KIND_LINEAR": 8,
-    "LAYER_KIND_GLOBAL_AVERAGE_POOL": 9,
-    "LAYER_KIND_ADD": 10,
-    "LAYER_KIND_CONCAT": 11,
-    "LAYER_KIND_LEAKY_RELU": 12,
-    "LAYER_KIND_RELU6": 13,
-    "LAYER_KIND_SILU": 14,
-    "LAYER_KIND_HARD_SWISH": 15,
-    "LAYER_KIND_GELU": 16,
-    "LAYER_KIND_TANH": 17,
-}
-
 
 def test_stubs_import_without_a_warning() -> None:
     code = "\n".join(f"import archpress_proto.v1.{module}" for module in MODULES)
@@ -90,10 +69,6 @@ def test_methods_are_the_published_ones() -> None:
                 answer = "stream " * method.server_streaming + method.output_type.name
                 found[f"/{service.full_name}/{method.name}"] = f"{request} -> {answer}"
     assert found == METHODS
-
-
-def test_layer_kinds_keep_their_numbers() -> None:
-    assert dict(architecture_pb2.LayerKind.items()) == LAYER_KINDS
 
 
 def test_every_message_is_in_the_package_of_the_api() -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from archpress_client._errors import InvalidRequestError, UnavailableError
+from archpress_client._errors import ArchpressError, InvalidRequestError, UnavailableError
 from archpress_client._job import JobHandle
 from archpress_client._types import Effort, JobState, Method, Result
 from archpress_client.cli import _options as options
@@ -283,7 +283,7 @@ def _follow(job: JobHandle, out: Path | None, as_json: bool) -> None:
 
 
 def _deliver(name: str, result: Result, out: Path | None, as_json: bool) -> None:
-    files = [] if out is None else save_all(result, out)
+    files = [] if out is None else _saved(name, result, out)
     if as_json:
         paths = [str(path) for path in files]
         record = {"job": name, "result": to_plain(result), "out": paths[0] if paths else None}
@@ -294,6 +294,15 @@ def _deliver(name: str, result: Result, out: Path | None, as_json: bool) -> None
         typer.echo(f"get the network: archpress download {name} --out small.onnx")
     for path in files:
         typer.echo(f"wrote {path}")
+
+
+def _saved(name: str, result: Result, out: Path) -> list[Path]:
+    try:
+        return save_all(result, out)
+    except (ArchpressError, OSError):
+        text = f"{name} is done, but {out} was not written"
+        typer.echo(f"{text}. Get it: archpress download {name} --out {out}", err=True)
+        raise
 
 
 def _print_json(record: dict[str, object]) -> None:

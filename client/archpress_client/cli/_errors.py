@@ -41,8 +41,13 @@ def reported(server: str, as_json: bool) -> Iterator[None]:
     """Turn every error inside into a message and an exit code; no traceback gets out."""
     try:
         yield
-    except (typer.Exit, typer.Abort, typer.BadParameter):
+    except (typer.Exit, typer.Abort):
         raise
+    except typer.BadParameter as error:
+        if not as_json:
+            raise
+        _report(error, [error.format_message()], as_json)
+        raise typer.Exit(REFUSED) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     except ArchpressError as error:

@@ -46,7 +46,7 @@ def _of_python(client: Client, path: Path, name: str, dataset: str) -> Given:
     if callable(named) and not is_torch_module(named):
         try:
             named = named()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _bad(f"{name}() fails: {type(error).__name__}: {error}") from error
     if not is_torch_module(named):
         raise _bad(f"{name} in {path} gives a {type(named).__name__}, not a torch.nn.Module")
@@ -66,7 +66,7 @@ def _named(path: Path, name: str) -> object:
     sys.modules[path.stem] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _bad(f"{path} fails: {type(error).__name__}: {error}") from error
     if not hasattr(module, name):
         names = ", ".join(key for key in vars(module) if not key.startswith("_"))

@@ -10,6 +10,7 @@ import typer
 
 from archpress_client._client import Client
 from archpress_client._config import Retry, Tls
+from archpress_client._download import check_place
 from archpress_client._latency_table import LatencyTable
 from archpress_client._types import Effort, Method
 
@@ -105,10 +106,11 @@ def check_out(path: Path | None) -> None:
     """Refuse a file that could not be written, before a job is made for it."""
     if path is None:
         return
-    if path.is_dir():
-        raise typer.BadParameter(f"{path} is a folder", param_hint="--out")
-    if not path.parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {path.parent}", param_hint="--out")
+    try:
+        check_place(path)
+    except OSError as error:
+        text = f"{error.filename}: {error.strerror}"
+        raise typer.BadParameter(text, param_hint="--out") from None
 
 
 def read_labels(pairs: list[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from archpress_client.torch_import.refusal import refused
+from archpress_client.torch_import.refusal import first_line, refused
 
 BATCH = 2
 """One image would make the batch look like any side of length one."""
@@ -35,11 +35,11 @@ def trace(module: nn.Module, input_shape: tuple[int, int, int]) -> ExportedProgr
             with torch.no_grad():
                 module(images)
         except Exception as error:
-            raise refused(f"does not run on images of {sides}: {_first_line(error)}") from error
+            raise refused(f"does not run on images of {sides}: {first_line(error)}") from error
         try:
             return torch.export.export(module, (images,))
         except Exception as error:
-            raise refused(f"cannot be traced: {_first_line(error)}") from error
+            raise refused(f"cannot be traced: {first_line(error)}") from error
 
 
 def example(module: nn.Module, input_shape: tuple[int, int, int]) -> torch.Tensor:
@@ -70,8 +70,3 @@ def _check_arguments(module: nn.Module) -> None:
     ]
     if len(required) > 1:
         raise refused(f"takes {', '.join(required)}, must take images only")
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:300]}"

@@ -92,7 +92,7 @@ class _Translation:
 
     def _finish(self, node: Node) -> Network:
         results = node.args[0]
-        if not isinstance(results, tuple | list) or len(results) != 1:
+        if not isinstance(results, tuple | list) or len(results) != 1 or results[0] is None:
             raise refused(f"returns {len(node.all_input_nodes)} values, must return the logits")
         (logits,) = node.all_input_nodes
         value = self._values.get(self._memory.tensor(logits))

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from archpress_client import Client, InvalidRequestError
 from archpress_client.cli._app import app
+from archpress_client.torch_import import onnx_bytes
 from tests.client.scripted import ScriptedServer
 from tests.client.torch_import.modules import head
 
@@ -77,6 +78,24 @@ def test_nothing_is_sent_of_what_cannot_be_expressed(
     with pytest.raises(InvalidRequestError, match=r"max_params: is 0"):
         client.compress(module(), dataset="fashion-mnist", max_params=0)
     assert server.asked("UploadModel") == server.asked("CreateJob") == []
+
+
+def test_the_same_weights_are_the_same_bytes_wherever_the_module_is_written(
+    tmp_path: Path,
+) -> None:
+    files = []
+    for folder, before in (("one", ""), ("other", "# A line that moves all others.")):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "model.py"
+        path.write_text(before + FILE)
+        found: dict[str, Any] = {}
+        exec(compile(path.read_text(), str(path), "exec"), found)
+        net = found["Net"]()
+        net.load_state_dict({name: torch.ones_like(v) for name, v in net.state_dict().items()})
+        files.append(onnx_bytes(net, (1, 28, 28)))
+    assert files[0] == files[1]
+    assert b".py" not in files[0]
+    assert b"stack_trace" not in files[0]
 
 
 @pytest.fixture

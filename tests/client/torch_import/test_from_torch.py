@@ -129,6 +129,16 @@ class Pair(nn.Module):
         return found, found.relu()
 
 
+class Silent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), *head(4))
+
+    def forward(self, images: torch.Tensor) -> None:
+        """Return nothing."""
+        self.body(images)
+
+
 class Attending(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -213,6 +223,7 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
     "control flow": (Deciding(), r"cannot be traced: .*data-dependent"),
     "shared weights": (Twice(), r"convolution \(conv2d\): shares convolution\.weight"),
     "two outputs": (Pair(), r"returns 2 values, must return the logits"),
+    "no output": (Silent(), r"returns 0 values, must return the logits"),
     "other images": (ended(nn.Conv2d(1, 4, 3)), r"does not run on images of 3x8x8: RuntimeError"),
     "attention": (Attending(), r"\(scaled_dot_product_attention\): cannot be expressed; known are"),
     "layer norm": (ended(nn.Conv2d(3, 4, 3), nn.LayerNorm((4, 6, 6))), r"1 \(layer_norm\): cannot"),
