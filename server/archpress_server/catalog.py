@@ -105,7 +105,8 @@ def _folders(parents: Iterable[Path]) -> Iterable[Path]:
         if (parent / "manifest.json").is_file():
             yield parent
             continue
-        inside = sorted(path.parent for path in parent.glob("*/manifest.json"))
+        # A build that was killed leaves hidden folders.
+        inside = sorted(path.parent for path in parent.glob("[!.]*/manifest.json"))
         if not inside:
             raise ValueError(f"embeddings_dir: there is no manifest.json in {parent}")
         yield from inside

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -20,11 +19,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from archpress_trainer.processes import usable_cores
+
 ENVIRONMENT_PREFIX = "ARCHPRESS_"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class ServerConfig(BaseModel):
@@ -83,7 +80,7 @@ class ServerConfig(BaseModel):
         default=1, ge=0, le=256, description="jobs that run at one time; 0 runs none"
     )
     threads_per_worker: int = Field(
-        default_factory=_cores, ge=1, le=1024, description="CPU threads of a job"
+        default_factory=usable_cores, ge=1, le=1024, description="CPU threads of a job"
     )
     worker_memory_bytes: int = Field(
         default=0, ge=0, description="memory at which a job's processes are killed; 0 is no limit"

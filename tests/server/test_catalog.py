@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,3 +70,13 @@ def test_embeddings_are_those_of_the_data_set_and_method(config: ServerConfig) -
             assert offered.manifest.dataset == "fashion-mnist"
             assert offered.manifest.method == method
     assert catalog.embeddings_for("nowhere", "default") == []
+
+
+def test_what_a_killed_build_left_is_not_offered(
+    config: ServerConfig, tiny_embedding: Path, tmp_path: Path
+) -> None:
+    for name in ("mine", ".mine.old"):
+        shutil.copytree(tiny_embedding, tmp_path / "all" / name)
+    catalog = load_catalog(config.model_copy(update={"embeddings_dir": (tmp_path / "all",)}))
+    found = [offered.folder for offered in catalog.embeddings_for("tiny", "default")]
+    assert found == [tmp_path / "all" / "mine"]

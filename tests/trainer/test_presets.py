@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -170,3 +171,17 @@ def test_bounds_that_hardly_any_net_keeps_to(tiny: ImageDataset) -> None:
     spec = population_of(strict, "tiny", tiny, seed=0)
     with pytest.raises(PopulationError, match="none of 5,000 sampled nets keeps to 1 multiply"):
         list(spec.samples(1))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"min_params": 1_000_000}, "--min-params is 1,000,000, must be below 1,000,000"),
+        ({"max_macs": 2 * 10**9}, r"--max-macs is 2,000,000,000, must be at most [\d,]+, what"),
+    ],
+)
+def test_bounds_that_nothing_can_keep_to_are_refused(
+    tiny: ImageDataset, change: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(PopulationError, match=text):
+        population_of(replace(PRESETS[PresetName.QUICK], **change), "tiny", tiny, seed=0)

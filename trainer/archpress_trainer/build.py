@@ -6,6 +6,8 @@ build that was killed goes on: a population from its last net, a fit from its st
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from archpress_trainer.embedding.artifact import check_output, save
 from archpress_trainer.embedding.figures import write_figures
 from archpress_trainer.embedding.interface import Embedding
 from archpress_trainer.embedding.manifest import EmbeddingMethod
+from archpress_trainer.embedding.record import Record
 from archpress_trainer.population.executor import Executor
 from archpress_trainer.population.records import SPEC_FILE, PopulationStore
 from archpress_trainer.population.run import collect
@@ -79,7 +82,7 @@ def _built(
     if len(labelled) < MIN_LABELLED:
         raise PopulationError(
             f"only {len(labelled)} of {len(records)} nets have a label, at least {MIN_LABELLED} "
-            "are needed: build a larger population"
+            f"are needed{_commonest_fault(records)}"
         )
     borrowed = without_own(borrowed, records)
     if settings.method is EmbeddingMethod.PAPER:
@@ -98,3 +101,14 @@ def _built(
         companions.append(repeats.records_path)
     save(embedding, output, companions)
     return embedding
+
+
+def _commonest_fault(records: Sequence[Record]) -> str:
+    """Say what most nets without a label have in common."""
+    faults = Counter(
+        (record.status, record.message) for record in records if not record.is_labelled
+    )
+    if not faults:
+        return ": build a larger population"
+    ((status, message), count), *_ = faults.most_common(1)
+    return f"; of {count} it says: {status}{f', {message}' if message else ''}"

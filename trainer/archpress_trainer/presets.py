@@ -40,8 +40,8 @@ class Preset:
 
     `images` None is all that are for training. `flip` None mirrors images where that
     `suits_mirroring`. `start` names an embedding whose autoencoder the fit goes on from.
-    `paper_iterations` None is the paper's number for the data set. `min_params`, `max_macs` and
-    `max_activation_bytes` bound the nets that are trained.
+    `paper_iterations` None is the paper's number for the data set. No net is trained that is above
+    `max_macs` or `max_activation_bytes`; most have `min_params`, those of the paper's sampler any.
     """
 
     nets: int
@@ -144,7 +144,7 @@ def population_of(
         )
     available = dataset.training_count
     images = available if choices.images is None else min(choices.images, available)
-    return default_spec(
+    spec = default_spec(
         name,
         dataset.fingerprint,
         dataset.input_shape,
@@ -158,6 +158,17 @@ def population_of(
         max_activation_bytes=choices.max_activation_bytes,
         seed=seed,
     )
+    if spec.min_params >= spec.max_params:
+        raise PopulationError(
+            f"--min-params is {spec.min_params:,}, must be below {spec.max_params:,}, "
+            "the most parameters of a net"
+        )
+    if spec.max_macs > spec.space.max_macs:
+        raise PopulationError(
+            f"--max-macs is {spec.max_macs:,}, must be at most {spec.space.max_macs:,}, "
+            "what the embedding's space holds"
+        )
+    return spec
 
 
 def settings_of(choices: Preset, name: str) -> BuildSettings:

@@ -62,6 +62,10 @@ small = small_arrays()
         ({"y_test": small["y_test"][:, None]}, ["y_test", "(12, 1)", "(12,)"]),
         ({"y_train": small["y_train"] - 1}, ["y_train", "label -1"]),
         ({"y_test": small["y_test"] - 5}, ["y_test", "label -5"]),
+        (
+            {"y_test": np.uint64(2**63 + 5) + small["y_test"].astype(np.uint64)},
+            ["y_test", "too large"],
+        ),
         ({"y_train": small["y_train"] * 0}, ["y_train", "one class only"]),
         ({"y_test": small["y_test"] + 1}, ["y_test", "label 3", "0 to 2"]),
         ({"y_train": small["y_train"] + 1}, ["y_train", "up to label 3", "no label 0"]),

@@ -97,7 +97,9 @@ def test_nets_outside_the_space_are_refused(embedding: Embedding) -> None:
     triple = (conv(8, 3), conv(8, 3), conv(8, 3), add(0, 1, 2))
     skip = Architecture(INPUT_SHAPE, CLASSES, (*triple, *tail))
     deep = Architecture(INPUT_SHAPE, CLASSES, (conv(8, 3), *[relu()] * 100, *tail))
-    for net in (skip, deep):
+    wide = Architecture((1, 40, 40), CLASSES, (conv(8, 3), *tail))
+    grouped = Architecture(INPUT_SHAPE, CLASSES, (conv(8, 3), conv(8, 3, groups=2), *tail))
+    for net in (skip, deep, wide, grouped):
         with pytest.raises(OutsideSpaceError):
             embedding.encode([net])
         with pytest.raises(OutsideSpaceError):

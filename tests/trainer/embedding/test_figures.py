@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,12 @@ def write(folder: Path, record: object) -> None:
 def test_a_round_trip(tmp_path: Path) -> None:
     assert write_figures(tmp_path, FIGURES) == tmp_path / "figures.json"
     assert read_figures(tmp_path) == FIGURES
+
+
+def test_what_is_no_number_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="came to values that are no numbers"):
+        write_figures(tmp_path, replace(FIGURES, fit=FitCurves((1,), {"accuracy": (math.nan,)})))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_schema_is_fixed(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def fitted(values: list[float]) -> tuple[Warp, torch.Tensor, torch.Tensor]:
     logits = torch.logit(torch.tensor(values))
     scores = normal_scores(logits)
     warp = Warp(17)
-    warp.fit(scores, logits)
+    warp.fit(logits)
     return warp, scores, logits
 
 

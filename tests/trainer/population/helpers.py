@@ -92,6 +92,19 @@ def deadly(sample: Sample) -> Sample:
     return DeadlySample(sample.architecture, sample.costs)
 
 
+class FailingSample(Sample):
+    """A net that a worker gets without its costs, so that it fails in the end."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say how to unpickle it."""
+        return Sample, (self.architecture, None)
+
+
+def failing(sample: Sample) -> Sample:
+    """Return the same net as one that each worker fails with."""
+    return FailingSample(sample.architecture, sample.costs)
+
+
 class DeadlySpec(PopulationSpec):
     """A population that ends the process in which it is unpickled."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from archpress_trainer.data.dataset import DatasetError
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.population.executor import Executor, Task
 from archpress_trainer.population.executors import ExecutorKind, make_executor
@@ -23,6 +24,7 @@ from tests.trainer.population.helpers import (
     DeadlySpec,
     deadly,
     descendants,
+    failing,
     is_alive,
     ray_cluster,
     tiny_spec,
@@ -113,8 +115,25 @@ class TestExecutor:
         assert len(records) == 4
         assert statuses == {**dict.fromkeys(range(4), "finished"), 2: "crashed"}
         (crashed,) = [record for record in records if not record.is_labelled]
-        assert crashed.message.startswith("its worker process died 2 times, at last: ")
+        assert crashed.message.startswith("its worker process ended 2 times, at last: ")
         assert crashed.architecture == tasks[2].sample.architecture
+
+    def test_a_worker_that_fails_ends_and_says_why(
+        self, kind: Kind, tiny_sources: DataSources
+    ) -> None:
+        spec = tiny_spec(tiny_sources)
+        tasks = tasks_of(spec, 3)
+        tasks[1] = Task(1, failing(tasks[1].sample))
+        records = list(kind.make(tiny_sources).run(spec, tasks))
+        statuses = {record.index: record.status for record in records}
+        assert statuses == {0: "finished", 1: "crashed", 2: "finished"}
+        (crashed,) = [record for record in records if not record.is_labelled]
+        assert "'NoneType' object has no attribute 'params'" in crashed.message
+
+    def test_no_net_is_trained_on_other_images(self, kind: Kind, tiny_sources: DataSources) -> None:
+        spec = replace(tiny_spec(tiny_sources), dataset_fingerprint="0" * 64)
+        with pytest.raises((DatasetError, PopulationError), match="begun with 000000000000: its"):
+            list(kind.make(tiny_sources).run(spec, tasks_of(spec, 1)))
 
     def test_workers_that_cannot_start_are_an_error(
         self, kind: Kind, tiny_sources: DataSources
@@ -152,9 +171,3 @@ def test_an_address_is_for_ray(tiny_sources: DataSources) -> None:
     assert make_executor(ExecutorKind.LOCAL, tiny_sources, workers=3) == LocalExecutor(
         tiny_sources, 3
     )
-
-
-def test_a_local_worker_trains_on_no_other_images(tiny_sources: DataSources) -> None:
-    spec = replace(tiny_spec(tiny_sources), dataset_fingerprint="0" * 64)
-    with pytest.raises(PopulationError, match=r"cannot start: .*begun with 000000000000: its file"):
-        list(LocalExecutor(tiny_sources, 1).run(spec, tasks_of(spec, 1)))

@@ -6,9 +6,11 @@ from dataclasses import replace
 from statistics import mean
 
 import pytest
+import torch
 
 from archpress_trainer.data.dataset import TrainingData
 from archpress_trainer.data.registry import DataSources
+from archpress_trainer.population import label as module
 from archpress_trainer.population.label import label
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.graph import Architecture
@@ -71,3 +73,25 @@ def test_a_net_that_cannot_train(
     assert record.message
     assert "\n" not in record.message
     assert record.params == count(net).params
+
+
+def test_a_device_that_failed_is_no_fault_of_the_net(
+    tiny_sources: DataSources, data: TrainingData, cpu: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise torch.AcceleratorError("an illegal memory access was encountered")
+
+    monkeypatch.setattr(module, "train", fail)
+    with pytest.raises(torch.AcceleratorError):
+        label(0, SAMPLE, tiny_spec(tiny_sources), data, cpu)
+
+
+def test_full_memory_is_told(
+    tiny_sources: DataSources, data: TrainingData, cpu: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(module, "train", fail)
+    record = label(0, SAMPLE, tiny_spec(tiny_sources), data, cpu)
+    assert (record.status, record.message) == ("out_of_memory", "MemoryError")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,3 +77,14 @@ def test_a_start_from_nowhere_is_refused(
     settings = replace(SETTINGS, start="no-such-embedding")
     with pytest.raises(ArtifactError, match="no-such-embedding is no folder"):
         fit(spec, settings, tmp_path / "work", cpu)
+
+
+def test_one_that_came_to_no_numbers_is_not_kept(
+    tiny_embedding: Path, cpu: Compute, tmp_path: Path
+) -> None:
+    spec = PopulationStore(tiny_embedding).spec()
+    wild = replace(SETTINGS, learning_rate=math.inf)
+    for _ in range(2):
+        with pytest.raises(ArtifactError, match="came to values that are no numbers"):
+            fit(spec, wild, tmp_path / "work", cpu)
+    assert list((tmp_path / "work").iterdir()) == []

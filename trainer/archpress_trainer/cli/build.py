@@ -214,13 +214,13 @@ def build(
         compute = best_compute()
         executor = make_executor(where, sources, workers=workers, ray_address=ray_address)
         crew = executor.workers if isinstance(executor, LocalExecutor) else None
-        console.print(plan_line(spec, settings, crew, compute), soft_wrap=True, highlight=False)
+        console.print(plan_line(spec, settings, crew, compute), soft_wrap=True, markup=False)
         with progress_bar() as progress:
             embedding = build_embedding(
                 spec, settings, executor, folder, output, compute, observer(progress, settings)
             )
         print_manifest(embedding.manifest)
-        console.print(f"The embedding is in {output}")
+        console.print(f"The embedding is in {output}", markup=False)
 
 
 def _origin(place: str | None, reuse_labels: bool, decided: dict[str, Any]) -> Origin | None:

@@ -23,7 +23,7 @@ def report(
     """Write one self-contained page of figures that tell how far an embedding can be trusted."""
     with one_line_errors():
         size = _write(artifact_folder(embedding), output)
-        console.print(f"The report is in {output} ({size / 1e6:.1f} MB)")
+        console.print(f"The report is in {output} ({size / 1e6:.1f} MB)", markup=False)
 
 
 def _write(artifact: Path, output: Path) -> int:

@@ -113,6 +113,8 @@ def _labels(path: Path, key: str, array: NDArray[Any], count: int) -> NDArray[np
         raise DatasetError(f"{path}: {key} has shape {array.shape}, must be ({count},)")
     if int(array.min()) < 0:
         raise DatasetError(f"{path}: {key} holds label {int(array.min())}, labels start at 0")
+    if int(array.max()) > np.iinfo(np.int64).max:
+        raise DatasetError(f"{path}: {key} holds label {int(array.max())}, which is too large")
     return array.astype(np.int64)
 
 

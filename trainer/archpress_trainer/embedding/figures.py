@@ -97,9 +97,20 @@ class FigureData:
 
 
 def write_figures(folder: Path, figures: FigureData) -> Path:
-    """Write the data into a folder and return the path of the file."""
+    """Write the data into a folder and return the path of the file.
+
+    Raises:
+        ArtifactError: not all of it are numbers.
+    """
     path = folder / FIGURES_FILE
-    path.write_text(json.dumps(figures.to_json(), allow_nan=False) + "\n")
+    try:
+        text = json.dumps(figures.to_json(), allow_nan=False)
+    except ValueError as error:
+        raise ArtifactError(
+            "the fit of the embedding came to values that are no numbers: fit it to more nets, or "
+            "with another seed"
+        ) from error
+    path.write_text(text + "\n")
     return path
 
 

@@ -220,7 +220,7 @@ def _fit(
     heads = AccuracyHeads(len(inputs), inputs.shape[1], settings)
     heads.standardise_by(inputs)
     heads.scores.copy_(normal_scores(target))
-    heads.warp.fit(heads.scores, target)
+    heads.warp.fit(target)
     chosen = torch.randperm(len(inputs), generator=generator)[: settings.fit_nets]
     parameters = [getattr(heads, name) for name in _HYPERPARAMETERS]
     optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate)

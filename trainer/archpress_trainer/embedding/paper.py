@@ -131,6 +131,13 @@ class PaperEmbedding:
     @torch.no_grad()
     def encode(self, architectures: Sequence[Architecture]) -> torch.Tensor:
         """Return the points of architectures, `(batch, dimensions)`."""
+        space = self.manifest.space
+        for net in architectures:
+            if (net.input_shape, net.classes) != (space.input_shape, space.classes):
+                raise OutsideSpaceError(
+                    f"the net takes {list(net.input_shape)} to {net.classes} classes, the space "
+                    f"has {list(space.input_shape)} and {space.classes}"
+                )
         return self.model.encode(sequences(architectures, self.model.length))
 
     def at(self, points: torch.Tensor) -> PointPrediction:
@@ -217,10 +224,12 @@ def sequences(architectures: Sequence[Architecture], length: int) -> torch.Tenso
     """Return padded integer sequences as floats, `(batch, 5, length)`.
 
     Raises:
-        OutsideSpaceError: a net is no chain or too long.
+        OutsideSpaceError: a net is no chain, has groups or is too long.
     """
     batch = torch.zeros(len(architectures), _ROWS, length)
     for index, architecture in enumerate(architectures):
+        if any(layer.groups != 1 for layer in architecture.layers):
+            raise OutsideSpaceError("the net has grouped convolutions, which no sequence tells")
         try:
             columns = torch.from_numpy(to_sequence(architecture))
         except NotAChainError as error:

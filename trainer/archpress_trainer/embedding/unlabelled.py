@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
 from random import Random
@@ -13,6 +14,7 @@ import torch
 from archpress_trainer.embedding.autoencoder import Autoencoder
 from archpress_trainer.embedding.codec import Codec
 from archpress_trainer.embedding.features import features
+from archpress_trainer.embedding.manifest import ArtifactError
 from archpress_trainer.processes import worker_pool
 from archpress_trainer.space.architecture_space import ArchitectureSpace
 from archpress_trainer.space.graph import Architecture
@@ -82,8 +84,14 @@ def sample_encoded(space: ArchitectureSpace, count: int, seed: int, *, workers: 
     if workers == 1:
         parts = [_sample(space, shares[0], seeds[0])]
     else:
-        with worker_pool(workers) as pool:
-            parts = list(pool.map(_sample, [space] * workers, shares, seeds))
+        try:
+            with worker_pool(workers) as pool:
+                parts = list(pool.map(_sample, [space] * workers, shares, seeds))
+        except BrokenProcessPool:
+            raise ArtifactError(
+                f"a process that samples {shares[0]:,} nets ended, perhaps for want of memory: "
+                "use fewer --autoencoder-nets"
+            ) from None
     tensors = [torch.cat([torch.from_numpy(part[k]) for part in parts]) for k in range(3)]
     return Encoded(*tensors)
 

@@ -32,11 +32,10 @@ class Warp(nn.Module):
         self.register_buffer("logits", torch.linspace(-_REACH, _REACH, knots))
 
     @torch.no_grad()
-    def fit(self, scores: torch.Tensor, logits: torch.Tensor) -> None:
-        """Lead normal scores of a population to its logits, both `(nets,)`."""
-        order = scores.argsort()
+    def fit(self, logits: torch.Tensor) -> None:
+        """Lead the normal scores of a population's ranks to its logits, `(nets,)`."""
         shares = torch.special.ndtr(self.knots.double())
-        heights = torch.quantile(logits[order].double(), shares)
+        heights = torch.quantile(logits.double(), shares)
         rises = heights.diff().clamp_min(_LEAST_SLOPE * float(self.knots[1] - self.knots[0]))
         # Lifted so that the median stays where it is, whatever the least slope added below it.
         lifted = torch.cat([heights[:1], heights[0] + rises.cumsum(0)])

@@ -9,7 +9,8 @@ from typing import Protocol
 
 import torch
 
-from archpress_trainer.data.dataset import TrainingData
+from archpress_trainer.data.dataset import DatasetError, TrainingData
+from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.record import Record
 from archpress_trainer.population.label import label, unlabelled
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
@@ -36,15 +37,16 @@ class Task:
 class Executor(Protocol):
     """Labels nets somewhere; yields each record once, in the order in which they are done.
 
-    A worker that dies costs no net: its own task, and no other, is tried again, and a task whose
-    worker dies twice is a record with status "crashed". Closing the iterator early ends every
-    worker at once.
+    A worker that dies or fails costs no net: its own task, and no other, is tried again by a fresh
+    one, and a task with which that happens twice is a record with status "crashed". Closing the
+    iterator early ends every worker at once.
     """
 
     def run(self, spec: PopulationSpec, tasks: Iterable[Task]) -> Generator[Record]:
         """Yield a record per task.
 
         Raises:
+            DatasetError: the images are not those whose fingerprint the population has.
             PopulationError: workers cannot start. The net that they were meant for has no record.
         """
         ...
@@ -79,9 +81,24 @@ class Labeller:
         )
 
 
+def training_data(spec: PopulationSpec, sources: DataSources) -> TrainingData:
+    """Return the images that a population's nets are trained and measured with.
+
+    Raises:
+        DatasetError: they cannot be read, or are others than the population was begun with.
+    """
+    dataset = sources.load(spec.dataset)
+    if dataset.fingerprint != spec.dataset_fingerprint:
+        raise DatasetError(
+            f"{spec.dataset} has fingerprint {dataset.fingerprint[:12]} now, the population was "
+            f"begun with {spec.dataset_fingerprint[:12]}: its file has changed"
+        )
+    return dataset.split().subset(spec.fidelity.train_images)
+
+
 @dataclass(frozen=True)
 class Death:
-    """A worker process that ended; `reason` says how."""
+    """A worker process that ended, or has to; `reason` says how."""
 
     reason: str
 
@@ -137,7 +154,7 @@ def run_tasks(workers: Workers, tasks: Iterable[Task]) -> Generator[Record]:
             if deaths[task.index] < _ATTEMPTS:
                 waiting.appendleft(task)
             else:
-                message = f"its worker process died {_ATTEMPTS} times, at last: {outcome.reason}"
+                message = f"its worker process ended {_ATTEMPTS} times, at last: {outcome.reason}"
                 record = unlabelled(task.index, task.sample, "crashed", message)
         # Before the record is handed out: what its receiver does takes time.
         while waiting and idle:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.population.executor import Executor
 from archpress_trainer.population.local_executor import LocalExecutor
 from archpress_trainer.population.spec import PopulationError
+from archpress_trainer.processes import usable_cores
 
 
 class ExecutorKind(StrEnum):
@@ -30,7 +30,8 @@ def make_executor(
     Args:
         kind: which one.
         sources: where the data set comes from, on this machine.
-        workers: None is one per core of this machine, or what the Ray cluster has room for.
+        workers: None is one per core that this process may use, or what the Ray cluster has room
+            for.
         ray_address: a Ray cluster; None starts one on this machine.
 
     Raises:
@@ -42,4 +43,4 @@ def make_executor(
         return RayExecutor(sources, ray_address, workers)
     if ray_address is not None:
         raise PopulationError(f"--ray-address {ray_address} needs --executor ray")
-    return LocalExecutor(sources, workers or os.cpu_count() or 1)
+    return LocalExecutor(sources, workers or usable_cores())

@@ -25,7 +25,7 @@ def label(
     *,
     repeat: int = 0,
 ) -> Record:
-    """Return the record of one net; what goes wrong is its status, not an exception.
+    """Return the record of one net; what goes wrong with it is its status, not an exception.
 
     Args:
         index: the net's place in the population; with the spec's seed it seeds the training.
@@ -34,6 +34,9 @@ def label(
         data: on the device, already cut to the fidelity's number of images.
         compute: device and precision.
         repeat: 0 for the net's label, 1 for a second one from other seeds.
+
+    Raises:
+        torch.AcceleratorError: the device failed, and will in this process.
     """
     results = []
     for training in range(repeat * spec.fidelity.seeds, (repeat + 1) * spec.fidelity.seeds):
@@ -42,9 +45,13 @@ def label(
         try:
             network = build(sample.architecture, generator)
             result = train(network, data, spec.recipe, generator, compute, evaluate_every=1)
-        except (RuntimeError, ValueError) as error:
+        except torch.AcceleratorError:
+            # It stays with the process, whose next nets would fail as well.
+            raise
+        except (RuntimeError, ValueError, MemoryError) as error:
             kind = "out_of_memory" if is_out_of_memory(error) else "failed"
-            return unlabelled(index, sample, kind, str(error).splitlines()[0][:200])
+            message = (str(error) or type(error).__name__).splitlines()[0][:200]
+            return unlabelled(index, sample, kind, message)
         if result.status is not Status.FINISHED:
             return unlabelled(index, sample, result.status.value, result.message)
         results.append(result)

@@ -7,10 +7,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 
-from archpress_trainer.data.dataset import DatasetError
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.record import Record
-from archpress_trainer.population.executor import Death, Labeller, Task, run_tasks
+from archpress_trainer.population.executor import (
+    Death,
+    Labeller,
+    Task,
+    run_tasks,
+    training_data,
+)
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
 from archpress_trainer.processes import Worker, WorkerDiedError, WorkerFailedError
 
@@ -63,7 +68,7 @@ class _LocalWorkers:
         except WorkerFailedError as error:
             if starting:
                 raise PopulationError(f"a worker cannot start: {error}") from error
-            raise
+            return place, Death(str(error))
         assert answer is None or isinstance(answer, Record)
         return place, answer
 
@@ -73,11 +78,5 @@ class _LocalWorkers:
 
 
 def _labeller(spec: PopulationSpec, sources: DataSources) -> Labeller:
-    dataset = sources.load(spec.dataset)
-    if dataset.fingerprint != spec.dataset_fingerprint:
-        # A worker that replaces another loads anew, and its file may have changed meanwhile.
-        raise DatasetError(
-            f"{spec.dataset} has fingerprint {dataset.fingerprint[:12]} now, the population was "
-            f"begun with {spec.dataset_fingerprint[:12]}: its file has changed"
-        )
-    return Labeller(spec, dataset.split().subset(spec.fidelity.train_images))
+    # A worker that replaces another loads anew, and its file may have changed meanwhile.
+    return Labeller(spec, training_data(spec, sources))

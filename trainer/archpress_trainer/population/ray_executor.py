@@ -18,8 +18,15 @@ from typing import Any
 from archpress_trainer.data.dataset import LabelledImages, TrainingData
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.record import Record
-from archpress_trainer.population.executor import Death, Labeller, Task, run_tasks
+from archpress_trainer.population.executor import (
+    Death,
+    Labeller,
+    Task,
+    run_tasks,
+    training_data,
+)
 from archpress_trainer.population.spec import PopulationError, PopulationSpec
+from archpress_trainer.processes import usable_cores
 from archpress_trainer.ray_cluster import (
     MIN_STORE_BYTES,
     RayClusterError,
@@ -50,10 +57,8 @@ class RayExecutor:
         waiting = list(tasks)
         if not waiting:
             return
-        data = _own_memory(
-            self.sources.load(spec.dataset).split().subset(spec.fidelity.train_images)
-        )
-        cpus = float(self.workers or os.cpu_count() or 1)
+        data = _own_memory(training_data(spec, self.sources))
+        cpus = float(self.workers or usable_cores())
         with (
             _connected(self.address, cpus, _store_bytes(data)) as ray,
             closing(self._workers(ray, spec, data)) as workers,
@@ -130,10 +135,10 @@ class _RayWorkers:
         try:
             result = self._ray.get(answer)
         except errors.RayTaskError as error:
+            reason = first_line(error.cause)
             if starting:
-                reason = first_line(error.cause)
                 raise PopulationError(f"a worker cannot start: {reason}") from error
-            raise
+            return place, Death(reason)
         except (errors.RayActorError, errors.OutOfMemoryError) as error:
             return place, Death(how_it_ended(error))
         self._deadline = None

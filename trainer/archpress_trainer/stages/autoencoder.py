@@ -71,6 +71,12 @@ def fitted_autoencoder(
     mean, std = data.feature_statistics()
     fit_reader(model, data, mean, std, chosen, generator, autocast=autocast)
     fitted = FittedAutoencoder(model, mean, std, curve)
+    if not all(value.isfinite().all() for value in model.state_dict().values()):
+        # Kept, it would be found and used for ever.
+        raise ArtifactError(
+            "the fit of the autoencoder came to values that are no numbers: use more "
+            "--autoencoder-nets, or another --seed"
+        )
     _keep(fitted, identity, work)
     return replace(fitted, model=as_stored(model))
 

@@ -22,7 +22,7 @@ def borrowed_records(places: Sequence[str], spec: PopulationSpec) -> list[Record
 
     Raises:
         ArtifactError: there is no such embedding.
-        PopulationError: its labels cannot be read, or were made otherwise.
+        PopulationError: its labels cannot be read, were made otherwise, or none is of the space.
     """
     found: dict[str, Record] = {}
     for place in places:
@@ -31,6 +31,10 @@ def borrowed_records(places: Sequence[str], spec: PopulationSpec) -> list[Record
         for record in store.records():
             if record.is_labelled and spec.space.contains(record.architecture):
                 found.setdefault(record.architecture.digest, record)
+    if places and not found:
+        raise PopulationError(
+            f"no net of {', '.join(places)} lies in this embedding's space: leave out --also"
+        )
     return list(found.values())
 
 
