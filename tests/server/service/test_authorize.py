@@ -298,15 +298,19 @@ async def test_an_upload_ends_with_the_right_to_upload(
     async def trickling() -> AsyncIterator[artifact_pb.UploadModelRequest]:
         head = artifact_pb.UploadModelHeader(size_bytes=100_000, sha256="0" * 64)
         yield artifact_pb.UploadModelRequest(header=head)
-        while True:
+        while not is_revoked.is_set():
             yield artifact_pb.UploadModelRequest(data=b"x")
             await asyncio.sleep(0.05)
+        # A message that is being sent when the server ends the call may hide the call's status.
+        await asyncio.Event().wait()
 
+    is_revoked = asyncio.Event()
     stub: Any = ArtifactServiceStub(channel)
     call = stub.UploadModel(trickling(), metadata=principals.metadata("alice"))
     async with asyncio.timeout(20):
         while not received():
             await asyncio.sleep(0.02)
+    is_revoked.set()
     principals.change("alice", revoke_time=datetime.now(UTC))
     start = time.monotonic()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
