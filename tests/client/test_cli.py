@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from archpress_client import JobHandle, Layer, Network, Retry
 from archpress_client.cli._app import app
-from tests.client.scripted import ELSEWHERE, MODEL, ScriptedServer, error_status
+from tests.client.scripted import ELSEWHERE, ScriptedServer
+from tests.client.told_jobs import MODEL, error_status
 from tests.server.auth.certificates import Authority, Files
 
 COMPRESS = ("compress", "conv-7", "--dataset", "fashion-mnist")

@@ -36,13 +36,8 @@ from archpress_client import (
     UnavailableError,
 )
 from tests.client.driven import Connect
-from tests.client.scripted import (
-    MODEL,
-    Cut,
-    ScriptedServer,
-    error_status,
-    rate_limited,
-)
+from tests.client.scripted import Cut, ScriptedServer, rate_limited
+from tests.client.told_jobs import MODEL, error_status
 
 SOON = Retry(initial_seconds=0.01, max_seconds=0.05)
 

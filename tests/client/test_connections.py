@@ -26,11 +26,8 @@ from archpress_client import (
     UnsupportedError,
 )
 from tests.client.driven import Connect
-from tests.client.scripted import (
-    ELSEWHERE,
-    MODEL,
-    ScriptedServer,
-)
+from tests.client.scripted import ELSEWHERE, ScriptedServer
+from tests.client.told_jobs import MODEL
 
 SOON = Retry(initial_seconds=0.01, max_seconds=0.05)
 

@@ -20,7 +20,7 @@ from archpress_client._convert_job import (
 from archpress_client._durations import duration_to_proto
 from archpress_client._events import UnknownEvent
 from archpress_proto.v1 import jobs_pb2
-from tests.client.scripted import final_job, log_of
+from tests.client.told_jobs import final_job, log_of
 
 
 class NoSource:

@@ -23,7 +23,7 @@ from archpress_client import (
     UnsupportedError,
 )
 from archpress_client._rpc_errors import error_from_rpc, mapped_errors, may_repeat
-from tests.client.scripted import error_status
+from tests.client.told_jobs import error_status
 
 
 class FakeRpcError(grpc.RpcError):

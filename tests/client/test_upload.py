@@ -13,7 +13,8 @@ import pytest
 from google.rpc import status_pb2
 
 from archpress_client import Client, InvalidRequestError, UnavailableError
-from tests.client.scripted import MODEL, ScriptedServer, error_status
+from tests.client.scripted import ScriptedServer
+from tests.client.told_jobs import MODEL, error_status
 
 
 def test_a_file_is_sent_whole(client: Client, server: ScriptedServer, tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ from archpress_client._convert_job import event_from_proto, job_from_proto
 from archpress_client._events import UnknownEvent
 from archpress_client._watch import Watch, outcome
 from archpress_proto.v1 import jobs_pb2
-from tests.client.scripted import candidate, final_job, log_of
 from tests.client.test_convert_job import NO_SOURCE
+from tests.client.told_jobs import candidate, final_job, log_of
 
 JOB = jobs_pb2.Job(name="jobs/1", state=jobs_pb2.JobState.JOB_STATE_QUEUED)
 LOG = [event_from_proto(message, NO_SOURCE) for message in log_of(JOB)]

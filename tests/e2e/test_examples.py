@@ -22,7 +22,8 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from archpress_client import Client
-from tests.client.scripted import MODEL, Cut, ScriptedServer, error_status
+from tests.client.scripted import Cut, ScriptedServer
+from tests.client.told_jobs import MODEL, error_status
 from tests.e2e.networks import NETWORK
 from tests.trainer.population.helpers import wait_until
 
