@@ -22,6 +22,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+from archpress_trainer.error_text import first_line
+
 MIN_STORE_BYTES = 100 * 2**20
 """The smallest object store that Ray starts with."""
 
@@ -127,8 +129,3 @@ def how_it_ended(error: Exception) -> str:
     text = str(error)
     _, found, detail = text.partition("Worker exit detail: ")
     return (detail if found else text).split(". Some common causes")[0].splitlines()[0][:200]
-
-
-def first_line(error: BaseException) -> str:
-    """Return the beginning of an error's text."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]

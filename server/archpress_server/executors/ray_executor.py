@@ -21,11 +21,11 @@ from archpress_server.executors.executor import End, ExecutorError
 from archpress_server.executors.order import WorkerOrder, worker_order
 from archpress_server.executors.process import WorkerProcess
 from archpress_server.threads import Threads
+from archpress_trainer.error_text import first_line
 from archpress_trainer.ray_cluster import (
     MIN_STORE_BYTES,
     RayClusterError,
     connected,
-    first_line,
     how_it_ended,
 )
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archpress_trainer.data.dataset import DatasetError, ImageDataset
+from archpress_trainer.error_text import first_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -215,8 +216,7 @@ def _opened(path: Path) -> Iterator[Image]:
         SyntaxError,
         ValueError,
     ) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DatasetError(f"{path}: not a readable image ({reason})") from error
+        raise DatasetError(f"{path}: not a readable image ({first_line(error)})") from error
 
 
 def _shortened(names: list[str]) -> str:

@@ -28,6 +28,7 @@ from archpress_trainer.embedding.manifest import (
 )
 from archpress_trainer.embedding.paper import PaperEmbedding
 from archpress_trainer.embedding.record import RECORDS_FILE, Record, fitted_on, population_digest
+from archpress_trainer.error_text import first_line
 
 WEIGHTS_FILE = "weights.safetensors"
 BORROWED_FILE = "borrowed.jsonl"
@@ -139,8 +140,7 @@ def load(folder: Path) -> Embedding:
     except ArtifactError:
         raise
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ArtifactError(f"{path} does not fit its manifest: {reason}") from error
+        raise ArtifactError(f"{path} does not fit its manifest: {first_line(error)}") from error
 
 
 def _check_finite(path: Path, state: Mapping[str, torch.Tensor]) -> None:

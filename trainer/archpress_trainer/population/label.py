@@ -8,6 +8,7 @@ import torch
 
 from archpress_trainer.data.dataset import TrainingData
 from archpress_trainer.embedding.record import Record
+from archpress_trainer.error_text import first_line
 from archpress_trainer.population.spec import PopulationSpec
 from archpress_trainer.space.build import build
 from archpress_trainer.space.sampling import Sample
@@ -50,8 +51,7 @@ def label(
             raise
         except (RuntimeError, ValueError, MemoryError) as error:
             kind = "out_of_memory" if is_out_of_memory(error) else "failed"
-            message = (str(error) or type(error).__name__).splitlines()[0][:200]
-            return unlabelled(index, sample, kind, message)
+            return unlabelled(index, sample, kind, first_line(error)[:200])
         if result.status is not Status.FINISHED:
             return unlabelled(index, sample, result.status.value, result.message)
         results.append(result)

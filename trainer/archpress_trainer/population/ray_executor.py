@@ -18,6 +18,7 @@ from typing import Any
 from archpress_trainer.data.dataset import LabelledImages, TrainingData
 from archpress_trainer.data.registry import DataSources
 from archpress_trainer.embedding.record import Record
+from archpress_trainer.error_text import first_line
 from archpress_trainer.population.executor import (
     Death,
     Labeller,
@@ -31,7 +32,6 @@ from archpress_trainer.ray_cluster import (
     MIN_STORE_BYTES,
     RayClusterError,
     connected,
-    first_line,
     how_it_ended,
 )
 

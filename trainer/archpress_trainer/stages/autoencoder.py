@@ -28,6 +28,7 @@ from archpress_trainer.embedding.fit_default import FittedAutoencoder
 from archpress_trainer.embedding.fit_reader import fit_reader
 from archpress_trainer.embedding.manifest import ArtifactError
 from archpress_trainer.embedding.unlabelled import sample_encoded
+from archpress_trainer.error_text import first_line
 from archpress_trainer.population.spec import PopulationSpec
 from archpress_trainer.stages.settings import BuildObserver, BuildSettings
 from archpress_trainer.training.device import Compute
@@ -109,9 +110,9 @@ def _kept(model: Autoencoder, identity: Mapping[str, Any], work: Path) -> Fitted
     try:
         model.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
         raise ArtifactError(
-            f"{weights} cannot be read ({reason}); remove it to fit the autoencoder again"
+            f"{weights} cannot be read ({first_line(error)}); "
+            "remove it to fit the autoencoder again"
         ) from error
     mean, std = (torch.tensor(facts[key]) for key in ("feature_mean", "feature_std"))
     curve = tuple(FitStep(**step) for step in facts["curve"])
