@@ -72,7 +72,7 @@ def _embedding(message: info_service_pb2.EmbeddingInfo) -> _info.EmbeddingInfo:
     return _info.EmbeddingInfo(
         name=message.name,
         dataset=message.dataset,
-        method=enum_field(Method, message.method, Method.DEFAULT),
+        method=enum_field(Method, message.method, Method.UNKNOWN, unset=Method.DEFAULT),
         space_hash=message.space_hash,
         fidelity_images=message.fidelity.train_images,
         fidelity_epochs=message.fidelity.epochs,

@@ -25,8 +25,13 @@ _ENUMS = {
 }
 
 
-def enum_field(kind: type[E], number: int, unknown: E) -> E:
-    """Return the member of this number; `unknown` for 0 and for one of a newer server."""
+def enum_field(kind: type[E], number: int, unknown: E, *, unset: E | None = None) -> E:
+    """Return the member of this number.
+
+    It is `unknown` for one of a newer server, and for 0 unless there is one for what is `unset`.
+    """
+    if number == 0 and unset is not None:
+        return unset
     descriptor, prefix = _ENUMS[kind]
     value = descriptor.DESCRIPTOR.values_by_number.get(number)
     name = "" if value is None else value.name.removeprefix(prefix)

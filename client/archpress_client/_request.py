@@ -113,9 +113,10 @@ def job_name(name: str) -> str:
 def choice(kind: type[E], field: str, value: str) -> E:
     """Return the member that `value` names, in either case; UNKNOWN cannot be named."""
     known = {str(member): member for member in kind if member.name != "UNKNOWN"}
-    found = known.get(value.lower()) if isinstance(value, str) else None
+    told = str(value) if isinstance(value, str) else value
+    found = known.get(told.lower()) if isinstance(told, str) else None
     if found is None:
-        text = f"is {value!r}, must be one of {', '.join(sorted(known))}"
+        text = f"is {told!r}, must be one of {', '.join(sorted(known))}"
         raise InvalidRequestError.of([FieldViolation(field, text)], reason="INVALID_FIELD")
     return found
 

@@ -45,6 +45,8 @@ class Phase(StrEnum):
 class Effort(StrEnum):
     """How much work a job may put into training."""
 
+    UNKNOWN = "unknown"
+    """One of a newer server; it cannot be asked for."""
     DRAFT = "draft"
     STANDARD = "standard"
     FULL = "full"
@@ -53,6 +55,8 @@ class Effort(StrEnum):
 class Method(StrEnum):
     """Which embedding, search and recipe: what measured best, or the paper's."""
 
+    UNKNOWN = "unknown"
+    """One of a newer server; it cannot be asked for."""
     DEFAULT = "default"
     PAPER = "paper"
 

@@ -17,6 +17,7 @@ from archpress_client._convert_job import (
     progress_from_proto,
     state_to_proto,
 )
+from archpress_client._convert_spec import spec_from_proto
 from archpress_client._durations import duration_to_proto
 from archpress_client._events import UnknownEvent
 from archpress_proto.v1 import jobs_pb2
@@ -39,12 +40,13 @@ def names(enum: EnumDescriptor, prefix: str) -> set[str]:
 
 
 def test_enums_are_those_of_the_api() -> None:
-    assert names(jobs_pb2.JobState.DESCRIPTOR, "JOB_STATE_") == {s.name for s in JobState} - {
-        "UNKNOWN"
-    }
-    assert names(jobs_pb2.Phase.DESCRIPTOR, "PHASE_") == {p.name for p in Phase} - {"UNKNOWN"}
-    assert names(jobs_pb2.Effort.DESCRIPTOR, "EFFORT_") == {e.name for e in Effort}
-    assert names(jobs_pb2.Method.DESCRIPTOR, "METHOD_") == {m.name for m in Method}
+    for kind, descriptor, prefix in (
+        (JobState, jobs_pb2.JobState.DESCRIPTOR, "JOB_STATE_"),
+        (Phase, jobs_pb2.Phase.DESCRIPTOR, "PHASE_"),
+        (Effort, jobs_pb2.Effort.DESCRIPTOR, "EFFORT_"),
+        (Method, jobs_pb2.Method.DESCRIPTOR, "METHOD_"),
+    ):
+        assert {*names(descriptor, prefix), "UNKNOWN"} == set(kind.__members__)
     assert state_to_proto(JobState.FAILED) == jobs_pb2.JobState.JOB_STATE_FAILED
 
 
@@ -55,6 +57,15 @@ def test_unknown_numbers_are_unknown() -> None:
     progress = jobs_pb2.Progress(phase=jobs_pb2.Phase.ValueType(77))
     assert progress_from_proto(progress).phase is Phase.UNKNOWN
     assert event_from_proto(jobs_pb2.JobEvent(seq=3), NO_SOURCE) == UnknownEvent(3, None)
+    spec = spec_from_proto(
+        jobs_pb2.JobSpec(effort=jobs_pb2.Effort.ValueType(77), method=jobs_pb2.Method.ValueType(77))
+    )
+    assert (spec.effort, spec.method) == (Effort.UNKNOWN, Method.UNKNOWN)
+
+
+def test_unset_effort_and_method_are_the_defaults_of_the_api() -> None:
+    spec = spec_from_proto(jobs_pb2.JobSpec())
+    assert (spec.effort, spec.method) == (Effort.DRAFT, Method.DEFAULT)
 
 
 def test_unset_is_none_and_zero_is_zero() -> None:

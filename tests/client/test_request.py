@@ -172,7 +172,7 @@ def test_list_and_plan() -> None:
         build.list_jobs("gone", None, 10)
     with pytest.raises(InvalidRequestError, match="page_size"):
         build.list_jobs(None, None, 1001)
-    with pytest.raises(InvalidRequestError, match="UNKNOWN"):
+    with pytest.raises(InvalidRequestError, match="is 'unknown', must be"):
         build.list_jobs([JobState.UNKNOWN], None, 10)
     with pytest.raises(InvalidRequestError, match="labels: 'a': 1 is no pair of texts"):
         build.list_jobs(None, {"a": 1}, 10)  # type: ignore[dict-item]

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from archpress_client._errors import ArchpressError, InvalidRequestError, UnavailableError
 from archpress_client._job import JobHandle
-from archpress_client._types import Effort, JobState, Method, Result
+from archpress_client._types import Effort, Method, Result
 from archpress_client.cli import _options as options
 from archpress_client.cli import _tables
 from archpress_client.cli._errors import INTERRUPTED, reported
@@ -140,9 +140,7 @@ def plan(
 
 @app.command()
 def jobs(
-    state: Annotated[
-        list[JobState] | None, typer.Option(help="Only jobs in this state; may be repeated.")
-    ] = None,
+    state: options.State = None,
     label: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Only jobs with this mark; may be repeated."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +13,14 @@ from archpress_client._client import Client
 from archpress_client._config import Retry, Tls
 from archpress_client._download import check_place
 from archpress_client._latency_table import LatencyTable
-from archpress_client._types import Effort, Method
+from archpress_client._types import Effort, JobState, Method
 
 DEFAULT_SERVER = "localhost:50051"
+
+
+def _choices(kind: type[StrEnum]) -> str:
+    return f"[{'|'.join(member for member in kind if member.name != 'UNKNOWN')}]"
+
 
 Server = Annotated[
     str, typer.Option(envvar="ARCHPRESS_SERVER", metavar="HOST:PORT", help="Where the server is.")
@@ -64,8 +70,16 @@ MinAccuracy = Annotated[float | None, typer.Option(help="Smallest test accuracy,
 MaxAccuracyDrop = Annotated[
     float | None, typer.Option(help="Largest loss of accuracy; 0.01 is one point.")
 ]
-EffortOption = Annotated[Effort, typer.Option("--effort", help="How much to train.")]
-MethodOption = Annotated[Method, typer.Option("--method", help="Embedding and objective.")]
+EffortOption = Annotated[
+    Effort, typer.Option("--effort", metavar=_choices(Effort), help="How much to train.")
+]
+MethodOption = Annotated[
+    Method, typer.Option("--method", metavar=_choices(Method), help="Embedding and objective.")
+]
+State = Annotated[
+    list[JobState] | None,
+    typer.Option(metavar=_choices(JobState), help="Only jobs in this state; may be repeated."),
+]
 Seed = Annotated[int, typer.Option(help="Seed of all random choices.")]
 JobName = Annotated[str, typer.Argument(metavar="NAME", help="jobs/{id}, or just the id.")]
 Out = Annotated[
