@@ -8,8 +8,7 @@ certificate's; beside it are the validation accuracies of what was trained in fu
 winner and the narrowed input network. Each job is a line of OUTPUT.jsonl; a run that was broken off
 goes on, within a job too, as the server does.
 
-    python benchmarks/certificates.py --input benchmarks/results/conv-7.input.safetensors \\
-        --output benchmarks/results/certificates.jsonl
+    python benchmarks/certificates.py --output benchmarks/results/certificates.jsonl
     python benchmarks/certificates.py --input benchmarks/results/conv-7.input.safetensors \\
         --effort draft --output benchmarks/results/certificates-draft.jsonl
     python benchmarks/certificates.py --dataset cifar10 --data cifar10.npz --effort draft \\
@@ -20,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from collections.abc import Iterable
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -67,6 +67,10 @@ class Settings:
     epochs: int | None
     output: Path
     input: Path | None
+    embedding: str | None = None
+    """A folder; the bundled one by default."""
+    download: bool = False
+    """Whether a data set that is not at hand may be downloaded."""
 
     def checkpoints(self, target: int, seed: int) -> FolderCheckpoints:
         """Return where a job keeps what it has done, beside the output."""
@@ -99,8 +103,9 @@ class Bench:
         self._settings = settings
         self._compute = best_compute()
         files = {settings.dataset: settings.data} if settings.data else {}
-        self._dataset = DataSources(files=files).load(settings.dataset)
-        self._embedding = load(artifact_folder(settings.dataset))
+        sources = DataSources(files=files, download=settings.download)
+        self._dataset = sources.load(settings.dataset)
+        self._embedding = load(artifact_folder(settings.embedding or settings.dataset))
         shape, classes = self._dataset.input_shape, self._dataset.classes
         plan = effort_plan(settings.effort, Method.DEFAULT, settings.dataset, shape)
         final = changed(plan.final_recipe, settings.change)
@@ -203,6 +208,48 @@ def _job(settings: Settings, target: int, seed: int) -> Record:
     return _bench(settings).job(target, seed)
 
 
+def output_name(dataset: str, effort: Effort) -> str:
+    """Return the name of the file that is committed."""
+    parts = ["certificates"]
+    parts += [dataset] if dataset != "fashion-mnist" else []
+    parts += [effort] if effort is not Effort.STANDARD else []
+    return f"{'-'.join(parts)}.jsonl"
+
+
+def begin(settings: Settings) -> JsonLines:
+    """Return the output; a data set or an embedding that is missing is an error of its own.
+
+    Raises:
+        SystemExit: the output was begun with other settings.
+    """
+    lines = JsonLines(settings.output)
+    lines.require(Bench(settings).common)
+    return lines
+
+
+def run(
+    settings: Settings, lines: JsonLines, targets: Iterable[int], seeds: int, workers: int
+) -> None:
+    """Run the jobs that are missing in the output."""
+    jobs = [
+        (target, seed)
+        for seed in range(seeds)
+        for target in targets
+        if not lines.holds({"target_params": target, "seed": seed})
+    ]
+    if not jobs:
+        return
+    # Trained before the workers start, so that they find its file.
+    Bench(settings).input()
+    torch.cuda.empty_cache()
+    with worker_pool(workers, start_worker) as pool:
+        for future in as_completed([pool.submit(_job, settings, *job) for job in jobs]):
+            line = future.result()
+            lines.add(line)
+            settings.checkpoints(line["target_params"], line["seed"]).clear()
+            print(line, flush=True)
+
+
 def main() -> None:
     """Run the jobs that are missing."""
     parser, options = _options()
@@ -216,26 +263,9 @@ def main() -> None:
         options.input,
     )
     with usage_errors(parser):
-        lines = JsonLines(options.output)
-        bench = Bench(settings)
-    lines.require(bench.common)
-    # Trained before the workers start, so that they find its file.
-    bench.input()
-    # The workers have their own.
-    del bench
-    torch.cuda.empty_cache()
-    jobs = [
-        (target, seed)
-        for seed in range(options.seeds)
-        for target in options.targets or SIZES[options.dataset]
-        if not lines.holds({"target_params": target, "seed": seed})
-    ]
-    with worker_pool(options.workers, start_worker) as pool:
-        for future in as_completed([pool.submit(_job, settings, *job) for job in jobs]):
-            line = future.result()
-            lines.add(line)
-            settings.checkpoints(line["target_params"], line["seed"]).clear()
-            print(line, flush=True)
+        lines = begin(settings)
+    targets = options.targets or SIZES[options.dataset]
+    run(settings, lines, targets, options.seeds, options.workers)
 
 
 def _options() -> tuple[argparse.ArgumentParser, argparse.Namespace]:

@@ -13,19 +13,18 @@ from page_figures import sizes_figure
 from page_text import (
     Section,
     image,
-    missing,
     percent_of,
     recipe_before,
     section_of_lines,
     table,
     work,
 )
-from paper_tables import INPUT, OURS, TABLE_1, TABLE_2
-from recipes import CHANGES
+from paper_tables import REASONS_FILE, TABLE_1, TABLE_2
+from recipes import CHANGES, NETWORKS
 
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.bundled import artifact_folder
-from archpress_trainer.space.costs import count
+from archpress_trainer.space.costs import Costs, count
 from archpress_trainer.space.named import named
 
 _GOALS: Mapping[str, Mapping[int, tuple[float | None, float | None]]] = {
@@ -65,11 +64,7 @@ def _certificate_files(folder: Path) -> list[Path]:
 def _certificates(folder: Path, file: str) -> Section:
     def make(records: list[Record]) -> Section:
         dataset, effort, epochs = (records[0][name] for name in ("dataset", "effort", "epochs"))
-        space = load(artifact_folder(dataset)).manifest.space
-        network = TABLE_1[dataset].network
-        before = count(named(network, space.input_shape, space.classes))
-        given = records[0]["taught"] and effort == "draft"
-        weights = ", with its trained weights" if given else ""
+        network, before = NETWORKS[dataset], _input_costs(dataset)
         narrowed = any(line.get("narrowed_validation") for line in records)
         rows = []
         for target, lines in _by(_ended(records), "target_params").items():
@@ -105,9 +100,10 @@ def _certificates(folder: Path, file: str) -> Section:
         )
         text = (
             f"{network.upper()} ({before.params:,} parameters) compressed by `compress` at "
-            f"{effort} effort{weights}{_program(records[0])}; accuracy over the whole test split, "
-            "as ONNX Runtime computes it from the delivered bytes. Marks are for the mean of "
-            f"{_SEEDS} seeds, in brackets how many are above.{_COMPARED if narrowed else ''}"
+            f"{effort} effort{_weights(records[0])}{_program(records[0])}; accuracy over the "
+            "whole test split, as ONNX Runtime computes it from the delivered bytes. Marks are for "
+            f"the mean of {_SEEDS} seeds, in brackets how many are above."
+            f"{_COMPARED if narrowed else ''}"
             f"\n\n{table(head, rows)}{_failures(records)}"
         )
         return Section(f"Certified accuracy on {dataset}, {effort}, {epochs} epochs", text)
@@ -119,6 +115,11 @@ _COMPARED = (
     " The narrowed input network is compared with the search's winner, both trained in full, on "
     "validation images."
 )
+
+
+def _weights(line: Record) -> str:
+    """Return words for a draft whose input network came with the request."""
+    return ", with its trained weights" if line["taught"] and line["effort"] == "draft" else ""
 
 
 def _program(line: Record) -> str:
@@ -267,79 +268,67 @@ def _range(values: Sequence[float]) -> str:
 
 def paper_tables(folder: Path) -> Section:
     """Return the paper's tables with ours beside them."""
-    title = "The paper's tables"
-    records = read_lines(folder / "paper_tables.jsonl")
     certified = [line for file in _certificate_files(folder) for line in read_lines(file)]
-    known = [*records, *_from_certificates(certified)]
-    if not known:
-        return Section(title, missing("paper_tables.jsonl"))
+    rows = {name: _at_the_papers_size(name, certified) for name in TABLE_1}
     head_1 = ("data set", "network", "paper: before", "paper: after", "ours: before", "ours: after")
     head_2 = ("on CIFAR-10", "accuracy, %", "parameters")
-    rows = []
-    for name, paper in TABLE_1.items():
-        printed = [
-            f"{paper.input_accuracy:.2f} @ {_short(paper.input_params)}",
-            f"{paper.accuracy:.2f} @ {_short(paper.params)}",
-        ]
-        measured = _by_fidelity([line for line in known if line["row"] == name])
-        for fidelity, lines in measured.items():
-            cells = [_measured(lines, what) for what in (INPUT, OURS)]
-            rows.append([f"{name}{fidelity}", paper.network.upper(), *printed, *cells])
-        if not measured:
-            rows.append([name, paper.network.upper(), *printed, "-", "-"])
-    ours = _by_fidelity([line for line in known if line["row"] == "cifar10"])
+    first = [
+        [name + fidelity, NETWORKS[name].upper(), *_printed(name), *_cells(lines)]
+        for name, measured in rows.items()
+        for fidelity, lines in (measured or {"": []}).items()
+    ]
     second = [[who, f"{accuracy:.2f}", _short(params)] for who, accuracy, params in TABLE_2]
     second += [
-        [f"ours{fidelity}", *_measured(lines, OURS).split(" @ ")]
-        for fidelity, lines in ours.items()
-        if any(line["what"] == OURS for line in lines)
-    ]
-    if not ours:
-        second.append(["ours", "-", "-"])
+        [f"ours{fidelity}", _accuracies(lines), _short(max(line["params"] for line in lines))]
+        for fidelity, lines in rows["cifar10"].items()
+    ] or [["ours", "-", "-"]]
+    empty = [name for name, measured in rows.items() if not measured]
     text = (
         "Test accuracy in percent, in brackets the seeds, at parameters; the paper's as printed, "
         "ours with the largest of our limits within the paper's size.\n\n"
-        f"{table(head_1, rows)}\n{_reasons(records)}"
+        f"{table(head_1, first)}\n{_reasons(read_lines(folder / REASONS_FILE), empty)}"
         f"Table 2:\n\n{table(head_2, second)}"
     )
-    return Section(title, text)
+    return Section("The paper's tables", text)
 
 
-def _from_certificates(lines: Sequence[Record]) -> list[Record]:
-    """Return lines of table 1 for the certificates at the largest limit within the paper's size.
-
-    Where a recipe has changed since, the longest is the newest.
-    """
-    found: list[Record] = []
+def _at_the_papers_size(name: str, certified: Sequence[Record]) -> dict[str, list[Record]]:
+    """Return lines at the largest limit within the paper's size, by how they were made."""
     within = [
-        line for line in _ended(lines) if line["target_params"] <= TABLE_1[line["dataset"]].params
+        line
+        for line in _ended(certified)
+        if line["dataset"] == name and line["target_params"] <= TABLE_1[name].params
     ]
-    chosen = {
-        dataset: max(_limit_and_epochs(line) for line in within if line["dataset"] == dataset)
-        for dataset in {line["dataset"] for line in within}
-    }
+    found: dict[str, list[Record]] = defaultdict(list)
     for line in within:
-        paper = TABLE_1[line["dataset"]]
-        if _limit_and_epochs(line) != chosen[line["dataset"]]:
-            continue
-        effort = f"{line['effort']}{_program(line)}"
-        same = {"row": line["dataset"], "status": "measured", "effort": effort}
-        same |= {"reduced": False}
-        ours = {"what": OURS, "params": line["params"], "accuracy": line["accuracy"]}
-        found.append(same | ours)
-        if line["accuracy_before"] is None:
-            continue
-        space = load(artifact_folder(line["dataset"])).manifest.space
-        before = named(paper.network, space.input_shape, space.classes)
-        source = {"params": count(before).params, "accuracy": line["accuracy_before"]}
-        # One input network teaches for all seeds.
-        if same | {"what": INPUT} | source not in found:
-            found.append(same | {"what": INPUT} | source)
+        if line["target_params"] == max(line["target_params"] for line in within):
+            found[f", {line['effort']}{_weights(line)}{_program(line)}"].append(line)
     return found
 
 
-def _limit_and_epochs(line: Record) -> tuple[int, int]:
-    return line["target_params"], line["epochs"]
+def _printed(name: str) -> list[str]:
+    paper = TABLE_1[name]
+    return [
+        f"{paper.input_accuracy:.2f} @ {_short(paper.input_params)}",
+        f"{paper.accuracy:.2f} @ {_short(paper.params)}",
+    ]
+
+
+def _cells(lines: Sequence[Record]) -> list[str]:
+    """Return ours before and after; one input network teaches for all seeds."""
+    if not lines:
+        return ["-", "-"]
+    after = f"{_accuracies(lines)} @ {_short(max(line['params'] for line in lines))}"
+    taught = {line["accuracy_before"] for line in lines} - {None}
+    if not taught:
+        return ["-", after]
+    params = _input_costs(lines[0]["dataset"]).params
+    return [f"{percent_of(sorted(taught))} ({len(taught)}) @ {_short(params)}", after]
+
+
+def _input_costs(dataset: str) -> Costs:
+    space = load(artifact_folder(dataset)).manifest.space
+    return count(named(NETWORKS[dataset], space.input_shape, space.classes))
 
 
 def _by(records: Sequence[Record], field: str) -> dict[int, list[Record]]:
@@ -349,42 +338,16 @@ def _by(records: Sequence[Record], field: str) -> dict[int, list[Record]]:
     return dict(sorted(groups.items(), reverse=True))
 
 
-def _by_fidelity(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Return the measured lines by effort, with how it was reduced."""
-    groups: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        if record["status"] != "measured":
-            continue
-        words = f", {record['effort']}"
-        if record["reduced"]:
-            words += f" reduced to {record['images']:,} images, {record['epochs']} epochs"
-        groups[words].append(record)
-    return groups
-
-
-def _measured(lines: Sequence[Record], what: str) -> str:
-    own = [line for line in lines if line["what"] == what]
-    if not own:
-        return "-"
-    params = max(line["params"] for line in own)
-    return f"{_accuracies(own)} @ {_short(params)}"
-
-
 def _accuracies(lines: Sequence[Record]) -> str:
     found = [line["test"] if "test" in line else line["accuracy"] for line in lines]
     return f"{percent_of(found)} ({len(found)})" if found else "-"
 
 
-def _reasons(records: Sequence[Record]) -> str:
-    measured = {line["row"] for line in records if line["status"] == "measured"}
-    last = {
-        line["row"]: line["reason"]
-        for line in records
-        if line["status"] != "measured" and line["row"] not in measured
-    }
-    return "".join(f"- {row} is empty: {reason}\n" for row, reason in last.items()) + (
-        "\n" if last else ""
-    )
+def _reasons(lines: Sequence[Record], empty: Sequence[str]) -> str:
+    """Return a list of the rows that are empty, with the last reason."""
+    last = {line["row"]: line["reason"] for line in lines if line["row"] in empty}
+    told = "".join(f"- {row} is empty: {reason}\n" for row, reason in last.items())
+    return f"{told}\n" if told else ""
 
 
 def _verdict(found: Sequence[float], mark: float | None) -> str:

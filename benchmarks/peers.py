@@ -85,7 +85,7 @@ from archpress_trainer.training.device import Compute, best_compute
 from archpress_trainer.training.loop import accuracy
 from archpress_trainer.training.recipe import Recipe
 
-_TARGETS = (93_000, 50_000, 20_000)
+_TARGETS = (50_000, 20_000)
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,6 @@ class _Given:
 def main() -> None:
     """Measure what is missing in the output."""
     parser, options = _options()
-    if any("pruning" in name for name in options.methods):
-        torch_pruning()
     with usage_errors(parser):
         lines = JsonLines(options.output)
         given = _given(options)
@@ -137,6 +135,17 @@ def main() -> None:
         "ours": OURS_NOW,
     }
     lines.require({"settings": settings})
+    missing = [
+        (method, target, seed)
+        for seed in range(options.seeds)
+        for target in options.targets
+        for method in options.methods
+        if not lines.holds(_key(method, target, seed))
+    ]
+    if not missing:
+        return
+    if any("pruning" in method for method, _, _ in missing):
+        torch_pruning()
     source = input_network(
         options.input or options.output.with_suffix(".input.safetensors"),
         given.architecture,
@@ -148,19 +157,18 @@ def main() -> None:
     )
     comparison = given.comparison(source)
     _add_input(lines, settings, source)
-    for seed in range(options.seeds):
-        for target in options.targets:
-            for method in options.methods:
-                key = {"method": method, "target": target, "seed": seed}
-                if lines.holds(key):
-                    continue
-                try:
-                    record = _measured(comparison, given.test, method, target, seed)
-                except (OutOfReachError, RequestError) as error:
-                    print(method, target, seed, f"is left out: {error}", flush=True)
-                    continue
-                lines.add({**key, **record, "settings": settings})
-                print(method, target, seed, record, flush=True)
+    for cell in missing:
+        try:
+            record = _measured(comparison, given.test, *cell)
+        except (OutOfReachError, RequestError) as error:
+            print(*cell, f"is left out: {error}", flush=True)
+            continue
+        lines.add({**_key(*cell), **record, "settings": settings})
+        print(*cell, record, flush=True)
+
+
+def _key(method: str, target: int | None, seed: int) -> dict[str, Any]:
+    return {"method": method, "target": target, "seed": seed}
 
 
 def _options() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
@@ -170,16 +178,15 @@ def _options() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument("--embedding", help="a folder; the bundled one by default")
     parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=tuple(METHODS))
     parser.add_argument("--targets", nargs="+", type=positive, default=_TARGETS, metavar="PARAMS")
-    parser.add_argument("--seeds", type=positive, default=5)
+    parser.add_argument("--seeds", type=positive, default=3)
     parser.add_argument(
-        "--work", type=positive_number, default=9e12, help="multiply-accumulates for each network"
+        "--work", type=positive_number, default=1e12, help="multiply-accumulates for each network"
     )
-    parser.add_argument(
-        "--work-scale", type=positive_number, default=1.0, help="a factor on --work"
-    )
-    parser.add_argument("--images", type=positive, help="training images; all by default")
+    parser.add_argument("--images", type=positive, default=12_000, help="training images")
     parser.add_argument("--input", type=existing, help="the file of the input network")
-    parser.add_argument("--input-epochs", type=positive, help="of the input network's training")
+    parser.add_argument(
+        "--input-epochs", type=positive, default=6, help="of the input network's training"
+    )
     parser.add_argument("--output", type=output_file, default=RESULTS / "peers.jsonl")
     return parser, parser.parse_args()
 
@@ -191,9 +198,8 @@ def _given(options: argparse.Namespace) -> _Given:
     architecture = named(options.network, dataset.input_shape, dataset.classes)
     plan = effort_plan(Effort.STANDARD, Method.DEFAULT, options.dataset, dataset.input_shape)
     images = len(data.train)
-    recipe = replace(plan.input_recipe_for(count(architecture).macs, images), name="final")
-    if options.input_epochs is not None:
-        recipe = replace(recipe, epochs=options.input_epochs)
+    recipe = plan.input_recipe_for(count(architecture).macs, images)
+    recipe = replace(recipe, name="final", epochs=options.input_epochs)
     return _Given(
         architecture,
         data,
@@ -201,13 +207,13 @@ def _given(options: argparse.Namespace) -> _Given:
         compute,
         recipe,
         plan.round_recipe,
-        options.work * options.work_scale,
+        options.work,
         load(artifact_folder(options.embedding or options.dataset)),
     )
 
 
 def _add_input(lines: JsonLines, settings: dict[str, Any], source: InputNetwork) -> None:
-    key = {"method": "input", "target": None, "seed": 0}
+    key = _key("input", None, 0)
     if lines.holds(key):
         return
     costs = count(source.network.architecture)

@@ -52,7 +52,13 @@ from archpress_trainer.training.loop import train
 from archpress_trainer.training.recipe import Recipe
 from archpress_trainer.training.teaching import Teacher
 
-NETWORKS = {"fashion-mnist": "conv-7", "cifar10": "conv-10"}
+NETWORKS = {
+    "fashion-mnist": "conv-7",
+    "cifar10": "conv-10",
+    "cifar100": "conv-10",
+    "svhn": "conv-10",
+}
+"""The paper's input network for each of its data sets."""
 SIZES = {"fashion-mnist": (93_000, 50_000, 20_000), "cifar10": (400_000, 100_000)}
 
 CHANGES: Mapping[str, Mapping[str, Any]] = {

@@ -1,56 +1,70 @@
-"""Rows that cannot be measured say why, and the others are measured all the same."""
+"""Rows that cannot be measured say why; of the others what is missing is measured."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
 
-import paper_tables
+import certificates
 import pytest
-import torch
-from input_network import InputNetwork
-from json_lines import read_lines
-from paper_tables import main
-
-from archpress_server.compress.types import FieldViolation, Reason, RequestError
-from archpress_trainer.space.build import build
-from archpress_trainer.space.graph import Architecture
+from json_lines import RESULTS, JsonLines, read_lines
+from paper_tables import REASONS_FILE, main
 
 
-def test_a_request_that_is_refused_is_a_failed_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def run(monkeypatch: pytest.MonkeyPatch, results: Path, *arguments: str) -> None:
+    monkeypatch.setattr("sys.argv", ["paper_tables.py", "--results", str(results), *arguments])
+    main()
+
+
+def test_what_certificates_say_is_not_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    caches: list[Path] = []
+    lines = read_lines(RESULTS / "certificates-draft.jsonl")
+    first = next(line for line in lines if (line["target_params"], line["seed"]) == (93_000, 0))
+    output = JsonLines(tmp_path / "certificates-draft.jsonl")
+    output.add(first)
+    output.add({**first, "seed": 1, "failed": "every training diverged"})
+    monkeypatch.setattr(certificates, "worker_pool", None)
+    arguments = ("--rows", "fashion-mnist", "--effort", "draft", "--seeds", "2")
+    run(monkeypatch, tmp_path, *arguments)
+    told = capsys.readouterr().out
+    assert "fashion-mnist, draft, seed 0: 94.03% @ 92,806 parameters" in told
+    assert "the input network 94.15%" in told
+    assert "fashion-mnist, draft, seed 1: every training diverged" in told
+    assert not (tmp_path / REASONS_FILE).exists()
 
-    def source(cache: Path, architecture: Architecture, *_: Any) -> InputNetwork:
-        caches.append(cache)
-        network = build(architecture, torch.Generator().manual_seed(0)).eval()
-        return InputNetwork(network, 0.5, 0.5, 1e6, 0.0)
 
-    def refuse(*_arguments: Any, **_options: Any) -> None:
-        violation = FieldViolation("budget", "is too low", Reason.BUDGET_INFEASIBLE)
-        raise RequestError((violation,))
-
-    monkeypatch.setattr(paper_tables, "input_network", source)
-    monkeypatch.setattr(paper_tables, "compress", refuse)
-    output = tmp_path / "lines.jsonl"
-    command = ["paper_tables.py", "--rows", "fashion-mnist", "--seeds", "2", "--output"]
-    for images in ("100", "200"):
-        monkeypatch.setattr("sys.argv", [*command, str(output), "--images", images])
-        main()
-    found = [line for line in read_lines(output) if line["what"] == "ours"]
-    assert len(found) == 4
-    for line in found:
-        assert line["status"] == "failed"
-        assert line["reason"] == "BUDGET_INFEASIBLE: budget: is too low"
-    assert len(set(caches)) == 4, "one of each seed and fidelity"
+def test_an_empty_row_says_why_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for _ in range(2):
+        run(monkeypatch, tmp_path, "--rows", "svhn", "--effort", "draft")
+    [line] = (tmp_path / REASONS_FILE).read_text().splitlines()
+    assert json.loads(line) == {
+        "row": "svhn",
+        "status": "empty",
+        "reason": "its images are not at hand; see --data and --download",
+    }
+    assert "svhn: its images are not at hand" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("pair", ["fashion-mnist", "fashion-mnist=/nonexistent"])
 def test_data_that_are_named_must_be_there(
-    pair: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pair: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["paper_tables.py", "--data", pair])
     with pytest.raises(SystemExit):
-        main()
+        run(monkeypatch, tmp_path, "--data", pair)
     assert pair.partition("=")[2] in capsys.readouterr().err
+
+
+def test_data_that_are_named_must_be_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = tmp_path / "images.npz"
+    images.write_text("no images")
+    with pytest.raises(SystemExit, match=r"images\.npz"):
+        run(
+            monkeypatch, tmp_path, "--rows", "svhn", "--effort", "draft", "--data", f"svhn={images}"
+        )

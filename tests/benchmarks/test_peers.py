@@ -22,7 +22,7 @@ from tests.trainer.nets import small_net
     ("arguments", "message"),
     [
         (["--work", "1e12", "--images", "6000", "--input-epochs", "6"], "images 12000, not 6000"),
-        (["--work", "1e12", "--images", "12000"], "input_epochs 6, not 20"),
+        (["--input-epochs", "20"], "input_epochs 6, not 20"),
         (["--targets", "100"], "cannot be narrowed to 100 parameters"),
         (["--methods", "ours", "--targets", "100", "--images", "6000"], "images 12000, not 6000"),
         (["--methods", "ours", "--targets", "800000"], "no fewer than the input network's"),
