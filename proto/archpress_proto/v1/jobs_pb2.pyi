@@ -121,9 +121,10 @@ class _MethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Method.ValueTy
     """The model and objective that measured best."""
     METHOD_PAPER: _Method.ValueType  # 2
     """The paper's model, recipe and search: descent from the input network alone, one decode, taken
-    as it is or left: without a network within the budget the job ends BUDGET_UNREACHABLE. Steps and
-    terms of the descent, of which the paper says less, are those of DEFAULT. Needs an embedding that
-    was built with it.
+    as it is or left: without a network within the budget the job ends BUDGET_UNREACHABLE. The rule of
+    the descent's steps, of which the paper says less, is that of DEFAULT, without its caution and
+    for more steps. The epochs are the paper's, of which DRAFT has a fifth, whatever the network's
+    size. Needs an embedding that was built with it.
     """
 
 class Method(_Method, metaclass=_MethodEnumTypeWrapper):
@@ -135,9 +136,10 @@ METHOD_DEFAULT: Method.ValueType  # 1
 """The model and objective that measured best."""
 METHOD_PAPER: Method.ValueType  # 2
 """The paper's model, recipe and search: descent from the input network alone, one decode, taken
-as it is or left: without a network within the budget the job ends BUDGET_UNREACHABLE. Steps and
-terms of the descent, of which the paper says less, are those of DEFAULT. Needs an embedding that
-was built with it.
+as it is or left: without a network within the budget the job ends BUDGET_UNREACHABLE. The rule of
+the descent's steps, of which the paper says less, is that of DEFAULT, without its caution and
+for more steps. The epochs are the paper's, of which DRAFT has a fifth, whatever the network's
+size. Needs an embedding that was built with it.
 """
 Global___Method: _TypeAlias = Method  # noqa: Y015
 
@@ -278,7 +280,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     gRPC's CANCELLED without details, a cancelled job is CANCELLED, not FAILED.
     """
     ERROR_REASON_TRAINING_DIVERGED: _ErrorReason.ValueType  # 20
-    """Job, INTERNAL: the loss became not-a-number in every candidate [candidates]."""
+    """Job, INTERNAL: the loss became not-a-number in every candidate [candidates]; or in the input
+    network, whose accuracy max_accuracy_drop needs [candidates, which is 0].
+    """
     ERROR_REASON_CERTIFICATION_FAILED: _ErrorReason.ValueType  # 21
     """Job, INTERNAL: the written file does not compute what was trained [check]."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 22
@@ -380,7 +384,9 @@ ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 19
 gRPC's CANCELLED without details, a cancelled job is CANCELLED, not FAILED.
 """
 ERROR_REASON_TRAINING_DIVERGED: ErrorReason.ValueType  # 20
-"""Job, INTERNAL: the loss became not-a-number in every candidate [candidates]."""
+"""Job, INTERNAL: the loss became not-a-number in every candidate [candidates]; or in the input
+network, whose accuracy max_accuracy_drop needs [candidates, which is 0].
+"""
 ERROR_REASON_CERTIFICATION_FAILED: ErrorReason.ValueType  # 21
 """Job, INTERNAL: the written file does not compute what was trained [check]."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 22

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 
 from archpress_server.admin.tables import print_table
 from archpress_server.config import ServerConfig, add_flags
-from archpress_server.jobs.database import first_line
 from archpress_server.jobs.errors import StoreSetupError
 from archpress_server.jobs.model import JobRecord, State
+from archpress_trainer.error_text import first_line
 
 if TYPE_CHECKING:
     from archpress_server.admin import Commands

@@ -133,9 +133,9 @@ def given_input(
     network.to(compute.device)
     channels = network.architecture.input_shape[0]
     plain = Normalisation((0.0,) * channels, (1.0,) * channels)
+    images = data.validation.to(compute.device)
     found = []
     for normalisation in [own] if own is not None else [data.normalisation, plain]:
-        images = data.to(compute.device).validation
         found.append((accuracy(network, images, normalisation, compute), normalisation))
     reached, normalisation = max(found, key=lambda pair: pair[0])
     return TrainedInput(network.cpu().eval(), normalisation, reached)

@@ -20,12 +20,13 @@ from archpress_server.compress.types import (
     RequestError,
 )
 from archpress_trainer.embedding.interface import Embedding
+from archpress_trainer.embedding.manifest import Manifest
 from archpress_trainer.space.costs import Costs
 
 _RATIO = 0.6
 """Size of a model against the largest candidate of the size before."""
 
-_VERSION = 2
+_VERSION = 3
 _CANDIDATES = "candidates"
 
 
@@ -115,28 +116,35 @@ def plan_sizes(
             warnings.append(f"there are {len(sizes)} sizes, not {number}: {error}")
             break
         warnings += [warning for warning in found.warnings if warning not in warnings]
-        if not found.candidates:
+        fresh = tuple(replace(c, rank=len(known) + c.rank) for c in found.candidates)
+        size = _with_heir(found, fresh, known, inheriting)
+        if not size:
             none_left = "no other network keeps to the limits"
             warnings.append(f"there are {len(sizes)} sizes, not {number}: {none_left}")
             break
-        fresh = tuple(replace(c, rank=len(known) + c.rank) for c in found.candidates)
-        sizes.append(_with_heir(found, fresh, known, inheriting))
+        sizes.append(size)
     return Ladder(first.costs_before, tuple(filter(None, sizes)), tuple(warnings))
 
 
-def kept_ladder(checkpoints: CheckpointStore, make: Callable[[], Ladder]) -> Ladder:
-    """Return the candidates of an earlier attempt, or make and keep them."""
+def kept_ladder(
+    checkpoints: CheckpointStore, manifest: Manifest, make: Callable[[], Ladder]
+) -> Ladder:
+    """Return the candidates that an earlier attempt found by an embedding, or make and keep them.
+
+    An embedding of another name, or fitted on other nets, finds its own.
+    """
+    made_by = {"version": _VERSION, "embedding": [manifest.name, manifest.population_digest]}
     content = checkpoints.load(_CANDIDATES)
     if content is not None:
         try:
             record = json.loads(content)
-            if record["version"] == _VERSION:
+            if made_by.items() <= record.items():
                 return Ladder.from_json(record["ladder"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             # Damaged: they are found again.
             pass
     ladder = make()
-    record = {"version": _VERSION, "ladder": ladder.to_json()}
+    record = {**made_by, "ladder": ladder.to_json()}
     checkpoints.save(_CANDIDATES, json.dumps(record).encode())
     return ladder
 

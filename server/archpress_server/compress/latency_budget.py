@@ -108,26 +108,42 @@ def infeasible_together(
 
     Its metadata name, for each limit, the nearest value that is feasible beside the others.
     """
-    known = [(limit.seconds(network), count(network)) for network in _small(space, limit)]
-    quick = [costs for seconds, costs in known if seconds <= limit.limit_seconds]
+    most = limit.limit_seconds
+    known = [(_seconds(limit, net), count(net)) for net in _small(space, limit, budget)]
+    quick = [costs for seconds, costs in known if seconds <= most]
     small = [seconds for seconds, costs in known if budget.holds(costs)]
     metadata = {}
     params = [c.params for c in quick if SizeBudget(max_macs=budget.max_macs).holds(c)]
-    if params and budget.max_params is not None:
+    if params and budget.max_params is not None and min(params) > budget.max_params:
         metadata["max_params"] = str(min(params))
     macs = [c.macs for c in quick if SizeBudget(budget.max_params).holds(c)]
-    if macs and budget.max_macs is not None:
+    if macs and budget.max_macs is not None and min(macs) > budget.max_macs:
         metadata["max_macs"] = str(min(macs))
     if small:
-        _, nearest = infeasible_latency(limit.limit_seconds, min(small))
+        margin = 1.0 if limit.exact else _FEASIBLE_MARGIN
+        _, nearest = infeasible_latency(most, max(most, min(small)) * margin)
         metadata |= nearest
-    text = "no network of the space keeps to max_latency and the other limits together"
-    violation = FieldViolation("budget", text, Reason.BUDGET_INFEASIBLE)
-    return RequestError((violation,), metadata)
+    path, text = "budget.max_latency", "no network of the space keeps to max_latency"
+    if budget != SizeBudget():
+        path, text = "budget", f"{text} and the other limits together"
+    return RequestError((FieldViolation(path, text, Reason.BUDGET_INFEASIBLE),), metadata)
 
 
-def _small(space: ArchitectureSpace, limit: LatencyLimit) -> list[Architecture]:
-    return [*fastest_networks(space, limit.model), *smallest_networks(space)]
+def _seconds(limit: LatencyLimit, network: Architecture) -> float:
+    """Return what a network takes: by a model that is final, else measured."""
+    return (
+        limit.seconds(network) if limit.exact else untrained_seconds(network, limit.limit_seconds)
+    )
+
+
+def _small(space: ArchitectureSpace, limit: LatencyLimit, budget: SizeBudget) -> list[Architecture]:
+    """Return small networks; where each is measured a few, of which some keep to the sizes."""
+    fastest, smallest = fastest_networks(space, limit.model), smallest_networks(space)
+    if limit.exact:
+        return [*fastest, *smallest]
+    holding = [network for network in fastest if budget.holds(count(network))]
+    few = (*fastest[:_FASTEST_MEASURED], *holding[:_FASTEST_MEASURED], *smallest)
+    return list(dict.fromkeys(few))
 
 
 def calibrated(request: Request, space: ArchitectureSpace) -> LatencyModel | None:

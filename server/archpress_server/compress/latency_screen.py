@@ -50,5 +50,6 @@ def propose_within(
         kept = [
             s for s in search.scored(fastest) if untrained_seconds(s.architecture, most) <= most
         ][:number]
-        search.warnings.append("only the smallest networks measured within max_latency")
+        if kept:
+            search.warnings.append("only the smallest networks measured within max_latency")
     return kept

@@ -88,7 +88,7 @@ class Steps:
 
             return planned_affordably(self.request, effort, images, sizes)
 
-        ladder = kept_ladder(self.conditions.checkpoints, search)
+        ladder = kept_ladder(self.conditions.checkpoints, embedding.manifest, search)
         if not ladder.sizes:
             raise CompressionError(Reason.BUDGET_UNREACHABLE, "; ".join(ladder.warnings))
         for warning in ladder.warnings:
@@ -144,12 +144,16 @@ class Steps:
         if not _is_good(source, ladder.sizes[0][0], conditions):
             return None
         teaches = self._teacher_macs > 0
+        inherits = any(candidate.inherits for size in ladder.sizes for candidate in size)
         if not teaches:
+            use = "are a start, but do not teach" if inherits else "are not used"
             conditions.observer.warning(
-                "the input network's weights are a start, but do not teach: to ask a network of "
+                f"the input network's weights {use}: to ask a network of "
                 f"{count(request.architecture).macs} multiply-accumulates takes longer than effort "
                 f"{request.effort.value} may"
             )
+        if not (teaches or inherits):
+            return None
         return Legacy(source, conditions.data, conditions.compute, teaches=teaches)
 
     def trained_sizes(

@@ -13,6 +13,7 @@ from sqlalchemy import event
 
 from archpress_server.jobs.clock import ServerClock
 from archpress_server.jobs.errors import DatabaseUnavailableError, StoreSetupError
+from archpress_trainer.error_text import first_line
 
 _LOCK_CLASS = 0x61706A62  # "apjb", so that other programs on the database have other locks
 _CONNECT_SECONDS = 5
@@ -91,6 +92,7 @@ class Database:
         except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
             if not _is_unavailable(error):
                 raise
+            # The lines that follow have the statement, which may hold a caller's data.
             raise DatabaseUnavailableError(first_line(error)) from error
 
     def _touch(self) -> None:
@@ -114,12 +116,6 @@ def lock(connection: sa.Connection, what: Lock, *, shared: bool = False) -> None
     if connection.dialect.name == "postgresql":
         take = sa.func.pg_advisory_xact_lock_shared if shared else sa.func.pg_advisory_xact_lock
         connection.execute(sa.select(take(_LOCK_CLASS, int(what))))
-
-
-def first_line(error: Exception) -> str:
-    """Return what is wrong without the statement, which may hold a caller's data."""
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _postgresql(url: sa.URL, lock_timeout_seconds: float) -> sa.Engine:

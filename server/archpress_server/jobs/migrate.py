@@ -9,8 +9,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from archpress_server.jobs.database import Database, Lock, first_line, lock
+from archpress_server.jobs.database import Database, Lock, lock
 from archpress_server.jobs.errors import DatabaseUnavailableError, StoreSetupError
+from archpress_trainer.error_text import first_line
 
 VERSION_TABLE = "archpress_schema"
 """Holds the revision. Not Alembic's own name, which another program's database would have."""

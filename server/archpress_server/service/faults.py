@@ -39,13 +39,20 @@ class Faults:
             self.add(path, f"there are {count}, at most {most} are allowed")
         return count <= most
 
-    def merge(self, error: RequestError) -> None:
-        """Add the faults below `spec` that the domain's own checks found and nobody named yet."""
-        named = {violation.path for violation, _ in self._found}
+    def merge(self, error: RequestError, model: str) -> None:
+        """Add the faults below `spec` that the domain's own checks found and nobody named yet.
+
+        Those of the network are told of the field that gives it, `model`.
+        """
+        named = {(violation.path, violation.reason) for violation, _ in self._found}
         for violation in error.violations:
             path = f"spec.{violation.path}"
             # A wrong side is named once, as part of the whole shape.
-            if path not in named and not path.startswith("spec.architecture.input_shape."):
+            if path.startswith("spec.architecture.input_shape."):
+                continue
+            if model != "architecture" and path.startswith("spec.architecture"):
+                path = f"spec.{model}"
+            if (path, violation.reason) not in named:
                 fault = FieldViolation(path, violation.description, violation.reason)
                 self._keep(fault, dict(error.metadata))
 

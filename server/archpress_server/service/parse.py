@@ -123,7 +123,7 @@ class RequestParser:
             try:
                 check_request(request, offered.manifest)
             except RequestError as error:
-                faults.merge(error)
+                faults.merge(error, message.WhichOneof("model") or "architecture")
         faults.raise_if_any()
         assert request is not None
         assert offered is not None

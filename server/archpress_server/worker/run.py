@@ -8,7 +8,7 @@ from functools import partial
 
 import structlog
 
-from archpress_server.catalog import load_catalog, suitable
+from archpress_server.catalog import Catalog, load_catalog, suitable
 from archpress_server.compress.checkpoints import CheckpointStore
 from archpress_server.compress.types import (
     Compression,
@@ -37,7 +37,9 @@ from archpress_server.jobs.store import JobStore
 from archpress_server.logs import log_unexpected
 from archpress_server.worker.observer import JobObserver
 from archpress_server.worker.patience import patiently
-from archpress_trainer.data.dataset import DatasetError
+from archpress_trainer.data.dataset import DatasetError, ImageDataset
+from archpress_trainer.embedding.manifest import Manifest
+from archpress_trainer.error_text import first_line
 
 _STORE_SECONDS = 5.0
 """Time between two tries to store a model."""
@@ -118,12 +120,35 @@ def _work(
         raise
     except Exception as error:
         if _is_out_of_memory(error):
-            first, *_ = str(error).splitlines() or [""]
-            observer.try_to_warn(f"attempt {attempt} needs more memory than there is: {first}")
+            text = f"attempt {attempt} needs more memory than there is: {first_line(error)}"
+            observer.try_to_warn(text)
             raise
         error_id = log_unexpected("attempt failed", error, job=job, attempt=attempt)
         message = f"internal error {error_id}"
         return partial(fail, JobError(INTERNAL, message, {"error_id": error_id}))
+
+
+def _loaded(catalog: Catalog, manifest: Manifest) -> ImageDataset:
+    """Return the data set of an embedding.
+
+    Raises:
+        CompressionError: it cannot be read, or its images or classes are others by now.
+    """
+    name, space = manifest.dataset, manifest.space
+    metadata = {"dataset": name, "known": ", ".join(catalog.datasets)}
+    try:
+        dataset = catalog.sources.load(name)
+    except DatasetError as error:
+        text = f"the server cannot read the data set: {error}"
+        raise CompressionError(Reason.UNKNOWN_DATASET, text, metadata=metadata) from error
+    if (dataset.input_shape, dataset.classes) != (space.input_shape, space.classes):
+        text = (
+            f"the server's {name} has images of {list(dataset.input_shape)} in {dataset.classes} "
+            f"classes, the embedding {manifest.name} is for {list(space.input_shape)} in "
+            f"{space.classes}"
+        )
+        raise CompressionError(Reason.UNKNOWN_DATASET, text, metadata=metadata)
+    return dataset
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -157,17 +182,14 @@ def _compress(
             f"the embedding {spec.embedding} is no longer on the server",
             metadata={"dataset": request.dataset, "method": request.method},
         )
-    try:
-        dataset = catalog.sources.load(request.dataset)
-    except DatasetError as error:
-        raise CompressionError(
-            Reason.UNKNOWN_DATASET,
-            f"the server cannot read the data set: {error}",
-            metadata={"dataset": request.dataset, "known": ", ".join(catalog.datasets)},
-        ) from error
-    if dataset.fingerprint != offered.manifest.dataset_fingerprint:
-        text = f"{request.dataset} is not the data that {offered.manifest.name} was fitted on"
-        observer.warning(text)
+    manifest = offered.manifest
+    if manifest.name != spec.embedding:
+        observer.warning(
+            f"the embedding {spec.embedding} is no longer on the server; {manifest.name} serves"
+        )
+    dataset = _loaded(catalog, manifest)
+    if dataset.fingerprint != manifest.dataset_fingerprint:
+        observer.warning(f"{request.dataset} is not the data that {manifest.name} was fitted on")
     source, compute = None, best_compute()
     if spec.artifact:
         source = uploaded_input(store, spec.artifact, dataset.split(), compute, observer)

@@ -17,6 +17,7 @@ from archpress_server.compress.planning import plan
 from archpress_server.compress.types import Budget, Candidate, Plan, Request, RequestError
 from archpress_trainer.embedding.artifact import load
 from archpress_trainer.embedding.interface import Embedding
+from archpress_trainer.embedding.manifest import Manifest
 from archpress_trainer.embedding.prediction import Prediction
 from archpress_trainer.space.costs import count
 from archpress_trainer.space.width_groups import WidthGroups
@@ -29,6 +30,11 @@ BUDGET = Budget(max_params=6_000)
 @pytest.fixture(scope="module")
 def embedding(tiny_embedding: Path) -> Embedding:
     return load(tiny_embedding)
+
+
+@pytest.fixture(scope="module")
+def manifest(embedding: Embedding) -> Manifest:
+    return embedding.manifest
 
 
 def planned(embedding: Embedding, budget: Budget, number: int) -> list[list[Candidate]]:
@@ -102,6 +108,23 @@ def test_an_heir_that_the_search_found_too_inherits_all_the_same(
     assert [candidate.inherits for candidate in size] == [False, inheriting, False]
 
 
+@pytest.mark.parametrize("narrowed", [True, False])
+def test_a_size_without_proposals_is_that_of_the_narrowed_input(
+    embedding: Embedding, monkeypatch: pytest.MonkeyPatch, narrowed: bool
+) -> None:
+    def finding(*arguments: Any, **options: Any) -> Plan:
+        found = plan(*arguments, **options)
+        if not options.get("known"):
+            return found
+        return replace(found, candidates=(), heir=found.heir if narrowed else None)
+
+    monkeypatch.setattr(ladder, "plan", finding)
+    request = Request(NET, "tiny", BUDGET, pareto_models=2)
+    found = plan_sizes(request, embedding, 3, inheriting=True, on_progress=lambda _: None)
+    assert [len(size) for size in found.sizes] == ([4, 1] if narrowed else [4])
+    assert any("no other network keeps" in text for text in found.warnings) is not narrowed
+
+
 def test_other_limits_hold_for_every_size(embedding: Embedding) -> None:
     for candidates in planned(embedding, Budget(max_params=6_000, max_macs=150_000), 2):
         assert all(c.costs.macs <= 150_000 for c in candidates)
@@ -160,10 +183,20 @@ FOUND = Ladder(COSTS, SIZES, ("a warning",))
 OTHER = replace(FOUND, warnings=("another one",))
 
 
-def test_candidates_are_kept_for_another_attempt() -> None:
+def test_candidates_are_kept_for_another_attempt(manifest: Manifest) -> None:
     store = Memory()
-    assert kept_ladder(store, lambda: FOUND) == FOUND
-    assert kept_ladder(store, lambda: OTHER) == FOUND
+    assert kept_ladder(store, manifest, lambda: FOUND) == FOUND
+    assert kept_ladder(store, manifest, lambda: OTHER) == FOUND
+
+
+@pytest.mark.parametrize("change", [{"name": "another"}, {"population_digest": "0" * 64}])
+def test_another_embedding_finds_its_own_candidates(
+    manifest: Manifest, change: dict[str, Any]
+) -> None:
+    store = Memory()
+    kept_ladder(store, manifest, lambda: FOUND)
+    assert kept_ladder(store, replace(manifest, **change), lambda: OTHER) == OTHER
+    assert kept_ladder(store, manifest, lambda: FOUND) == FOUND
 
 
 def _edit(**changes: object) -> Callable[[bytes], bytes]:
@@ -186,10 +219,10 @@ def _edit(**changes: object) -> Callable[[bytes], bytes]:
     ids=["cut", "empty", "no-text", "list", "nothing", "old", "bare", "null", "candidate"],
 )
 def test_candidates_of_a_damaged_or_old_part_are_found_again(
-    damage: Callable[[bytes], bytes],
+    manifest: Manifest, damage: Callable[[bytes], bytes]
 ) -> None:
     store = Memory()
-    kept_ladder(store, lambda: OTHER)
+    kept_ladder(store, manifest, lambda: OTHER)
     store.parts = {part: damage(content) for part, content in store.parts.items()}
-    assert kept_ladder(store, lambda: FOUND) == FOUND
-    assert kept_ladder(store, lambda: OTHER) == FOUND
+    assert kept_ladder(store, manifest, lambda: FOUND) == FOUND
+    assert kept_ladder(store, manifest, lambda: OTHER) == FOUND

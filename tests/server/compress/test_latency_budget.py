@@ -14,7 +14,11 @@ from archpress_server.compress.checks import check_request
 from archpress_server.compress.decode import SearchSettings
 from archpress_server.compress.descent import DescentSettings
 from archpress_server.compress.heir import find_heir
-from archpress_server.compress.latency_budget import LatencyLimit, latency_limit
+from archpress_server.compress.latency_budget import (
+    LatencyLimit,
+    infeasible_together,
+    latency_limit,
+)
 from archpress_server.compress.latency_model import FittedLatency
 from archpress_server.compress.latency_screen import propose_within
 from archpress_server.compress.latency_table import LatencyTable, LayerLatency
@@ -203,7 +207,32 @@ def test_where_only_the_smallest_are_fast_enough_the_plan_says_so(
     assert seconds
     assert max(seconds) <= 1e-4
     assert any("only the smallest" in warning for warning in warnings)
-    assert proposals(embedding, monkeypatch, 1e3, 1e-4)[0] == []
+    seconds, warnings = proposals(embedding, monkeypatch, 1e3, 1e-4)
+    assert seconds == []
+    assert not any("only the smallest" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("max_params", [None, 200])
+def test_what_would_be_feasible_is_measured_where_the_model_is_not_final(
+    embedding: Embedding, monkeypatch: pytest.MonkeyPatch, max_params: int | None
+) -> None:
+    """The model says that some networks are fast enough, by the clock none is."""
+    monkeypatch.setattr(latency, "Timer", _Measured)
+    monkeypatch.setattr(_Measured, "factor", 10.0)
+    limit, budget = LatencyLimit(1e-5, TABLE, exact=False), SizeBudget(max_params)
+    error = infeasible_together(limit, budget, embedding.manifest.space)
+    [violation] = error.violations
+    assert set(error.metadata) == {"max_latency"}
+    nearest = float(error.metadata["max_latency"].removesuffix("s"))
+    fast = [
+        10 * limit.seconds(network)
+        for network in fastest_networks(embedding.manifest.space, TABLE)
+        if budget.holds(count(network))
+    ]
+    assert nearest > min(fast) > 1e-5
+    together = max_params is not None
+    assert violation.path == ("budget" if together else "budget.max_latency")
+    assert ("together" in violation.description) is together
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 1.6, 3.0])

@@ -115,6 +115,19 @@ def test_who_learns_from_the_input_network(
     assert warned == (most_work is not None)
 
 
+def test_weights_that_neither_teach_nor_start_anything_are_not_used(
+    tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute
+) -> None:
+    dataset, recorder = tiny_sources.load("tiny"), Recorder()
+    data, effort = dataset.split(), replace(SHORT, final_work_macs=1.0)
+    request = Request(NET, "tiny", Budget(max_params=3_000))
+    job = steps.Steps(request, dataset, Conditions(data, effort, 0, cpu, recorder), 1)
+    ladder = job.planned(load(tiny_embedding), inheriting=False)
+    source = TrainedInput(build(NET, torch.Generator()).eval(), data.normalisation, 1.0)
+    assert job.legacy(source, ladder) is None
+    assert any("weights are not used: to ask" in text for text in recorder.warnings)
+
+
 def test_a_search_takes_one_thread_and_gives_the_others_back(
     tiny_embedding: Path, tiny_sources: DataSources, cpu: Compute
 ) -> None:

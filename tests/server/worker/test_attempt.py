@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -113,6 +114,30 @@ def test_images_that_cannot_be_read_are_named(
     assert "nowhere.npz" in record.error.message
     assert record.error.metadata["dataset"] == "fashion-mnist"
     assert "fashion-mnist" in record.error.metadata["known"]
+
+
+def test_images_of_another_shape_than_the_embeddings_end_the_job_before_any_work(
+    leases: Leases, config: ServerConfig, submission: Submission, tmp_path: Path
+) -> None:
+    images = np.zeros((40, 16, 16, 1), dtype=np.uint8)
+    labels = np.arange(40) % 12
+    np.savez(
+        tmp_path / "other.npz",
+        x_train=images,
+        y_train=labels,
+        x_test=images,
+        y_test=labels,
+    )
+    other = config.model_copy(update={"dataset_files": {"fashion-mnist": tmp_path / "other.npz"}})
+    job = leases.store.create(submission).id
+    leases.lease_next("w")
+    seen = JobObserver(leases, job, 1, threading.Event())
+    run.run_attempt(leases, other, seen, NO_CHECKPOINTS, job, 1)
+    record = leases.store.get(job)
+    assert record.error is not None
+    assert record.error.reason == "UNKNOWN_DATASET"
+    assert "images of [1, 16, 16] in 12 classes" in record.error.message
+    assert "is for [1, 28, 28] in 10" in record.error.message
 
 
 def test_a_stopped_job_is_cancelled(attempt: Attempt) -> None:

@@ -27,7 +27,13 @@ def test_the_cpus_own_error_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("shapes do not fit"), ValueError("a memory of old"), OSError(12, "x")]
+    "error",
+    [
+        RuntimeError("shapes do not fit"),
+        ValueError("a memory of old"),
+        OSError(12, "x"),
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+    ],
 )
 def test_other_errors_are_others(error: Exception) -> None:
     assert not is_out_of_memory(error)
