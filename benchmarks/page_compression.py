@@ -22,8 +22,6 @@ from page_text import (
 from paper_tables import REASONS_FILE, TABLE_1, TABLE_2
 from recipes import CHANGES, NETWORKS
 
-from archpress_trainer.embedding.artifact import load
-from archpress_trainer.embedding.bundled import artifact_folder
 from archpress_trainer.space.costs import Costs, count
 from archpress_trainer.space.named import named
 
@@ -69,7 +67,7 @@ def _certificates(folder: Path, file: str) -> Section:
         rows = []
         for target, lines in _by(_ended(records), "target_params").items():
             found = [line["accuracy"] for line in lines]
-            must, goal = _GOALS[dataset].get(target, (None, None))
+            must, goal = _GOALS.get(dataset, {}).get(target, (None, None))
             rows.append(
                 [
                     f"{target:,}",
@@ -123,10 +121,13 @@ def _weights(line: Record) -> str:
 
 
 def _program(line: Record) -> str:
-    """Return words for a line whose recipe was changed: a change that is gone was taken since."""
+    """Return words for a line whose recipe was changed, or is of a program of before.
+
+    A change that is gone was taken since; a line without its recipe is of before it was kept.
+    """
     change = line["change"]
     if change == "as it is":
-        return ""
+        return "" if "recipe" in line else ", by an earlier program"
     return f', with the change "{change}"' if change in CHANGES else ", by an earlier program"
 
 
@@ -302,7 +303,8 @@ def _at_the_papers_size(name: str, certified: Sequence[Record]) -> dict[str, lis
     found: dict[str, list[Record]] = defaultdict(list)
     for line in within:
         if line["target_params"] == max(line["target_params"] for line in within):
-            found[f", {line['effort']}{_weights(line)}{_program(line)}"].append(line)
+            words = f", {line['effort']}, {line['epochs']} epochs{_weights(line)}{_program(line)}"
+            found[words].append(line)
     return found
 
 
@@ -327,8 +329,8 @@ def _cells(lines: Sequence[Record]) -> list[str]:
 
 
 def _input_costs(dataset: str) -> Costs:
-    space = load(artifact_folder(dataset)).manifest.space
-    return count(named(NETWORKS[dataset], space.input_shape, space.classes))
+    images = TABLE_1[dataset]
+    return count(named(NETWORKS[dataset], images.input_shape, images.classes))
 
 
 def _by(records: Sequence[Record], field: str) -> dict[int, list[Record]]:

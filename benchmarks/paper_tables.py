@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import certificates
-from arguments import named_path, named_value, positive
+from arguments import named_path, named_value, positive, usage_errors
 from json_lines import RESULTS, JsonLines, Record
 from recipes import NETWORKS
 
@@ -39,8 +39,10 @@ INPUTS = {"fashion-mnist": RESULTS / "conv-7.input.safetensors"}
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A row of table 1: accuracies in percent, as printed."""
+    """A row of table 1: accuracies in percent, as printed, and what its images are."""
 
+    input_shape: tuple[int, int, int]
+    classes: int
     input_accuracy: float
     input_params: int
     accuracy: float
@@ -48,10 +50,10 @@ class PaperRow:
 
 
 TABLE_1: Mapping[str, PaperRow] = {
-    "fashion-mnist": PaperRow(91.46, 708_000, 92.44, 93_000),
-    "cifar10": PaperRow(92.35, 24_400_000, 92.31, 1_200_000),
-    "cifar100": PaperRow(70.95, 24_400_000, 69.63, 5_400_000),
-    "svhn": PaperRow(96.02, 24_400_000, 95.39, 2_785_000),
+    "fashion-mnist": PaperRow((1, 28, 28), 10, 91.46, 708_000, 92.44, 93_000),
+    "cifar10": PaperRow((3, 32, 32), 10, 92.35, 24_400_000, 92.31, 1_200_000),
+    "cifar100": PaperRow((3, 32, 32), 100, 70.95, 24_400_000, 69.63, 5_400_000),
+    "svhn": PaperRow((3, 32, 32), 10, 96.02, 24_400_000, 95.39, 2_785_000),
 }
 """What the paper printed; sizes of its results follow from its compression rates."""
 
@@ -65,24 +67,26 @@ TABLE_2 = (
 
 
 class EmptyRowError(Exception):
-    """A row that cannot be measured here; the message says why."""
+    """A row that cannot be measured here; the message says why, its cause the details."""
 
 
 def main() -> None:
     """Measure what is missing, and print what there is."""
-    options = _options()
-    reasons = JsonLines(options.results / REASONS_FILE)
+    parser, options = _options()
+    with usage_errors(parser):
+        reasons = JsonLines(options.results / REASONS_FILE)
     for name in options.rows:
         try:
-            _measure(name, options)
+            _measure(name, parser, options)
         except EmptyRowError as reason:
             record = {"row": name, "status": "empty", "reason": str(reason)}
             if not reasons.holds(record):
                 reasons.add(record)
-            print(f"{name}: {reason}", flush=True)
+            details = f" ({reason.__cause__})" if reason.__cause__ else ""
+            print(f"{name}: {reason}{details}", flush=True)
 
 
-def _options() -> argparse.Namespace:
+def _options() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", nargs="+", choices=tuple(TABLE_1), default=tuple(TABLE_1))
     parser.add_argument("--effort", type=Effort, choices=tuple(Effort))
@@ -103,10 +107,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--results", type=Path, default=RESULTS, help="the folder of certificates and reasons"
     )
-    return parser.parse_args()
+    return parser, parser.parse_args()
 
 
-def _measure(name: str, options: argparse.Namespace) -> None:
+def _measure(name: str, parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     on_gpu = best_compute().device.type == "cuda"
     effort = options.effort or (Effort.STANDARD if on_gpu else Effort.DRAFT)
     if NETWORKS[name] == "conv-10" and effort is not Effort.DRAFT and not on_gpu:
@@ -122,21 +126,27 @@ def _measure(name: str, options: argparse.Namespace) -> None:
         embedding=dict(options.embedding).get(name),
         download=options.download,
     )
-    try:
-        lines = certificates.begin(settings)
-    except DatasetError as error:
-        if settings.data is not None or settings.download:
-            raise SystemExit(str(error)) from None
-        raise EmptyRowError("its images are not at hand; see --data and --download") from None
-    except ArtifactError as error:
-        if settings.embedding is not None:
-            raise SystemExit(str(error)) from None
-        raise EmptyRowError("it has no embedding; see --embedding") from None
+    with usage_errors(parser):
+        lines = _begun(settings)
     target = TABLE_1[name].params
     certificates.run(settings, lines, [target], options.seeds, options.workers)
     for line in lines.records:
         if line["target_params"] == target:
             print(_told(name, line), flush=True)
+
+
+def _begun(settings: certificates.Settings) -> JsonLines:
+    """Return the output; what is not at hand leaves the row empty, unless it was named."""
+    try:
+        return certificates.begin(settings)
+    except DatasetError as error:
+        if settings.data is not None:
+            raise
+        raise EmptyRowError("its images are not at hand; see --data and --download") from error
+    except ArtifactError as error:
+        if settings.embedding is not None:
+            raise
+        raise EmptyRowError("it has no embedding; see --embedding") from error
 
 
 def _told(name: str, line: Record) -> str:

@@ -26,20 +26,20 @@ What pruning inherits is worth 0.3 point there, distillation nothing. Ours narro
 Torch-Pruning, and at 70,900 parameters the very same network. On ResNet-20 the search is ahead, and
 ours narrowed behind Torch-Pruning by 0.2 point in both seeds.
 
-    python benchmarks/peers.py --output all.jsonl
+    python benchmarks/peers.py
     python benchmarks/peers.py --work 1e11 --images 6000 --input-epochs 1 --seeds 1 \
         --targets 50000 --output /tmp/peers.jsonl
 
 Of the committed results two are by the present recipe:
 
-    python benchmarks/peers.py --work 1.25e13 --seeds 5 --targets 70900 --methods heir pruning \
+    python benchmarks/peers.py --work 1.25e13 --images 55000 --input-epochs 20 --seeds 5 \
+        --targets 70900 --methods heir pruning \
         --input benchmarks/results/conv-7.input.safetensors \
         --output benchmarks/results/peers-all-images.jsonl
 
 and `peers-progressive.jsonl`:
 
-    python benchmarks/peers.py --work 1e12 --images 12000 --input-epochs 6 --targets 20000 \
-        --seeds 2 --methods heir progressive-heir \
+    python benchmarks/peers.py --targets 20000 --seeds 2 --methods heir progressive-heir \
         --output benchmarks/results/peers-progressive.jsonl
 
 `peers.jsonl` (`--work 1e12 --images 12000 --input-epochs 6 --targets 50000 20000`) and
@@ -182,7 +182,9 @@ def _options() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument(
         "--work", type=positive_number, default=1e12, help="multiply-accumulates for each network"
     )
-    parser.add_argument("--images", type=positive, default=12_000, help="training images")
+    parser.add_argument(
+        "--images", type=positive, default=12_000, help="training images, at most all"
+    )
     parser.add_argument("--input", type=existing, help="the file of the input network")
     parser.add_argument(
         "--input-epochs", type=positive, default=6, help="of the input network's training"

@@ -271,7 +271,7 @@ def main() -> None:
 
 def _options() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--dataset", default="fashion-mnist", choices=sorted(NETWORKS))
+    parser.add_argument("--dataset", default="fashion-mnist", choices=sorted(SIZES))
     parser.add_argument(
         "--data", type=existing, help="an .npz, for a data set that is not installed"
     )

@@ -60,6 +60,19 @@ def test_a_recipe_that_was_changed_is_named_or_of_before(tmp_path: Path) -> None
     assert "| - | 94.00 (1) @ 70K |" in paper_tables(tmp_path).text
 
 
+def test_a_row_of_the_paper_without_a_goal_of_ours_is_shown(tmp_path: Path) -> None:
+    row = {"target_params": 2_785_000, "params": 2_700_000, "macs": 5_000_000, "accuracy": 0.95}
+    (tmp_path / "certificates-svhn.jsonl").write_text(
+        _certificate(dataset="svhn", seed=0, accuracy_before=0.96, **row)
+    )
+    [section] = certificates(tmp_path)
+    assert section.text.startswith("CONV-10 (24,425,098 parameters)")
+    told = (
+        "| svhn, standard, 40 epochs | CONV-10 | 96.02 @ 24.4M | 95.39 @ 2.8M | 96.00 (1) @ 24.4M |"
+    )
+    assert f"{told} 95.00 (1) @ 2.7M |" in paper_tables(tmp_path).text
+
+
 def test_methods_that_made_the_same_network_are_named(tmp_path: Path) -> None:
     recipe = Recipe("final", 0).to_json()
     del recipe["erase"]
@@ -154,5 +167,5 @@ def test_a_folder_without_result_files_makes_no_page(
 
 def _certificate(**values: float | str | None) -> str:
     line = {"dataset": "fashion-mnist", "target_params": 93_000, "effort": "standard", "epochs": 40}
-    line |= {"change": "as it is", "taught": True, "device": "cpu", "seconds": 60.0}
+    line |= {"change": "as it is", "taught": True, "device": "cpu", "seconds": 60.0, "recipe": {}}
     return json.dumps(line | values) + "\n"

@@ -226,7 +226,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INVALID_ARCHITECTURE: _ErrorReason.ValueType  # 1
     """INVALID_ARGUMENT: the network does not hold together [layer, kind]."""
     ERROR_REASON_UNKNOWN_DATASET: _ErrorReason.ValueType  # 2
-    """INVALID_ARGUMENT: no data set of this name; of a job: its images cannot be read [dataset, known]."""
+    """INVALID_ARGUMENT: no data set of this name; of a job: its images cannot be read, or
+    their shape or classes are no longer those of the embedding [dataset, known].
+    """
     ERROR_REASON_UNKNOWN_NETWORK: _ErrorReason.ValueType  # 3
     """INVALID_ARGUMENT: no named network of this name [network, known]."""
     ERROR_REASON_INVALID_BUDGET: _ErrorReason.ValueType  # 4
@@ -330,7 +332,9 @@ ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 ERROR_REASON_INVALID_ARCHITECTURE: ErrorReason.ValueType  # 1
 """INVALID_ARGUMENT: the network does not hold together [layer, kind]."""
 ERROR_REASON_UNKNOWN_DATASET: ErrorReason.ValueType  # 2
-"""INVALID_ARGUMENT: no data set of this name; of a job: its images cannot be read [dataset, known]."""
+"""INVALID_ARGUMENT: no data set of this name; of a job: its images cannot be read, or
+their shape or classes are no longer those of the embedding [dataset, known].
+"""
 ERROR_REASON_UNKNOWN_NETWORK: ErrorReason.ValueType  # 3
 """INVALID_ARGUMENT: no named network of this name [network, known]."""
 ERROR_REASON_INVALID_BUDGET: ErrorReason.ValueType  # 4

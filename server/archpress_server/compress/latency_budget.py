@@ -104,9 +104,10 @@ class LatencyLimit:
 def infeasible_together(
     limit: LatencyLimit, budget: SizeBudget, space: ArchitectureSpace
 ) -> RequestError:
-    """Return the refusal of limits that small networks meet one by one, but none together.
+    """Return the refusal of a latency that no network was found within, beside the other limits.
 
-    Its metadata name, for each limit, the nearest value that is feasible beside the others.
+    Its metadata name, for each limit that is in the way, the nearest value that is feasible beside
+    the others.
     """
     most = limit.limit_seconds
     known = [(_seconds(limit, net), count(net)) for net in _small(space, limit, budget)]

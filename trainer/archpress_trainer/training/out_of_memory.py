@@ -9,8 +9,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error of Python or torch, on a CPU or a GPU, says that memory is full."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
+    # Those of the CPU's allocator and of what lies below that of a GPU have no class of their own.
+    words = str(error).lower()
     if isinstance(error, torch.AcceleratorError):
-        # "an illegal memory access was encountered" is a fault of a program.
-        return False
-    # That of the CPU's allocator, and those of the libraries below, have no class of their own.
-    return isinstance(error, RuntimeError) and "memory" in str(error).lower()
+        # "An illegal memory access" is a fault of a program.
+        return "out of memory" in words
+    return isinstance(error, RuntimeError) and "memory" in words

@@ -106,7 +106,8 @@ class TrainingState:
                 started=time.perf_counter() - float(record["seconds"]),
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            if is_out_of_memory(error):
+            # What a device says of itself is no fault of the snapshot.
+            if is_out_of_memory(error) or isinstance(error, torch.AcceleratorError):
                 raise
             raise SnapshotError(f"the snapshot does not fit: {error}") from error
 
