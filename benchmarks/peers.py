@@ -66,7 +66,7 @@ from arguments import (
     usage_errors,
 )
 from input_network import EXACT, InputNetwork, check_smaller, check_target, input_network
-from json_lines import RESULTS, JsonLines
+from json_lines import RESULTS, JsonLines, Record
 from peer_methods import METHODS, Comparison, OutOfReachError
 from pruning import torch_pruning
 from rivals import OURS_NOW
@@ -115,7 +115,7 @@ class _Given:
 
 
 def main() -> None:
-    """Measure what is missing in the output."""
+    """Measure what is missing in the output, and print what there is."""
     parser, options = _options()
     with usage_errors(parser):
         lines = JsonLines(options.output)
@@ -135,6 +135,8 @@ def main() -> None:
         "ours": OURS_NOW,
     }
     lines.require({"settings": settings})
+    for line in lines.records:
+        print(_told(line), flush=True)
     missing = [
         (method, target, seed)
         for seed in range(options.seeds)
@@ -163,12 +165,22 @@ def main() -> None:
         except (OutOfReachError, RequestError) as error:
             print(*cell, f"is left out: {error}", flush=True)
             continue
-        lines.add({**_key(*cell), **record, "settings": settings})
-        print(*cell, record, flush=True)
+        line = {**_key(*cell), **record, "settings": settings}
+        lines.add(line)
+        print(_told(line), flush=True)
 
 
 def _key(method: str, target: int | None, seed: int) -> dict[str, Any]:
     return {"method": method, "target": target, "seed": seed}
+
+
+def _told(line: Record) -> str:
+    head = line["method"]
+    if line["target"] is not None:
+        head += f", at most {line['target']:,} parameters, seed {line['seed']}"
+    if line["test"] is None:
+        return f"{head}: the training diverged"
+    return f"{head}: {100 * line['test']:.2f}% @ {line['params']:,}, {line['epochs']} epochs"
 
 
 def _options() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
@@ -228,8 +240,9 @@ def _add_input(lines: JsonLines, settings: dict[str, Any], source: InputNetwork)
         "work": source.work,
         "seconds": round(source.seconds, 1),
     }
-    lines.add({**key, **record, "settings": settings})
-    print("input", record, flush=True)
+    line = {**key, **record, "settings": settings}
+    lines.add(line)
+    print(_told(line), flush=True)
 
 
 def _measured(
