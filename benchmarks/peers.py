@@ -30,7 +30,8 @@ ours narrowed behind Torch-Pruning by 0.2 point in both seeds.
     python benchmarks/peers.py --work 1e11 --images 6000 --input-epochs 1 --seeds 1 \
         --targets 50000 --output /tmp/peers.jsonl
 
-Of the committed results two are by the present recipe:
+Of the committed results three are by the present recipe: `peers.jsonl` by the command without
+options,
 
     python benchmarks/peers.py --work 1.25e13 --images 55000 --input-epochs 20 --seeds 5 \
         --targets 70900 --methods heir pruning \
@@ -42,10 +43,9 @@ and `peers-progressive.jsonl`:
     python benchmarks/peers.py --targets 20000 --seeds 2 --methods heir progressive-heir \
         --output benchmarks/results/peers-progressive.jsonl
 
-`peers.jsonl` (`--work 1e12 --images 12000 --input-epochs 6 --targets 50000 20000`) and
-`peers-resnet-20.jsonl` (the same with `--network resnet-20 --targets 54000`) are by the one before,
-whose teacher spoke of the images as they are; each line holds it. N2N's search was then bounded
-after each update only: it took 53 to 90% of the work instead of 50.
+`peers-earlier.jsonl` and `peers-resnet-20.jsonl` (`--network resnet-20 --targets 54000`) are by the
+one before, whose teacher spoke of the images as they are; each line holds it. N2N's search was then
+bounded after each update only: it took 53 to 90% of the work instead of 50.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def _options() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument("--embedding", help="a folder; the bundled one by default")
     parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=tuple(METHODS))
     parser.add_argument("--targets", nargs="+", type=positive, default=_TARGETS, metavar="PARAMS")
-    parser.add_argument("--seeds", type=positive, default=3)
+    parser.add_argument("--seeds", type=positive, default=1)
     parser.add_argument(
         "--work", type=positive_number, default=1e12, help="multiply-accumulates for each network"
     )
