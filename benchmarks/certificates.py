@@ -223,7 +223,7 @@ def begin(settings: Settings) -> JsonLines:
         SystemExit: the output was begun with other settings.
     """
     lines = JsonLines(settings.output)
-    lines.require(Bench(settings).common)
+    lines.require(_bench(settings).common)
     return lines
 
 
@@ -240,7 +240,9 @@ def run(
     if not jobs:
         return
     # Trained before the workers start, so that they find its file.
-    Bench(settings).input()
+    _bench(settings).input()
+    # The workers have their own.
+    _bench.cache_clear()
     torch.cuda.empty_cache()
     with worker_pool(workers, start_worker) as pool:
         for future in as_completed([pool.submit(_job, settings, *job) for job in jobs]):

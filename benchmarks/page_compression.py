@@ -300,9 +300,10 @@ def _at_the_papers_size(name: str, certified: Sequence[Record]) -> dict[str, lis
         for line in _ended(certified)
         if line["dataset"] == name and line["target_params"] <= TABLE_1[name].params
     ]
+    largest = max((line["target_params"] for line in within), default=0)
     found: dict[str, list[Record]] = defaultdict(list)
     for line in within:
-        if line["target_params"] == max(line["target_params"] for line in within):
+        if line["target_params"] == largest:
             words = f", {line['effort']}, {line['epochs']} epochs{_weights(line)}{_program(line)}"
             found[words].append(line)
     return found
